@@ -1,0 +1,142 @@
+"""The planning problem and its answer, as plain arrays and names.
+
+`Problem -> Plan` is the interface of every solver path; nothing here knows Pyomo, HiGHS, the twin or HTTP.
+The base problem is V2G-LP1 for one site: energies are battery side, powers are step averages at the connector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.assets import TimeGrid
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class EvDemand:
+    """One plugged (or announced) EV over the horizon.
+
+    arrive, depart: plugged for arrive <= step < depart.
+    energy_kwh: in the battery at the start of `arrive`; target_kwh: wanted at the end of `depart - 1`.
+    floor_kwh: lowest energy discharge may reach (only as far as it is reachable).
+    leave_probability: shape (steps,), chance that the driver unplugs at the end of that step although the
+        declared departure is later; missing energy then is priced with that weight. Zeros = trust the driver.
+    min_charge_kw, min_discharge_kw: charging is 0 or at least this; repaired after the LP.
+    max_discharge_kw: 0 unless every permit is in force.
+    """
+
+    id: str
+    evse_id: str
+    arrive: int
+    depart: int
+    energy_kwh: float
+    capacity_kwh: float
+    target_kwh: float
+    floor_kwh: float
+    max_charge_kw: float
+    max_discharge_kw: float
+    charge_efficiency: float
+    discharge_efficiency: float
+    wear_per_kwh: float
+    min_charge_kw: float = 0.0
+    min_discharge_kw: float = 0.0
+    leave_probability: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Commitment:
+    """An event: net import at or below max_net_kw in `steps`, or pay for the shortfall.
+
+    shortfall_per_kwh: price of each kWh above max_net_kw.
+    """
+
+    signal_id: str
+    steps: tuple[int, ...]
+    max_net_kw: tuple[float, ...]
+    shortfall_per_kwh: float
+
+
+CutKind = Literal["power_ceiling", "energy_margin", "site_headroom", "event_margin"]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What the replay taught: a constraint added to the next solve.
+
+    power_ceiling: EV `ev_id` cannot charge above `value` kW in `step` (below -value when discharging).
+    energy_margin: raise the target of `ev_id` by `value` kWh.
+    site_headroom: keep `value` kW free under the import cap in `step`.
+    event_margin: hold net import `value` kW below the commitment in `step`.
+    """
+
+    kind: CutKind
+    value: float
+    step: int | None = None
+    ev_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One site over one horizon.
+
+    base_kw, import_cap_kw, export_cap_kw, import_price, export_price: shape (steps,).
+    Prices are per kWh; demand_price per kW of monthly peak above peak_so_far_kw.
+    shortfall_per_kwh: price of energy missing at departure. cap_slack_per_kwh: price of crossing the cap (dearest).
+    """
+
+    grid: TimeGrid
+    evs: tuple[EvDemand, ...]
+    base_kw: Floats
+    import_cap_kw: Floats
+    export_cap_kw: Floats
+    import_price: Floats
+    export_price: Floats
+    peak_so_far_kw: float
+    demand_price: float
+    shortfall_per_kwh: float = 5.0
+    cap_slack_per_kwh: float = 100.0
+    commitments: tuple[Commitment, ...] = ()
+    cuts: tuple[Cut, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The answer to a Problem.
+
+    charge_kw, discharge_kw: shape (ev, step), both 0 or more; net EV power is charge - discharge.
+    energy_kwh: shape (ev, step), end of step. net_kw: shape (step,), site import positive.
+    objective, bound: cost incl. penalties, and a proven lower bound; gap is relative.
+    costs: parts by name: energy, demand, wear, shortfall, early_leave, event_shortfall, cap_slack.
+    shortfall_kwh: by EV id, below target at the declared departure.
+    cap_slack_kw: shape (step,). event_shortfall_kw: by signal id, one value per step of the commitment.
+    binding: what decided, in words, dearest first.
+    status: optimal, time_limit or safe (the fallback that charges early within the cap).
+    """
+
+    grid: TimeGrid
+    ev_ids: tuple[str, ...]
+    evse_ids: tuple[str, ...]
+    charge_kw: Floats
+    discharge_kw: Floats
+    energy_kwh: Floats
+    net_kw: Floats
+    objective: float
+    bound: float
+    gap: float
+    costs: dict[str, float]
+    shortfall_kwh: dict[str, float]
+    cap_slack_kw: Floats
+    event_shortfall_kw: dict[str, tuple[float, ...]]
+    binding: tuple[str, ...]
+    status: Literal["optimal", "time_limit", "safe"]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def power_kw(self) -> Floats:
+        """Shape (ev, step): positive charges, negative discharges."""
+        return self.charge_kw - self.discharge_kw

@@ -1,0 +1,286 @@
+"""What stands in the world: sites, EVSEs, vehicles, visits, schedules and the time grid they share.
+
+Frozen and validated on construction, so that everything behind this module can trust its input.
+Power is positive when a car charges (import) and negative when it discharges (export).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class AssetError(ValueError):
+    """A value of an asset is impossible; the message names the field, the value and what was expected."""
+
+    def __init__(self, field_name: str, value: object, expected: str) -> None:
+        super().__init__(f"{field_name}: {value!r}, expected {expected}")
+        self.field_name = field_name
+
+
+def _require(condition: bool, field_name: str, value: object, expected: str) -> None:
+    if not condition:
+        raise AssetError(field_name, value, expected)
+
+
+def require_utc(when: datetime, field_name: str) -> None:
+    """Raise an `AssetError` if `when` is naive or not in UTC."""
+    _require(when.utcoffset() == timedelta(0), field_name, when.isoformat(), "an aware UTC datetime")
+
+
+@dataclass(frozen=True, slots=True)
+class TimeGrid:
+    """Equal steps in UTC: step k covers the half-open interval [start + k*step, start + (k+1)*step)."""
+
+    start: datetime
+    step_s: int
+    steps: int
+
+    def __post_init__(self) -> None:
+        require_utc(self.start, "start")
+        _require(self.step_s > 0, "step_s", self.step_s, "a positive number of seconds")
+        _require(self.steps > 0, "steps", self.steps, "at least one step")
+
+    @property
+    def end(self) -> datetime:
+        return self.at(self.steps)
+
+    @property
+    def step_hours(self) -> float:
+        return self.step_s / 3600.0
+
+    def at(self, step: int) -> datetime:
+        """The instant at which `step` begins."""
+        return self.start + timedelta(seconds=self.step_s * step)
+
+    def index(self, when: datetime) -> int:
+        """The step that contains `when`; may lie outside [0, steps)."""
+        return int((when - self.start).total_seconds() // self.step_s)
+
+    def times(self) -> list[datetime]:
+        return [self.at(step) for step in range(self.steps)]
+
+
+@dataclass(frozen=True, slots=True)
+class PowerCurve:
+    """Largest battery-side power in kW as a piecewise-linear function of SoC.
+
+    soc: strictly increasing from 0 to 1; kw: not negative, one value per SoC.
+    """
+
+    soc: tuple[float, ...]
+    kw: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        _require(len(self.soc) == len(self.kw) >= 2, "kw", self.kw, "one power for each SoC, at least two")
+        _require(self.soc[0] == 0.0 and self.soc[-1] == 1.0, "soc", self.soc, "a curve from 0 to 1")
+        _require(all(a < b for a, b in pairwise(self.soc)), "soc", self.soc, "strictly increasing values")
+        _require(all(p >= 0 for p in self.kw), "kw", self.kw, "powers of 0 kW or more")
+
+    def at(self, soc: float) -> float:
+        return float(np.interp(soc, self.soc, self.kw))
+
+
+@dataclass(frozen=True, slots=True)
+class LossCurve:
+    """Conversion loss in kW at battery-side power b: standby + proportional*|b| + quadratic*b^2, 0 when idle.
+
+    standby_kw is drawn only while power flows; proportional is per unit; quadratic_per_kw is 1/kW.
+    """
+
+    standby_kw: float = 0.0
+    proportional: float = 0.0
+    quadratic_per_kw: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(self.standby_kw >= 0, "standby_kw", self.standby_kw, "0 kW or more")
+        _require(0 <= self.proportional < 1, "proportional", self.proportional, "a value in [0, 1)")
+        _require(self.quadratic_per_kw >= 0, "quadratic_per_kw", self.quadratic_per_kw, "0 or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Battery:
+    """A traction battery with its power electronics.
+
+    soc_min, soc_max: the window the car itself allows; energy never leaves it.
+    """
+
+    capacity_kwh: float
+    charge: PowerCurve
+    discharge: PowerCurve | None = None
+    loss: LossCurve = field(default_factory=LossCurve)
+    soc_min: float = 0.0
+    soc_max: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require(self.capacity_kwh > 0, "capacity_kwh", self.capacity_kwh, "more than 0 kWh")
+        _require(0 <= self.soc_min < self.soc_max <= 1, "soc_min", self.soc_min, "0 <= soc_min < soc_max <= 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Vehicle:
+    """A vehicle type as it stands at a connector.
+
+    max_charge_kw, max_discharge_kw: limits at the connector (AC or DC side of the EVSE); 0 = cannot.
+    min_discharge_kw: below this the car stops discharging.
+    """
+
+    model: str
+    battery: Battery
+    max_charge_kw: float
+    max_discharge_kw: float = 0.0
+    min_discharge_kw: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(self.max_charge_kw > 0, "max_charge_kw", self.max_charge_kw, "more than 0 kW")
+        _require(self.max_discharge_kw >= 0, "max_discharge_kw", self.max_discharge_kw, "0 kW or more")
+        _require(
+            self.max_discharge_kw == 0 or self.battery.discharge is not None,
+            "max_discharge_kw", self.max_discharge_kw, "0 kW for a battery without a discharge curve",
+        )
+
+
+class Current(StrEnum):
+    AC = "ac"
+    DC = "dc"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """How EVSE and car together follow a new set-point: silence for delay_s, then a ramp.
+
+    ramp_kw_per_s: 0 means a step.
+    """
+
+    delay_s: float = 0.0
+    ramp_kw_per_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(self.delay_s >= 0, "delay_s", self.delay_s, "0 s or more")
+        _require(self.ramp_kw_per_s >= 0, "ramp_kw_per_s", self.ramp_kw_per_s, "0 kW/s or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Evse:
+    """One charging point.
+
+    min_charge_kw: below it the car does not charge (6 A by IEC 61851-1, times voltage and phases; 0 for DC).
+    max_discharge_kw: 0 for a charging-only EVSE.
+    """
+
+    id: str
+    site_id: str
+    current: Current
+    max_charge_kw: float
+    min_charge_kw: float = 0.0
+    max_discharge_kw: float = 0.0
+    response: Response = field(default_factory=Response)
+
+    def __post_init__(self) -> None:
+        _require(self.id != "", "id", self.id, "a name")
+        _require(self.max_charge_kw > 0, "max_charge_kw", self.max_charge_kw, "more than 0 kW")
+        _require(0 <= self.min_charge_kw <= self.max_charge_kw, "min_charge_kw", self.min_charge_kw,
+                 "between 0 kW and max_charge_kw")
+        _require(self.max_discharge_kw >= 0, "max_discharge_kw", self.max_discharge_kw, "0 kW or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A connection point. Caps are on net power: import positive; export_cap_kw is a positive number."""
+
+    id: str
+    timezone: str
+    import_cap_kw: float
+    export_cap_kw: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(self.import_cap_kw >= 0, "import_cap_kw", self.import_cap_kw, "0 kW or more")
+        _require(self.export_cap_kw >= 0, "export_cap_kw", self.export_cap_kw, "0 kW or more")
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One car at one EVSE from `arrival` to `departure` (when it really unplugs in this world).
+
+    target_kwh: energy in the battery that the driver wants on leaving (battery side, absolute).
+    floor_kwh: energy below which no discharge may take the battery.
+    energy_kwh: energy in the battery at `arrival`.
+    """
+
+    id: str
+    evse_id: str
+    vehicle: Vehicle
+    arrival: datetime
+    departure: datetime
+    energy_kwh: float
+    target_kwh: float
+    floor_kwh: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_utc(self.arrival, "arrival")
+        require_utc(self.departure, "departure")
+        _require(self.departure > self.arrival, "departure", self.departure.isoformat(), "a time after arrival")
+        capacity = self.vehicle.battery.capacity_kwh
+        for name in ("energy_kwh", "target_kwh", "floor_kwh"):
+            value = getattr(self, name)
+            _require(0 <= value <= capacity * (1 + 1e-9), name, value, f"between 0 and {capacity} kWh")
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything a replay needs at its start: one site, its EVSEs, the visits and the building's load.
+
+    base_load_kw: one value per step of `grid`, held constant over the step.
+    import_cap_kw, export_cap_kw: one value per step; caps of the site combined with limits in force.
+    """
+
+    site: Site
+    evses: tuple[Evse, ...]
+    visits: tuple[Visit, ...]
+    grid: TimeGrid
+    base_load_kw: NDArray[np.float64]
+    import_cap_kw: NDArray[np.float64]
+    export_cap_kw: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        for name in ("base_load_kw", "import_cap_kw", "export_cap_kw"):
+            shape = getattr(self, name).shape
+            _require(shape == (self.grid.steps,), name, shape, f"shape ({self.grid.steps},)")
+        known = {evse.id for evse in self.evses}
+        _require(len(known) == len(self.evses), "evses", len(self.evses), "unique EVSE ids")
+        for visit in self.visits:
+            _require(visit.evse_id in known, "visits", visit.evse_id, "an EVSE of this world")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Set-points for every EVSE: power_kw of shape (evse, step); positive charges, negative discharges.
+
+    declared_shortfall_kwh: what the plan itself says it will miss, by visit id (kWh below target at departure).
+    """
+
+    grid: TimeGrid
+    evse_ids: tuple[str, ...]
+    power_kw: NDArray[np.float64]
+    declared_shortfall_kwh: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        expected = (len(self.evse_ids), self.grid.steps)
+        _require(self.power_kw.shape == expected, "power_kw", self.power_kw.shape, f"shape {expected}")
+        _require(bool(np.isfinite(self.power_kw).all()), "power_kw", "not finite", "finite powers")
+
+
+def utc(text: str) -> datetime:
+    """Parse an ISO 8601 time with offset into UTC; raise an `AssetError` if it is naive or not a time."""
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise AssetError("time", text, "an ISO 8601 time with offset") from None
+    _require(when.tzinfo is not None, "time", text, "an ISO 8601 time with offset")
+    return when.astimezone(UTC)
