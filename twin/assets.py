@@ -238,6 +238,7 @@ class World:
 
     base_load_kw: one value per step of `grid`, held constant over the step.
     import_cap_kw, export_cap_kw: one value per step; caps of the site combined with limits in force.
+    begin: the replay starts here, inside the first step; defaults to the start of the grid.
     """
 
     site: Site
@@ -247,8 +248,12 @@ class World:
     base_load_kw: NDArray[np.float64]
     import_cap_kw: NDArray[np.float64]
     export_cap_kw: NDArray[np.float64]
+    begin: datetime | None = None
 
     def __post_init__(self) -> None:
+        if self.begin is not None:
+            require_utc(self.begin, "begin")
+            _require(self.grid.index(self.begin) == 0, "begin", self.begin.isoformat(), "a time in the first step")
         for name in ("base_load_kw", "import_cap_kw", "export_cap_kw"):
             shape = getattr(self, name).shape
             _require(shape == (self.grid.steps,), name, shape, f"shape ({self.grid.steps},)")

@@ -85,6 +85,7 @@ class Problem:
     """One site over one horizon.
 
     base_kw, import_cap_kw, export_cap_kw, import_price, export_price: shape (steps,).
+    first_step_fraction: share of step 0 that still lies ahead, in (0, 1]; its energy counts only that much.
     Prices are per kWh; demand_price per kW of monthly peak above peak_so_far_kw.
     shortfall_per_kwh: price of energy missing at departure. cap_slack_per_kwh: price of crossing the cap (dearest).
     """
@@ -102,6 +103,7 @@ class Problem:
     cap_slack_per_kwh: float = 100.0
     commitments: tuple[Commitment, ...] = ()
     cuts: tuple[Cut, ...] = ()
+    first_step_fraction: float = 1.0
 
 
 @dataclass(frozen=True)
