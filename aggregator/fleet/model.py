@@ -1,0 +1,71 @@
+"""What the service believes about the cars at its chargers.
+
+Beliefs come from chargers, drivers' apps and fleet systems; real departures and true SoC are never known here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class SocSource(StrEnum):
+    REPORTED = "reported"
+    ESTIMATED = "estimated"
+
+
+@dataclass(frozen=True, slots=True)
+class DepartureTarget:
+    """What a driver or fleet system declared for one charging session.
+
+    id_token: the card or account used at the charger (personal data: never logged).
+    requested_kwh: battery-side energy wanted on top of what was there on arrival.
+    floor_soc: discharge never goes below it. v2g_consent: False withdraws discharge at once.
+    """
+
+    id_token: str = field(repr=False)
+    departure: datetime = field()
+    requested_kwh: float = field()
+    vehicle_model: str = field()
+    v2g_consent: bool = False
+    floor_soc: float = 0.2
+    declared_at: datetime | None = None
+    declared_by: str = "driver"
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSession:
+    """One car at one EVSE as the service sees it now. Energies are battery side and absolute unless said.
+
+    is_declared: a departure target is known; otherwise departure and target are defaults of the site.
+    energy_kwh: estimate now; soc_source and soc_at say where it comes from and how old it is.
+    delivered_kwh: change of battery energy since the session started (may fall while discharging).
+    imported_kwh, exported_kwh: from the meter registers, connector side.
+    is_full: the car stopped drawing by itself.
+    """
+
+    transaction_id: str
+    evse_id: str
+    id_token: str = field(repr=False)
+    started_at: datetime = field()
+    departure: datetime = field()
+    target_kwh: float = field()
+    requested_kwh: float = field()
+    floor_kwh: float = field()
+    capacity_kwh: float = field()
+    energy_kwh: float = field()
+    delivered_kwh: float = field()
+    imported_kwh: float = field()
+    exported_kwh: float = field()
+    power_kw: float = field()
+    vehicle_model: str = field()
+    v2g_consent: bool = field()
+    soc_source: SocSource = field()
+    soc_at: datetime = field()
+    is_declared: bool = field()
+    is_full: bool = False
+
+    @property
+    def soc(self) -> float:
+        return self.energy_kwh / self.capacity_kwh
