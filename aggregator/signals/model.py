@@ -38,13 +38,22 @@ class SignalState(StrEnum):
     FAILED = "failed"
 
 
+NO_LIMIT_KW = 1e9
+"""Stands for "no limit" in an interval; finite, so that it survives every JSON encoder."""
+
+
 @dataclass(frozen=True, slots=True)
 class SignalInterval:
-    """Half-open [start, end): hold the site's net power at or below max_net_kw (import positive)."""
+    """Half-open [start, end): hold the site's net power at or below max_net_kw (import positive).
+
+    min_net_kw: hold it at or above this as well; an export limit of 5 kW is -5. A signal that limits only
+    the export has NO_LIMIT_KW as its max_net_kw.
+    """
 
     start: datetime
     end: datetime
     max_net_kw: float
+    min_net_kw: float = -NO_LIMIT_KW
 
 
 @dataclass(frozen=True, slots=True)
