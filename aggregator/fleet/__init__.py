@@ -1,0 +1,15 @@
+"""The cars at the chargers as the service believes them: who is plugged in, what they want, what they hold.
+
+Everything here is built from what chargers, meters, drivers' apps and fleet systems say; how sure and how old
+each estimate is travels with it.
+"""
+
+from aggregator.fleet.beliefs import Beliefs, UnknownVehicleModel, VehicleModel
+from aggregator.fleet.departures import DepartureErrors
+from aggregator.fleet.model import DepartureTarget, LiveSession, SocSource
+from aggregator.fleet.site_power import SitePower
+
+__all__ = [
+    "Beliefs", "DepartureErrors", "DepartureTarget", "LiveSession", "SitePower", "SocSource", "UnknownVehicleModel",
+    "VehicleModel",
+]

@@ -1,0 +1,225 @@
+"""Beliefs about every plugged car, updated by what is observed and nothing else.
+
+A charger that reports no SoC leaves only its energy registers: battery energy is then estimated from an assumed
+arrival SoC and the losses of the declared vehicle model. A reported SoC replaces the estimate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from aggregator.fleet.model import DepartureTarget, LiveSession, SocSource
+from aggregator.ocpp.events import MeterSample
+from twin.assets import LossCurve, Vehicle
+
+_OVERSTAY = timedelta(minutes=30)
+"""A car still plugged in after its declared departure is expected to leave within this time, again and again."""
+_ASLEEP_KW = 0.05
+
+
+class UnknownVehicleModel(ValueError):
+    """A declaration names a vehicle model that is not in the catalogue."""
+
+    def __init__(self, model: str, known: Iterable[str]) -> None:
+        super().__init__(f"vehicle_model: {model!r}, expected one of {', '.join(sorted(known))}")
+        self.model = model
+
+
+@dataclass(frozen=True, slots=True)
+class VehicleModel:
+    """A vehicle of the catalogue and what its battery wear costs per kWh of throughput."""
+
+    vehicle: Vehicle
+    wear_per_kwh: float
+
+
+@dataclass(slots=True)
+class _Session:
+    transaction_id: str
+    evse_id: str
+    id_token: str
+    started_at: datetime
+    import_wh_start: float
+    export_wh_start: float
+    last_at: datetime
+    import_wh: float
+    export_wh: float
+    power_kw: float = 0.0
+    moved_kwh: float = 0.0
+    reported_soc: float | None = None
+    reported_at: datetime | None = None
+    reported_first: tuple[float, float] | None = None
+    moved_at_report: float = 0.0
+    capacity_kwh: float | None = None
+    is_full: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SiteDefaults:
+    """What is assumed of a driver who declared nothing."""
+
+    stay: timedelta
+    requested_kwh: float
+    vehicle_model: str
+    arrival_soc: float = 0.5
+    floor_soc: float = 0.2
+
+
+def battery_kw(connector_kw: float, loss: LossCurve) -> float:
+    """Battery-side power at `connector_kw`, the inverse of connector = battery + loss(battery).
+
+    Positive charges. Power below the standby loss moves nothing.
+    """
+    a, b, c = loss.quadratic_per_kw, loss.proportional, loss.standby_kw
+    sign = 1.0 if connector_kw > 0 else -1.0
+    # Charging: a*x^2 + (1+b)*x + c = p. Discharging, with x = |battery|: -a*x^2 + (1-b)*x - c = |p|.
+    quadratic, linear, constant = sign * a, 1.0 + sign * b, sign * c - abs(connector_kw)
+    if connector_kw > 0 and constant >= 0:
+        return 0.0
+    if abs(connector_kw) < 1e-12:  # noqa: PLR2004 - exactly idle
+        return 0.0
+    if a == 0.0:
+        return sign * -constant / linear
+    root = max(0.0, linear * linear - 4.0 * quadratic * constant)
+    return float(sign * (-linear + root**0.5) / (2.0 * quadratic))
+
+
+class Beliefs:
+    """The sessions now open and the targets declared for them."""
+
+    def __init__(self, vehicles: Mapping[str, VehicleModel], defaults: SiteDefaults) -> None:
+        if defaults.vehicle_model not in vehicles:
+            raise UnknownVehicleModel(defaults.vehicle_model, vehicles)
+        self._vehicles = vehicles
+        self._defaults = defaults
+        self._open: dict[str, _Session] = {}
+        self._targets: dict[str, DepartureTarget] = {}
+
+    def vehicle(self, model: str) -> VehicleModel:
+        try:
+            return self._vehicles[model]
+        except KeyError:
+            raise UnknownVehicleModel(model, self._vehicles) from None
+
+    def declare(self, target: DepartureTarget) -> None:
+        """Take the newest declaration for a token. Raises `UnknownVehicleModel`."""
+        self.vehicle(target.vehicle_model)
+        self._targets[target.id_token] = target
+
+    def target_of(self, id_token: str) -> DepartureTarget | None:
+        return self._targets.get(id_token)
+
+    def started(
+        self, transaction_id: str, evse_id: str, id_token: str, at: datetime, import_wh: float, export_wh: float = 0.0
+    ) -> bool:
+        """A transaction began; False if it was already known. A forgotten one on the same EVSE is replaced."""
+        known = self._open.get(evse_id)
+        if known is not None and known.transaction_id == transaction_id:
+            return False
+        self._open[evse_id] = _Session(
+            transaction_id, evse_id, id_token, at, import_wh, export_wh, at, import_wh, export_wh
+        )
+        return True
+
+    def metered(self, sample: MeterSample) -> bool:
+        """Account for a meter sample; False if it belongs to no open session or is older than the last."""
+        session = self._open.get(sample.evse_id)
+        if session is None or sample.at < session.last_at:
+            return False
+        if sample.transaction_id is not None and sample.transaction_id != session.transaction_id:
+            return False
+        imported = sample.import_wh if sample.import_wh is not None else session.import_wh
+        exported = sample.export_wh if sample.export_wh is not None else session.export_wh
+        self._book(session, sample.at, max(imported, session.import_wh), max(exported, session.export_wh))
+        if sample.power_kw is not None:
+            session.power_kw = sample.power_kw
+            if abs(sample.power_kw) > _ASLEEP_KW:
+                session.is_full = False
+        if sample.soc is not None:
+            self.soc_reported(sample.evse_id, sample.soc, sample.at)
+        return True
+
+    def _book(self, session: _Session, at: datetime, import_wh: float, export_wh: float) -> None:
+        hours = (at - session.last_at).total_seconds() / 3600.0
+        loss = self._vehicle_of(session).battery.loss
+        for energy_kwh, sign in (
+            ((import_wh - session.import_wh) / 1000.0, 1.0), ((export_wh - session.export_wh) / 1000.0, -1.0)
+        ):
+            if energy_kwh > 0.0:
+                # The mean power of the interval stands for its losses; without a duration they are at 1 hour.
+                mean_kw = energy_kwh / hours if hours > 0.0 else energy_kwh
+                session.moved_kwh += energy_kwh * battery_kw(sign * mean_kw, loss) / mean_kw
+        session.last_at, session.import_wh, session.export_wh = at, import_wh, export_wh
+
+    def soc_reported(self, evse_id: str, soc: float, at: datetime, capacity_kwh: float | None = None) -> None:
+        session = self._open.get(evse_id)
+        if session is None:
+            return
+        session.reported_soc, session.reported_at, session.moved_at_report = soc, at, session.moved_kwh
+        if session.reported_first is None:
+            session.reported_first = (soc, session.moved_kwh)
+        session.capacity_kwh = capacity_kwh or session.capacity_kwh
+
+    def stopped_drawing(self, evse_id: str) -> None:
+        """The charger says the car itself suspends charging although it was offered power: it is full."""
+        session = self._open.get(evse_id)
+        if session is not None:
+            session.is_full = True
+
+    def ended(self, evse_id: str, transaction_id: str) -> bool:
+        session = self._open.get(evse_id)
+        if session is None or session.transaction_id != transaction_id:
+            return False
+        del self._open[evse_id]
+        return True
+
+    def evse_ids(self) -> tuple[str, ...]:
+        return tuple(sorted(self._open))
+
+    def session(self, evse_id: str, now: datetime) -> LiveSession | None:
+        session = self._open.get(evse_id)
+        return None if session is None else self._view(session, now)
+
+    def sessions(self, now: datetime) -> tuple[LiveSession, ...]:
+        """All open sessions, by EVSE id."""
+        return tuple(self._view(self._open[evse_id], now) for evse_id in sorted(self._open))
+
+    def _vehicle_of(self, session: _Session) -> Vehicle:
+        target = self._targets.get(session.id_token)
+        return self._vehicles[target.vehicle_model if target else self._defaults.vehicle_model].vehicle
+
+    def _view(self, session: _Session, now: datetime) -> LiveSession:
+        target = self._targets.get(session.id_token)
+        vehicle = self._vehicle_of(session)
+        capacity = session.capacity_kwh or vehicle.battery.capacity_kwh
+        requested = target.requested_kwh if target else self._defaults.requested_kwh
+        top = capacity * vehicle.battery.soc_max
+        if session.reported_soc is not None and session.reported_first is not None:
+            first_soc, moved_then = session.reported_first
+            arrival = max(0.0, first_soc * capacity - moved_then)
+            energy = session.reported_soc * capacity + session.moved_kwh - session.moved_at_report
+            source, soc_at = SocSource.REPORTED, session.reported_at or session.last_at
+        else:
+            arrival = min(self._defaults.arrival_soc * capacity, max(0.0, top - requested))
+            energy = arrival + session.moved_kwh
+            source, soc_at = SocSource.ESTIMATED, session.last_at
+        energy = min(max(energy, 0.0), capacity)
+        wanted = min(arrival + requested, top)
+        departure = target.departure if target else session.started_at + self._defaults.stay
+        floor_soc = target.floor_soc if target else self._defaults.floor_soc
+        return LiveSession(
+            transaction_id=session.transaction_id, evse_id=session.evse_id, id_token=session.id_token,
+            started_at=session.started_at,
+            departure=departure if departure > now else now + _OVERSTAY,
+            target_kwh=min(wanted, energy) if session.is_full else wanted,
+            requested_kwh=requested, floor_kwh=min(floor_soc * capacity, top), capacity_kwh=capacity,
+            energy_kwh=energy, delivered_kwh=energy - arrival,
+            imported_kwh=(session.import_wh - session.import_wh_start) / 1000.0,
+            exported_kwh=(session.export_wh - session.export_wh_start) / 1000.0,
+            power_kw=session.power_kw,
+            vehicle_model=target.vehicle_model if target else self._defaults.vehicle_model,
+            v2g_consent=target.v2g_consent if target else False,
+            soc_source=source, soc_at=soc_at, is_declared=target is not None, is_full=session.is_full,
+        )

@@ -1,0 +1,217 @@
+"""The receding horizon: look at the site as it is believed to be, plan the next day, hand the plan on.
+
+Re-plans on a clock and on every change. Changes coalesce: one solve runs, at most one waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.clock import Clock
+from aggregator.fleet.beliefs import VehicleModel
+from aggregator.fleet.departures import DepartureErrors
+from aggregator.fleet.model import LiveSession
+from aggregator.planning.forecast import BaseLoadForecast
+from aggregator.planning.gate import GateOutcome, PlanRequest
+from aggregator.planning.problem import Commitment, EvDemand, Problem
+from markets.rate import RateSchedule
+from twin.assets import Evse, Site, TimeGrid, Visit, World
+
+
+@dataclass(frozen=True)
+class SiteModel:
+    """What is registered about the site: it changes by configuration, not by the hour.
+
+    reserve_kw: kept free under the import cap for what the building does within a minute.
+    event_reserve_kw: how far below a commitment the plan stays, for the same reason.
+    """
+
+    site: Site
+    evses: Mapping[str, Evse]
+    vehicles: Mapping[str, VehicleModel]
+    rate: RateSchedule
+    base_load: BaseLoadForecast
+    departures: DepartureErrors = field(default_factory=DepartureErrors)
+    step_s: int = 900
+    steps: int = 96
+    reserve_kw: float = 3.0
+    event_reserve_kw: float = 1.0
+    shortfall_per_kwh: float = 5.0
+    time_limit_s: float = 3.0
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What is believed at one instant; all a plan depends on besides the `SiteModel`.
+
+    import_cap_kw: shape (steps,) with limits in force; permitted_kw: discharge allowed now, by EVSE id.
+    """
+
+    now: datetime
+    sessions: tuple[LiveSession, ...]
+    measured_base: tuple[datetime, float] | None
+    peak_so_far_kw: float
+    import_cap_kw: NDArray[np.float64]
+    permitted_kw: Mapping[str, float]
+    commitments: tuple[Commitment, ...] = ()
+
+
+def horizon_grid(now: datetime, step_s: int, steps: int) -> TimeGrid:
+    """Steps aligned to the clock; `now` lies in the first."""
+    start = datetime.fromtimestamp(now.timestamp() // step_s * step_s, UTC)
+    return TimeGrid(start, step_s, steps)
+
+
+def build_request(model: SiteModel, situation: Situation) -> PlanRequest:
+    """Turn beliefs into a planning problem and the world in which the twin examines its answer."""
+    now = situation.now
+    grid = horizon_grid(now, model.step_s, model.steps)
+    base_kw = model.base_load.expect(grid, situation.measured_base)
+    prices = model.rate.prices(grid.start, grid.step_s, grid.steps)
+    fraction = (grid.at(1) - now).total_seconds() / grid.step_s
+    caps = np.minimum(situation.import_cap_kw, model.site.import_cap_kw)
+    demands = tuple(
+        _demand(model, session, situation.permitted_kw.get(session.evse_id, 0.0), grid, now)
+        for session in situation.sessions
+    )
+    problem = Problem(
+        grid=grid, evs=demands, base_kw=base_kw,
+        import_cap_kw=np.maximum(caps - model.reserve_kw, 0.0),
+        export_cap_kw=np.full(grid.steps, model.site.export_cap_kw),
+        import_price=prices.import_per_kwh, export_price=prices.export_per_kwh,
+        peak_so_far_kw=situation.peak_so_far_kw, demand_price=model.rate.demand_price_per_kw,
+        shortfall_per_kwh=model.shortfall_per_kwh,
+        commitments=tuple(_with_reserve(c, model.event_reserve_kw) for c in situation.commitments),
+        first_step_fraction=fraction,
+    )
+    world = World(
+        site=model.site, evses=tuple(model.evses[evse_id] for evse_id in sorted(model.evses)),
+        visits=tuple(_visit(model, session, now, grid) for session in situation.sessions),
+        grid=grid, base_load_kw=base_kw, import_cap_kw=caps,
+        export_cap_kw=np.full(grid.steps, model.site.export_cap_kw), begin=now,
+    )
+    return PlanRequest(
+        problem=problem, world=world, promises=situation.commitments,
+        discharge_allowed_kw=dict(situation.permitted_kw), time_limit_s=model.time_limit_s,
+    )
+
+
+def _with_reserve(commitment: Commitment, reserve_kw: float) -> Commitment:
+    held = tuple(kw - reserve_kw for kw in commitment.max_net_kw)
+    return Commitment(commitment.signal_id, commitment.steps, held, commitment.shortfall_per_kwh)
+
+
+def _last_step(grid: TimeGrid, departure: datetime) -> int:
+    """Plugged for steps before this one: whole steps only, as the end of a broken step is not ours to count on."""
+    return min(max(grid.index(departure), 1), grid.steps)
+
+
+def _demand(
+    model: SiteModel, session: LiveSession, permitted_kw: float, grid: TimeGrid, now: datetime
+) -> EvDemand:
+    evse, listed = model.evses[session.evse_id], model.vehicles[session.vehicle_model]
+    vehicle = listed.vehicle
+    charge_kw = min(evse.max_charge_kw, vehicle.max_charge_kw)
+    discharge_kw = min(evse.max_discharge_kw, vehicle.max_discharge_kw, permitted_kw)
+    return EvDemand(
+        id=session.transaction_id, evse_id=session.evse_id, arrive=0, depart=_last_step(grid, session.departure),
+        energy_kwh=session.energy_kwh, capacity_kwh=session.capacity_kwh * vehicle.battery.soc_max,
+        target_kwh=session.target_kwh, floor_kwh=session.floor_kwh,
+        max_charge_kw=0.0 if session.is_full and discharge_kw == 0.0 else charge_kw,
+        max_discharge_kw=discharge_kw,
+        charge_efficiency=_charge_efficiency(listed, charge_kw),
+        discharge_efficiency=_discharge_efficiency(listed, discharge_kw),
+        wear_per_kwh=listed.wear_per_kwh,
+        min_charge_kw=evse.min_charge_kw, min_discharge_kw=vehicle.min_discharge_kw,
+        leave_probability=model.departures.leave_probability(grid, now, session.departure),
+    )
+
+
+def _charge_efficiency(listed: VehicleModel, connector_kw: float) -> float:
+    """Battery over connector energy at 70 % of full power, where a mixed schedule spends most of its energy."""
+    loss, battery_kw = listed.vehicle.battery.loss, 0.7 * connector_kw
+    lost = loss.standby_kw + loss.proportional * battery_kw + loss.quadratic_per_kw * battery_kw**2
+    return battery_kw / (battery_kw + lost)
+
+
+def _discharge_efficiency(listed: VehicleModel, connector_kw: float) -> float:
+    if connector_kw <= 0.0:
+        return 1.0
+    loss, battery_kw = listed.vehicle.battery.loss, 0.7 * connector_kw
+    lost = loss.standby_kw + loss.proportional * battery_kw + loss.quadratic_per_kw * battery_kw**2
+    return (battery_kw - lost) / battery_kw
+
+
+def _visit(model: SiteModel, session: LiveSession, now: datetime, grid: TimeGrid) -> Visit:
+    listed = model.vehicles[session.vehicle_model]
+    return Visit(
+        id=session.transaction_id, evse_id=session.evse_id, vehicle=listed.vehicle, arrival=now,
+        departure=max(grid.at(_last_step(grid, session.departure)), now + timedelta(seconds=1)),
+        energy_kwh=min(session.energy_kwh, listed.vehicle.battery.capacity_kwh),
+        target_kwh=min(session.target_kwh, listed.vehicle.battery.capacity_kwh),
+        floor_kwh=min(session.floor_kwh, listed.vehicle.battery.capacity_kwh),
+    )
+
+
+class Planner(Protocol):
+    """Solves one request; the service runs it in a child process."""
+
+    async def plan(self, request: PlanRequest) -> GateOutcome: ...
+
+
+class RecedingHorizon:
+    """Re-plans every `interval_s` of domain time and after each `request`.
+
+    observe: takes the reasons for the plan and returns the situation now.
+    adopt: takes the outcome; it stores, dispatches and decides on signals.
+    """
+
+    def __init__(
+        self, model: SiteModel, clock: Clock, planner: Planner,
+        observe: Callable[[], Situation],
+        adopt: Callable[[Situation, GateOutcome, tuple[str, ...]], Awaitable[None]],
+        interval_s: int = 900,
+    ) -> None:
+        self._model, self._clock, self._planner = model, clock, planner
+        self._observe, self._adopt, self._interval_s = observe, adopt, interval_s
+        self._reasons: list[str] = []
+        self._wake = asyncio.Event()
+
+    def request(self, reason: str) -> None:
+        """Ask for a plan soon; many asks before the next solve make one plan."""
+        if reason not in self._reasons:
+            self._reasons.append(reason)
+        self._wake.set()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._tick())
+            tasks.create_task(self._plan_forever())
+
+    async def _tick(self) -> None:
+        while True:
+            now = self._clock.now().timestamp()
+            following = (now // self._interval_s + 1) * self._interval_s
+            await self._clock.sleep_until(datetime.fromtimestamp(following, UTC))
+            self.request("clock")
+
+    async def _plan_forever(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            reasons, self._reasons = tuple(self._reasons), []
+            situation = self._observe()
+            outcome = await self._planner.plan(build_request(self._model, situation))
+            await self._adopt(situation, outcome, reasons)
+
+
+def discharging(evse_ids: Iterable[str], power_kw: NDArray[np.float64]) -> tuple[str, ...]:
+    """EVSEs whose schedule discharges at any step."""
+    return tuple(evse_id for evse_id, row in zip(evse_ids, power_kw, strict=True) if bool((row < 0).any()))
