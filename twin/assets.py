@@ -78,7 +78,7 @@ class PowerCurve:
     kw: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        _require(len(self.soc) == len(self.kw) >= 2, "kw", self.kw, "one power for each SoC, at least two")
+        _require(len(self.soc) == len(self.kw) > 1, "kw", self.kw, "one power for each SoC, at least two")
         _require(self.soc[0] == 0.0 and self.soc[-1] == 1.0, "soc", self.soc, "a curve from 0 to 1")
         _require(all(a < b for a, b in pairwise(self.soc)), "soc", self.soc, "strictly increasing values")
         _require(all(p >= 0 for p in self.kw), "kw", self.kw, "powers of 0 kW or more")

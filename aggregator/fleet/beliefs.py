@@ -72,18 +72,17 @@ def battery_kw(connector_kw: float, loss: LossCurve) -> float:
 
     Positive charges. Power below the standby loss moves nothing.
     """
+    if abs(connector_kw) < 1e-12:  # noqa: PLR2004 - exactly idle
+        return 0.0
     a, b, c = loss.quadratic_per_kw, loss.proportional, loss.standby_kw
     sign = 1.0 if connector_kw > 0 else -1.0
     # Charging: a*x^2 + (1+b)*x + c = p. Discharging, with x = |battery|: -a*x^2 + (1-b)*x - c = |p|.
     quadratic, linear, constant = sign * a, 1.0 + sign * b, sign * c - abs(connector_kw)
     if connector_kw > 0 and constant >= 0:
         return 0.0
-    if abs(connector_kw) < 1e-12:  # noqa: PLR2004 - exactly idle
-        return 0.0
-    if a == 0.0:
-        return sign * -constant / linear
-    root = max(0.0, linear * linear - 4.0 * quadratic * constant)
-    return float(sign * (-linear + root**0.5) / (2.0 * quadratic))
+    # The root in the form that keeps its digits when the quadratic part is small.
+    root = max(0.0, linear * linear - 4.0 * quadratic * constant) ** 0.5
+    return float(sign * -2.0 * constant / (linear + root))
 
 
 class Beliefs:

@@ -6,7 +6,7 @@ Re-plans on a clock and on every change. Changes coalesce: one solve runs, at mo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -210,8 +210,3 @@ class RecedingHorizon:
             situation = self._observe()
             outcome = await self._planner.plan(build_request(self._model, situation))
             await self._adopt(situation, outcome, reasons)
-
-
-def discharging(evse_ids: Iterable[str], power_kw: NDArray[np.float64]) -> tuple[str, ...]:
-    """EVSEs whose schedule discharges at any step."""
-    return tuple(evse_id for evse_id, row in zip(evse_ids, power_kw, strict=True) if bool((row < 0).any()))
