@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Protocol
 
 
@@ -52,7 +53,7 @@ class ScaledClock:
     def __init__(self, segments: Sequence[Segment]) -> None:
         if not segments:
             raise ValueError("segments: empty, expected at least one")
-        if any(b.wall_start <= a.wall_start for a, b in zip(segments, segments[1:], strict=False)):
+        if any(b.wall_start <= a.wall_start for a, b in pairwise(segments)):
             raise ValueError("segments: expected increasing wall starts")
         self.segments = tuple(segments)
 
