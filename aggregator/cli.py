@@ -1,0 +1,129 @@
+"""The command line: every command says what it did, in words or as JSON, and ends with 0, 1 (refused) or 2 (usage)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(
+    name="v2g", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Grid-services aggregator for parked electric vehicles; a digital twin replays every plan before dispatch.",
+)
+config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
+audit_app = typer.Typer(no_args_is_help=True, help="Check the audit log.")
+app.add_typer(config_app, name="config")
+app.add_typer(audit_app, name="audit")
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+class Refused(Exception):
+    """A command cannot do what was asked; the message is the one line to print."""
+
+
+def fail(message: str) -> NoReturn:
+    """One line to stderr, exit 1."""
+    typer.echo(message, err=True)
+    raise typer.Exit(1)
+
+
+@app.command(epilog="Example: v2g serve --config v2g.toml")
+def serve(
+    config: Annotated[Path, typer.Option(help="Configuration file; V2G_* variables win over it.")] = Path("v2g.toml"),
+) -> None:
+    """Run the service: REST, OpenADR and pages on one port, OCPP on another."""
+    from aggregator.service import run_service  # noqa: PLC0415 - the other commands start without the web stack
+
+    try:
+        run_service(config)
+    except Refused as refusal:
+        fail(str(refusal))
+
+
+@app.command(epilog="Example: v2g demo --speed 480")
+def demo(
+    speed: Annotated[float, typer.Option(help="Domain seconds per wall second.", min=1.0, max=2000.0)] = 480.0,
+    data: Annotated[Path, typer.Option(help="Folder for the database, files and the report.")] = Path("v2g-data/demo"),
+    http_port: Annotated[int, typer.Option(min=0, max=65535, help="REST and pages; 0 picks a free one.")] = 8080,
+    ocpp_port: Annotated[int, typer.Option(min=0, max=65535, help="OCPP; 0 picks a free one.")] = 9000,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --data after an interruption.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run a day at a workplace site through the whole loop, with emulated stations, and write the report."""
+    from aggregator.demo import DemoOptions, run_demo  # noqa: PLC0415 - the other commands start without the demo
+
+    console = Console(stderr=as_json)
+    try:
+        outcome = asyncio.run(run_demo(DemoOptions(speed, data, http_port, ocpp_port, resume), console))
+    except Refused as refusal:
+        fail(str(refusal))
+    if as_json:
+        typer.echo(json.dumps(outcome.result))
+    raise typer.Exit(0 if outcome.succeeded else 1)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    epilog="Example: v2g station --fleet stations.json --clock clock.json --ocpp ws://127.0.0.1:9000",
+)
+def station(context: typer.Context) -> None:
+    """Run emulated charging stations against any OCPP server (same options as python -m twin.station)."""
+    import subprocess  # noqa: PLC0415 - only this command starts a process
+
+    raise typer.Exit(subprocess.call([sys.executable, "-m", "twin.station", *context.args]))  # noqa: S603 - our module
+
+
+@config_app.command("check", epilog="Example: v2g config check --config v2g.toml")
+def config_check(
+    config: Annotated[Path, typer.Option(help="Configuration file.")] = Path("v2g.toml"), as_json: JsonFlag = False
+) -> None:
+    """Name every fault of the configuration and the files it points to, at once."""
+    from aggregator.config import check_config  # noqa: PLC0415 - see serve
+
+    faults = check_config(config)
+    if as_json:
+        typer.echo(json.dumps([
+            {"file": str(f.file), "field": f.field, "value": f.value, "expected": f.expected} for f in faults
+        ], default=str))
+    else:
+        for fault in faults:
+            typer.echo(str(fault), err=True)
+        if not faults:
+            typer.echo(f"{config}: no faults")
+    raise typer.Exit(1 if faults else 0)
+
+
+@audit_app.command("verify", epilog="Example: v2g audit verify --database v2g-data/demo/v2g.sqlite")
+def audit_verify(
+    database: Annotated[Path, typer.Option(help="SQLite database of the service.")] = Path("v2g-data/v2g.sqlite"),
+    as_json: JsonFlag = False,
+) -> None:
+    """Recompute the hash chain of the audit log and say whether anything was changed, removed or reordered."""
+    from aggregator.store import verify_database  # noqa: PLC0415 - see serve
+
+    if not database.is_file():
+        fail(f"{database}: no such database")
+    verdict = asyncio.run(verify_database(database))
+    if as_json:
+        typer.echo(json.dumps({
+            "ok": verdict.ok, "entries": verdict.entries, "first_bad_seq": verdict.first_bad_seq,
+            "reason": verdict.reason,
+        }))
+    else:
+        typer.echo(f"{database}: {verdict.entries} entries, " + ("unbroken" if verdict.ok else verdict.reason))
+    raise typer.Exit(0 if verdict.ok else 1)
+
+
+def main() -> None:
+    """Entry point of the `v2g` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
