@@ -10,6 +10,7 @@ import bisect
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -40,7 +41,7 @@ class DomainClock:
         self._starts = [segment.domain_start.timestamp() for segment in segments]
         self._factors = [segment.factor for segment in segments]
         for name, values in (("wall_start", self._walls), ("domain_start", self._starts)):
-            if any(b <= a for a, b in zip(values, values[1:], strict=False)):
+            if any(b <= a for a, b in pairwise(values)):
                 raise ClockFileError(f"segments: {name} {values}, expected increasing values")
 
     @classmethod

@@ -231,10 +231,10 @@ def _check(fleet: FleetFile, source: str) -> None:
     for index, station in enumerate(fleet.stations):
         path = f"{source}: $.stations[{index}]"
         if station.id in seen:
-            raise FleetFileError(f"{path}.id: {station.id!r}, expected an id not used by $.stations[{seen[station.id]}]")
+            raise FleetFileError(f"{path}.id: {station.id!r}, expected another id than $.stations[{seen[station.id]}]")
         seen[station.id] = index
         if "/" in station.id or ":" in station.id:
-            raise FleetFileError(f"{path}.id: {station.id!r}, expected no '/' and no ':' (it is a path and a user name)")
+            raise FleetFileError(f"{path}.id: {station.id!r}, expected no '/' and no ':' (a path and a user name)")
         try:
             station.evse.asset(fleet.site_id)
         except AssetError as fault:
@@ -263,5 +263,5 @@ def _check_visits(station: StationSpec, path: str, visit_ids: set[str]) -> None:
             raise FleetFileError(f"{field}.vehicle.{fault}") from None
         if visit.energy_kwh > visit.vehicle.capacity_kwh:
             raise FleetFileError(
-                f"{field}.energy_kwh: {visit.energy_kwh}, expected at most the capacity {visit.vehicle.capacity_kwh} kWh"
+                f"{field}.energy_kwh: {visit.energy_kwh}, expected at most {visit.vehicle.capacity_kwh} kWh"
             )
