@@ -9,6 +9,7 @@ from twin.wire.ocpp.peer import (
     CallRefused,
     CallTimeout,
     Handler,
+    Mender,
     Peer,
     PeerClosed,
     PeerCounters,
@@ -20,6 +21,6 @@ from twin.wire.ocpp.schemas import VERSIONS, SchemaFault, check, error_code, kno
 
 __all__ = [
     "VERSIONS", "Call", "CallError", "CallFailed", "CallRefused", "CallResult", "CallResultError", "CallTimeout",
-    "Frame", "Handler", "MalformedFrame", "Peer", "PeerClosed", "PeerCounters", "SchemaFault", "Send", "Transport",
-    "TransportClosed", "WebSocketTransport", "check", "error_code", "knows",
+    "Frame", "Handler", "MalformedFrame", "Mender", "Peer", "PeerClosed", "PeerCounters", "SchemaFault", "Send",
+    "Transport", "TransportClosed", "WebSocketTransport", "check", "error_code", "knows",
 ]

@@ -61,7 +61,7 @@ class Send:
 Frame = Call | CallResult | CallError | CallResultError | Send
 
 
-class MalformedFrame(ValueError):  # noqa: N818 - names a thing of the wire
+class MalformedFrame(ValueError):
     """What arrived is not a frame.
 
     unique_id: None if it cannot be read; message_type: None if that cannot be read.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,19 +29,19 @@ HANDLER_GRACE_S = 5.0
 """How long handlers may go on after the connection closed, so that accepted work is finished."""
 
 
-class TransportClosed(ConnectionError):  # noqa: N818 - says what happened, not whose fault it is
+class TransportClosed(ConnectionError):
     """The connection under a peer is gone."""
 
 
-class PeerClosed(ConnectionError):  # noqa: N818 - says what happened, not whose fault it is
+class PeerClosed(ConnectionError):
     """The other side left before it answered."""
 
 
-class CallTimeout(TimeoutError):  # noqa: N818 - says what happened, not whose fault it is
+class CallTimeout(TimeoutError):
     """No answer within the time allowed."""
 
 
-class CallFailed(Exception):  # noqa: N818 - it reports the other side's answer, not a fault of ours
+class CallFailed(Exception):
     """The other side answered with an error, or with an answer that breaks its schema."""
 
     def __init__(self, code: str, description: str) -> None:
@@ -50,7 +50,7 @@ class CallFailed(Exception):  # noqa: N818 - it reports the other side's answer,
         self.description = description
 
 
-class CallRefused(Exception):  # noqa: N818 - a handler's answer
+class CallRefused(Exception):
     """A handler raises this to answer a request with a CALLERROR of this code (in its OCPP 2.1 spelling)."""
 
     def __init__(self, code: str, description: str = "") -> None:
@@ -99,12 +99,16 @@ class PeerCounters:
     frames_out: int = 0
     malformed: int = 0
     schema_faults: int = 0
+    mended: int = 0
     late_answers: int = 0
     handler_faults: int = 0
     refused: int = 0
 
 
 Handler = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
+
+Mender = Callable[[str, dict[str, Any], SchemaFault], dict[str, Any] | None]
+"""Given (action, payload, what is wrong), returns a payload that says the same correctly, or None."""
 
 
 class Peer:
@@ -116,10 +120,19 @@ class Peer:
             a CALLERROR; any other exception is logged and answered with InternalError.
             A SEND (OCPP 2.1) goes the same way and its answer is dropped.
         call_timeout_s: wall seconds to wait for the answer to a call, from when it left.
+        mend: may repair a request that breaks its schema, for stations with known habits; the result is checked again.
+        counters: shared between peers if given.
     """
 
     def __init__(
-        self, transport: Transport, version: str, handle: Handler, *, call_timeout_s: float = 20.0
+        self,
+        transport: Transport,
+        version: str,
+        handle: Handler,
+        *,
+        call_timeout_s: float = 20.0,
+        mend: Mender | None = None,
+        counters: PeerCounters | None = None,
     ) -> None:
         self._transport = transport
         self.version = version
@@ -129,7 +142,8 @@ class Peer:
         self._pending: tuple[str, str, asyncio.Future[dict[str, Any]]] | None = None
         self._handlers: set[asyncio.Task[None]] = set()
         self._closed = False
-        self.counters = PeerCounters()
+        self._mend = mend
+        self.counters = counters if counters is not None else PeerCounters()
 
     @property
     def is_closed(self) -> bool:
@@ -280,9 +294,8 @@ class Peer:
 
     def _receive_request(self, request: Call | Send) -> None:
         try:
-            check(self.version, request.action, "Request", request.payload)
+            payload = self._checked(request)
         except SchemaFault as fault:
-            self.counters.schema_faults += 1
             log.warning("%s breaks its schema: %s at %s", request.action[:60], fault.code, fault.path[:200])
             if isinstance(request, Call):
                 self._answer_soon(CallError(request.unique_id, fault.code, str(fault)))
@@ -292,18 +305,31 @@ class Peer:
             if isinstance(request, Call):
                 self._answer_soon(CallError(request.unique_id, "GenericError", "too many unanswered calls"))
             return
-        self._spawn(self._serve(request))
+        self._spawn(self._serve(request, payload))
 
-    async def _serve(self, request: Call | Send) -> None:
-        answer = await self._answer(request)
+    def _checked(self, request: Call | Send) -> dict[str, Any]:
+        try:
+            check(self.version, request.action, "Request", request.payload)
+        except SchemaFault as fault:
+            self.counters.schema_faults += 1
+            mended = None if self._mend is None else self._mend(request.action, request.payload, fault)
+            if mended is None:
+                raise
+            check(self.version, request.action, "Request", mended)
+            self.counters.mended += 1
+            return mended
+        return request.payload
+
+    async def _serve(self, request: Call | Send, payload: dict[str, Any]) -> None:
+        answer = await self._answer(request, payload)
         if isinstance(request, Call):
             await self._deliver(answer)
 
-    async def _answer(self, request: Call | Send) -> CallResult | CallError:
+    async def _answer(self, request: Call | Send, payload: dict[str, Any]) -> CallResult | CallError:
         try:
-            payload = await self._handle(request.action, request.payload)
+            answer = await self._handle(request.action, payload)
             if isinstance(request, Call):
-                check(self.version, request.action, "Response", payload, exact=True)
+                check(self.version, request.action, "Response", answer, exact=True)
         except CallRefused as refused:
             self.counters.refused += 1
             return CallError(request.unique_id, error_code(self.version, refused.code), refused.description)
@@ -312,7 +338,7 @@ class Peer:
             self.counters.handler_faults += 1
             log.exception("handling %s failed", request.action)
             return CallError(request.unique_id, "InternalError", "the request could not be processed")
-        return CallResult(request.unique_id, payload)
+        return CallResult(request.unique_id, answer)
 
     def _answer_soon(self, frame: CallError | CallResultError) -> None:
         """Answer without a handler. Dropped (the frame was counted) if the other side does not read its answers."""
@@ -325,7 +351,7 @@ class Peer:
         except TransportClosed:
             log.info("the connection closed before an answer left")
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._handlers.add(task)
         task.add_done_callback(self._handlers.discard)

@@ -32,18 +32,25 @@ _CODES = {
 }
 
 
-class SchemaFault(ValueError):  # noqa: N818 - names a thing of the wire
+class SchemaFault(ValueError):
     """A payload breaks its schema, or no schema has this action.
 
     code: the OCPP error code to answer with, in the spelling of the version.
-    path: where in the payload, as in `$.meterValue[0].timestamp`.
+    path: where in the payload, as in `$.meterValue[0].timestamp`; steps: the same as keys and indices.
+    keyword: what the schema demands there, as in "Required"; missing: the absent property, if that is the fault.
     """
 
-    def __init__(self, code: str, path: str, message: str) -> None:
+    def __init__(
+        self, code: str, path: str, message: str, *,
+        steps: tuple[str | int, ...] = (), keyword: str = "", missing: str | None = None,
+    ) -> None:
         super().__init__(f"{path}: {message}")
         self.code = code
         self.path = path
         self.message = message
+        self.steps = steps
+        self.keyword = keyword
+        self.missing = missing
 
 
 def check(version: str, action: str, direction: Direction, payload: dict[str, Any], *, exact: bool = False) -> None:
@@ -88,16 +95,16 @@ def error_code(version: str, code: str) -> str:
 
 
 def _fault(version: str, fault: jsonschema_rs.ValidationError) -> SchemaFault:
-    path = "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in fault.instance_path)
-    kind = fault.kind.name[:1].upper() + fault.kind.name[1:]
-    code = error_code(version, _CODES.get(kind, "PropertyConstraintViolation"))
-    # The schema's words may quote the payload, which can hold a driver's token: only the short ones are passed on.
-    return SchemaFault(code, path, f"violates {kind[:1].lower() + kind[1:]}: {_expectation(fault)}")
-
-
-def _expectation(fault: jsonschema_rs.ValidationError) -> str:
-    detail = {name: value for name, value in fault.kind.as_dict().items() if name != "pattern"}
-    return ", ".join(f"{name} {value}" for name, value in detail.items())[:200] or "see the schema"
+    steps = tuple(fault.instance_path)
+    path = "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    keyword = fault.kind.name[:1].upper() + fault.kind.name[1:]
+    code = error_code(version, _CODES.get(keyword, "PropertyConstraintViolation"))
+    # The validator's own message quotes the value, which may be a driver's token; the demand alone says enough.
+    demand = fault.kind.as_dict()
+    words = ", ".join(f"{name} {value}" for name, value in demand.items())[:200]
+    missing = demand.get("property") if keyword == "Required" else None
+    message = f"violates {fault.kind.name}: {words}"
+    return SchemaFault(code, path, message, steps=steps, keyword=keyword, missing=missing)
 
 
 def _is_timestamp(text: str) -> bool:
