@@ -61,16 +61,17 @@ class Commitment:
     shortfall_per_kwh: float
 
 
-CutKind = Literal["power_ceiling", "energy_margin", "site_headroom", "event_margin"]
+CutKind = Literal["power_ceiling", "energy_margin", "site_headroom", "export_headroom", "event_margin"]
 
 
 @dataclass(frozen=True)
 class Cut:
     """What the replay taught: a constraint added to the next solve.
 
-    power_ceiling: EV `ev_id` cannot charge above `value` kW in `step` (below -value when discharging).
+    power_ceiling: EV `ev_id` cannot charge above `value` kW in `step` (below -value when discharging);
+        without a step it holds in all of them.
     energy_margin: raise the target of `ev_id` by `value` kWh.
-    site_headroom: keep `value` kW free under the import cap in `step`.
+    site_headroom: keep `value` kW free under the import cap in `step`; export_headroom: under the export cap.
     event_margin: hold net import `value` kW below the commitment in `step`.
     """
 
@@ -87,7 +88,9 @@ class Problem:
     base_kw, import_cap_kw, export_cap_kw, import_price, export_price: shape (steps,).
     first_step_fraction: share of step 0 that still lies ahead, in (0, 1]; its energy counts only that much.
     Prices are per kWh; demand_price per kW of monthly peak above peak_so_far_kw.
-    shortfall_per_kwh: price of energy missing at departure. cap_slack_per_kwh: price of crossing the cap (dearest).
+    shortfall_per_kwh: price of energy missing at departure, and per hour of each kWh below the reachable floor.
+    cap_slack_per_kwh: price of crossing the cap (dearest).
+    timezone: in which the plan's words tell the time.
     """
 
     grid: TimeGrid
@@ -104,6 +107,7 @@ class Problem:
     commitments: tuple[Commitment, ...] = ()
     cuts: tuple[Cut, ...] = ()
     first_step_fraction: float = 1.0
+    timezone: str = "UTC"
 
 
 @dataclass(frozen=True)
@@ -113,11 +117,14 @@ class Plan:
     charge_kw, discharge_kw: shape (ev, step), both 0 or more; net EV power is charge - discharge.
     energy_kwh: shape (ev, step), end of step. net_kw: shape (step,), site import positive.
     objective, bound: cost incl. penalties, and a proven lower bound; gap is relative.
-    costs: parts by name: energy, demand, wear, shortfall, early_leave, event_shortfall, cap_slack.
-    shortfall_kwh: by EV id, below target at the declared departure.
-    cap_slack_kw: shape (step,). event_shortfall_kw: by signal id, one value per step of the commitment.
+    costs: parts by name: energy, demand, wear, shortfall, early_leave, floor, event_shortfall, cap_slack; they sum to
+        objective.
+    shortfall_kwh: by EV id, below target (and the margin that cuts added) at the declared departure.
+    cap_slack_kw: shape (step,). event_shortfall_kw: by signal id, one value per step of the commitment; like the
+        shortfall of drivers it is a declaration, so it includes the margin that cuts added.
     binding: what decided, in words, dearest first.
     status: optimal, time_limit or safe (the fallback that charges early within the cap).
+    repair_cost: what the minimum powers and single directions cost beyond the relaxed optimum.
     """
 
     grid: TimeGrid
@@ -137,6 +144,7 @@ class Plan:
     binding: tuple[str, ...]
     status: Literal["optimal", "time_limit", "safe"]
     seconds: dict[str, float] = field(default_factory=dict)
+    repair_cost: float = 0.0
 
     @property
     def power_kw(self) -> Floats:

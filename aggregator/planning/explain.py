@@ -1,0 +1,86 @@
+"""Say in words which limits decided a plan, dearest first.
+
+A limit decides when its dual is not zero: the plan would cost less if it gave way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pyomo.environ as pyo
+
+from aggregator.planning.highs import Answer, Relaxation
+from aggregator.planning.problem import Floats, Problem
+from aggregator.planning.windows import Window, step_label
+
+_FELT = 1e-6  # duals below are solver noise
+
+
+def binding_words(problem: Problem, spans: tuple[Window, ...], model: pyo.ConcreteModel, lp: Relaxation,
+                  answer: Answer) -> tuple[str, ...]:
+    """One sentence per deciding limit; the price is what one kW (kWh for drivers) more room would save."""
+    dual = answer.row_dual
+    found = [
+        *_runs(problem, "import cap", _felt(lp, model.import_cap, dual)),
+        *_runs(problem, "export cap", _felt(lp, model.export_cap, dual)),
+        *_events(problem, lp, model, dual),
+        *_peak(problem, lp, model, answer),
+        *_drivers(problem, spans, lp, model, dual),
+    ]
+    found.sort(key=lambda item: -item[0])
+    return tuple(words for _, words in found)
+
+
+def _felt(lp: Relaxation, constraint: pyo.Constraint, dual: Floats) -> dict[int, float]:
+    prices = {index: abs(float(dual[row])) for index, row in lp.rows(constraint).items()}
+    return {index: price for index, price in prices.items() if price > _FELT}
+
+
+def _runs(problem: Problem, name: str, prices: dict[int, float]) -> Iterator[tuple[float, str]]:
+    """Neighbouring steps make one sentence."""
+    for run in _neighbours(sorted(prices)):
+        worth = sum(prices[step] for step in run)
+        yield worth, f"{name} {_span(problem, run)} ({worth:.3g} per kW)"
+
+
+def _neighbours(steps: Iterable[int]) -> Iterator[list[int]]:
+    run: list[int] = []
+    for step in steps:
+        if run and step != run[-1] + 1:
+            yield run
+            run = []
+        run.append(step)
+    if run:
+        yield run
+
+
+def _span(problem: Problem, run: list[int]) -> str:
+    return f"{step_label(problem, run[0])} to {step_label(problem, run[-1] + 1)}"
+
+
+def _events(problem: Problem, lp: Relaxation, model: pyo.ConcreteModel, dual: Floats) -> Iterator[tuple[float, str]]:
+    by_event: dict[int, dict[int, float]] = {}
+    for (j, k), row in lp.rows(model.commitment).items():
+        if abs(dual[row]) > _FELT:
+            by_event.setdefault(j, {})[problem.commitments[j].steps[k]] = abs(float(dual[row]))
+    for j, prices in by_event.items():
+        yield from _runs(problem, f"event {problem.commitments[j].signal_id}", prices)
+
+
+def _peak(problem: Problem, lp: Relaxation, model: pyo.ConcreteModel, answer: Answer) -> Iterator[tuple[float, str]]:
+    prices = _felt(lp, model.peak_holds, answer.row_dual)
+    if not prices:
+        return
+    peak = float(answer.x[lp.columns(model.peak)[None]])
+    when = ", ".join(_span(problem, run) for run in _neighbours(sorted(prices)))
+    new = peak > problem.peak_so_far_kw + _FELT
+    name = "a new demand peak" if new else "the demand peak so far"
+    yield sum(prices.values()), f"{name} of {peak:.1f} kW {when} ({sum(prices.values()):.3g} per kW)"
+
+
+def _drivers(problem: Problem, spans: tuple[Window, ...], lp: Relaxation, model: pyo.ConcreteModel,
+             dual: Floats) -> Iterator[tuple[float, str]]:
+    for i, price in _felt(lp, model.departure, dual).items():
+        span = spans[i]
+        yield price, (f"target of {span.ev.id}, {span.need_kwh:.1f} kWh at {step_label(problem, span.last)} "
+                      f"({price:.3g} per kWh)")

@@ -1,0 +1,68 @@
+"""The plan that needs no solver: charge early within the cap, never discharge.
+
+Whatever fails above it, there is always this plan.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import numpy as np
+
+from aggregator.planning.checker import Evaluation, evaluate
+from aggregator.planning.problem import Floats, Plan, Problem
+from aggregator.planning.windows import Window, site_limits, step_hours, windows
+
+
+def safe_plan(problem: Problem) -> Plan:
+    """Charge early within the cap, earliest departure first; status "safe", no proven bound worth the name."""
+    began = perf_counter()
+    charge = early_charging(problem)
+    idle = np.zeros_like(charge)
+    result = evaluate(problem, charge, idle)
+    return plan_from(problem, charge, idle, result, bound=-np.inf, status="safe",
+                     binding=("no optimised plan: charging early within the cap, no discharge",),
+                     seconds={"build": 0.0, "solve": perf_counter() - began})
+
+
+def early_charging(problem: Problem) -> Floats:
+    """Shape (ev, step): charging power in kW, earliest departure first, under cap and ceilings."""
+    hours, spans = step_hours(problem), windows(problem)
+    limit, _ = site_limits(problem)
+    charge = np.zeros((len(spans), problem.grid.steps))
+    energy = np.array([span.ev.energy_kwh for span in spans])
+    order = sorted(range(len(spans)), key=lambda row: (spans[row].last, spans[row].ev.id))
+    for step in range(problem.grid.steps):
+        free_kw = float(limit[step] - problem.base_kw[step])
+        for row in order:
+            kw = _useful_kw(spans[row], step, float(hours[step]), float(energy[row]), free_kw)
+            charge[row, step] = kw
+            free_kw -= kw
+            energy[row] += kw * hours[step] * spans[row].ev.charge_efficiency
+    return charge
+
+
+def _useful_kw(span: Window, step: int, hours: float, energy_kwh: float, free_kw: float) -> float:
+    ev = span.ev
+    wanted_kwh = max(ev.target_kwh, span.need_kwh, ev.floor_kwh) - energy_kwh
+    if wanted_kwh <= 1e-9 or not span.first <= step < span.last:  # noqa: PLR2004 - nothing left to charge
+        return 0.0
+    minimum = 0.0 if span.is_capped_below_minimum[step] else ev.min_charge_kw
+    room_kw = (span.upper_kwh - energy_kwh) / (hours * ev.charge_efficiency)
+    kw = min(float(span.charge_kw[step]), max(wanted_kwh / (hours * ev.charge_efficiency), minimum), room_kw, free_kw)
+    return kw if kw >= minimum and kw > 0 else 0.0
+
+
+def plan_from(problem: Problem, charge_kw: Floats, discharge_kw: Floats, result: Evaluation, *, bound: float,
+              status: str, binding: tuple[str, ...], seconds: dict[str, float], repair_cost: float = 0.0) -> Plan:
+    """Assemble a `Plan` from powers and what follows from them; gap is relative to the objective, at least to 1."""
+    objective = result.objective
+    gap = max(0.0, objective - bound) / max(1.0, abs(objective)) if np.isfinite(bound) else float("inf")
+    return Plan(
+        grid=problem.grid, ev_ids=tuple(ev.id for ev in problem.evs), evse_ids=tuple(ev.evse_id for ev in problem.evs),
+        charge_kw=charge_kw, discharge_kw=discharge_kw, energy_kwh=result.energy_kwh, net_kw=result.net_kw,
+        objective=objective, bound=bound, gap=gap, costs=result.costs, shortfall_kwh=result.shortfall_kwh,
+        cap_slack_kw=result.cap_slack_kw, event_shortfall_kw=result.event_shortfall_kw, binding=binding,
+        status=status,  # type: ignore[arg-type]
+        seconds=seconds, repair_cost=repair_cost,
+    )

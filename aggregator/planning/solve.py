@@ -1,0 +1,60 @@
+"""Problem in, plan out: build, solve, repair, explain.
+
+There is always a plan: at a time limit the incumbent with its proven bound, or the safe plan when that costs less.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from time import perf_counter
+
+import numpy as np
+
+from aggregator.planning.checker import evaluate
+from aggregator.planning.explain import binding_words
+from aggregator.planning.highs import Relaxation, SolverFault
+from aggregator.planning.model import build
+from aggregator.planning.problem import Plan, Problem
+from aggregator.planning.repair import Cells, repair
+from aggregator.planning.safe import plan_from, safe_plan
+from aggregator.planning.windows import require_possible, windows
+
+
+def solve(problem: Problem, *, time_limit_s: float = 5.0) -> Plan:
+    """The cheapest plan that cars can follow.
+
+    Raises:
+        ProblemError: values that no plan could be meant with; all of them are listed.
+        SolverFault: HiGHS failed in a way that is neither a time limit nor a matter of the problem.
+    """
+    require_possible(problem)
+    began = perf_counter()
+    spans = windows(problem)
+    model = build(problem, spans)
+    lp = Relaxation(model)
+    cells = Cells((len(spans), problem.grid.steps), lp.columns(model.charge), lp.columns(model.discharge))
+    built = perf_counter()
+
+    relaxed = lp.run(time_limit_s)
+    if relaxed is None:
+        raise SolverFault("HiGHS calls a problem infeasible that is soft everywhere")
+    solved = perf_counter()
+    charge, discharge, last = repair(problem, spans, lp, cells, relaxed, time_limit_s - (solved - built))
+    repaired = perf_counter()
+
+    result = evaluate(problem, charge, discharge)
+    plan = plan_from(
+        problem, charge, discharge, result, bound=min(relaxed.bound, result.objective), status=relaxed.status,
+        binding=binding_words(problem, spans, model, lp, last), repair_cost=max(0.0, result.objective - relaxed.bound),
+        seconds={"build": built - began, "solve": solved - built, "repair": repaired - solved},
+    )
+    if relaxed.status == "time_limit":
+        safe = safe_plan(problem)
+        if safe.objective < plan.objective:
+            return replace(safe, bound=plan.bound, gap=_gap(safe.objective, plan.bound), status="time_limit",
+                           seconds=plan.seconds)
+    return plan
+
+
+def _gap(objective: float, bound: float) -> float:
+    return max(0.0, objective - bound) / max(1.0, abs(objective)) if np.isfinite(bound) else float("inf")

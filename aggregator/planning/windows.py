@@ -1,0 +1,214 @@
+"""What each EV can physically do inside the horizon, cuts included.
+
+The model, the checker and the safe plan all start from these numbers, so a cut or a clipped horizon means the same
+thing to each of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.planning.problem import EvDemand, Floats, Problem
+
+
+class ProblemError(ValueError):
+    """A planning problem holds impossible values; `faults` lists all of them, each naming EV or site and field."""
+
+    def __init__(self, faults: tuple[str, ...]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
+@dataclass(frozen=True)
+class Window:
+    """One EV inside the horizon; arrays have shape (steps,) and are 0 outside first <= step < last.
+
+    charge_kw, discharge_kw: limits after ceilings. reach_kwh: end-of-step energy if it had always charged fully.
+    lower_kwh, upper_kwh: energy never leaves these. floor_kwh: shape (steps,), the floor as far as it is reachable.
+    need_kwh: wanted at the end of last - 1. leave: weight of energy missing at the end of a step.
+    """
+
+    ev: EvDemand
+    first: int
+    last: int
+    charge_kw: Floats
+    discharge_kw: Floats
+    reach_kwh: Floats
+    lower_kwh: float
+    upper_kwh: float
+    floor_kwh: Floats
+    need_kwh: float
+    leave: Floats
+    is_capped_below_minimum: NDArray[np.bool_]
+
+    @property
+    def steps(self) -> range:
+        return range(self.first, self.last)
+
+    @property
+    def starts_below_floor(self) -> bool:
+        return self.ev.energy_kwh < self.ev.floor_kwh
+
+    @property
+    def early_target_kwh(self) -> Floats:
+        """Shape (steps,): what a driver who leaves at the end of a step may fairly miss, at most the target."""
+        return np.minimum(self.ev.target_kwh, self.reach_kwh)
+
+    @property
+    def matters(self) -> bool:
+        """False for an EV that only arrives after the horizon."""
+        return self.first < self.last or self.ev.arrive < len(self.charge_kw)
+
+
+def step_hours(problem: Problem) -> Floats:
+    """Shape (steps,): hours of each step that still lie ahead."""
+    hours = np.full(problem.grid.steps, problem.grid.step_hours)
+    hours[0] *= problem.first_step_fraction
+    return hours
+
+
+def windows(problem: Problem) -> tuple[Window, ...]:
+    """One `Window` per EV of the problem, in its order."""
+    ceilings: dict[str, list[tuple[int | None, float]]] = {}
+    margins: dict[str, float] = {}
+    for cut in problem.cuts:
+        if cut.ev_id is None:
+            continue
+        if cut.kind == "power_ceiling":
+            ceilings.setdefault(cut.ev_id, []).append((cut.step, max(0.0, cut.value)))
+        elif cut.kind == "energy_margin":
+            margins[cut.ev_id] = margins.get(cut.ev_id, 0.0) + cut.value
+    hours = step_hours(problem)
+    return tuple(
+        _window(problem, hours, ev, ceilings.get(ev.id, []), margins.get(ev.id, 0.0)) for ev in problem.evs
+    )
+
+
+def _window(problem: Problem, hours: Floats, ev: EvDemand, ceilings: list[tuple[int | None, float]],
+            margin_kwh: float) -> Window:
+    steps = problem.grid.steps
+    first = min(max(ev.arrive, 0), steps)
+    last = max(first, min(ev.depart, steps))
+    ceiling = np.full(steps, np.inf)
+    for step, value in ceilings:
+        if step is None:
+            ceiling = np.minimum(ceiling, value)
+        elif 0 <= step < steps:
+            ceiling[step] = min(ceiling[step], value)
+
+    charge, discharge = np.zeros(steps), np.zeros(steps)
+    # A range that does not reach the minimum is no range: such a car cannot charge (discharge) at all.
+    if ev.max_charge_kw >= ev.min_charge_kw:
+        charge[first:last] = ev.max_charge_kw
+    if ev.max_discharge_kw >= ev.min_discharge_kw:
+        discharge[first:last] = ev.max_discharge_kw
+    charge, discharge = np.minimum(charge, ceiling), np.minimum(discharge, ceiling)
+    discharge[discharge < ev.min_discharge_kw] = 0.0
+
+    upper = max(ev.capacity_kwh, ev.energy_kwh)
+    reach = np.minimum(ev.energy_kwh + np.cumsum(charge * ev.charge_efficiency * hours), upper)
+    if ev.energy_kwh < ev.floor_kwh:  # charge first: no discharge before the floor can have been reached
+        before = np.concatenate(([ev.energy_kwh], reach[:-1]))
+        discharge[before < ev.floor_kwh - 1e-9] = 0.0
+
+    later_hours = max(0, ev.depart - steps) * problem.grid.step_hours
+    need = ev.target_kwh + margin_kwh - later_hours * ev.max_charge_kw * ev.charge_efficiency
+    leave = np.zeros(steps)
+    if ev.leave_probability is not None:
+        leave[first:max(first, last - 1)] = ev.leave_probability[first:max(first, last - 1)]
+    plugged = np.zeros(steps, dtype=bool)
+    plugged[first:last] = True
+    return Window(
+        ev=ev, first=first, last=last, charge_kw=charge, discharge_kw=discharge, reach_kwh=reach,
+        lower_kwh=min(ev.floor_kwh, ev.energy_kwh), upper_kwh=upper,
+        floor_kwh=np.where(plugged, np.minimum(ev.floor_kwh, reach), 0.0), need_kwh=need, leave=leave,
+        is_capped_below_minimum=(ceiling > 0) & (ceiling < ev.min_charge_kw) & plugged,
+    )
+
+
+def site_limits(problem: Problem) -> tuple[Floats, Floats]:
+    """Import and export limit per step in kW after the headroom that cuts ask for."""
+    imports, exports = problem.import_cap_kw.astype(float).copy(), problem.export_cap_kw.astype(float).copy()
+    for cut in problem.cuts:
+        if cut.step is None or not 0 <= cut.step < problem.grid.steps:
+            continue
+        if cut.kind == "site_headroom":
+            imports[cut.step] -= cut.value
+        elif cut.kind == "export_headroom":
+            exports[cut.step] -= cut.value
+    return imports, exports
+
+
+def event_limits(problem: Problem) -> tuple[tuple[tuple[int, float] | None, ...], ...]:
+    """For each commitment and each of its steps (step, largest net kW after margins), None outside the horizon."""
+    margins: dict[int, float] = {}
+    for cut in problem.cuts:
+        if cut.kind == "event_margin" and cut.step is not None:
+            margins[cut.step] = margins.get(cut.step, 0.0) + cut.value
+    return tuple(
+        tuple((step, limit - margins.get(step, 0.0)) if 0 <= step < problem.grid.steps else None
+              for step, limit in zip(event.steps, event.max_net_kw, strict=True))
+        for event in problem.commitments
+    )
+
+
+def require_possible(problem: Problem) -> None:
+    """Raise a `ProblemError` that lists every value with which no plan could be meant.
+
+    A demand that physics cannot meet is no fault: the plan says who falls short.
+    """
+    faults: list[str] = []
+    steps = problem.grid.steps
+    for name in ("base_kw", "import_cap_kw", "export_cap_kw", "import_price", "export_price"):
+        series: Floats = getattr(problem, name)
+        if series.shape != (steps,):
+            faults.append(f"site: {name} has shape {series.shape}, expected ({steps},)")
+        elif not np.isfinite(series).all():
+            faults.append(f"site: {name} holds values that are not finite")
+    if not 0 < problem.first_step_fraction <= 1:
+        faults.append(f"site: first_step_fraction: {problem.first_step_fraction!r}, expected a value in (0, 1]")
+    for name in ("peak_so_far_kw", "demand_price", "shortfall_per_kwh", "cap_slack_per_kwh"):
+        value = getattr(problem, name)
+        if not (np.isfinite(value) and value >= 0):
+            faults.append(f"site: {name}: {value!r}, expected a finite value of 0 or more")
+    if len({ev.id for ev in problem.evs}) != len(problem.evs):
+        faults.append("evs: ids repeat, expected unique ids")
+    for ev in problem.evs:
+        faults += _ev_faults(ev, steps)
+    for event in problem.commitments:
+        if len(event.steps) != len(event.max_net_kw) or not np.isfinite(event.max_net_kw).all():
+            faults.append(f"commitment {event.signal_id}: max_net_kw, expected one finite value per step")
+        if not (np.isfinite(event.shortfall_per_kwh) and event.shortfall_per_kwh >= 0):
+            faults.append(f"commitment {event.signal_id}: shortfall_per_kwh: {event.shortfall_per_kwh!r}, "
+                          "expected a finite value of 0 or more")
+    if faults:
+        raise ProblemError(tuple(faults))
+
+
+def _ev_faults(ev: EvDemand, steps: int) -> list[str]:
+    faults = []
+    for name in ("energy_kwh", "capacity_kwh", "target_kwh", "floor_kwh", "max_charge_kw", "max_discharge_kw",
+                 "min_charge_kw", "min_discharge_kw", "wear_per_kwh"):
+        value = getattr(ev, name)
+        if not (np.isfinite(value) and value >= 0):
+            faults.append(f"{ev.id}: {name}: {value!r}, expected a finite value of 0 or more")
+    for name in ("charge_efficiency", "discharge_efficiency"):
+        value = getattr(ev, name)
+        if not 0 < value <= 1:
+            faults.append(f"{ev.id}: {name}: {value!r}, expected a value in (0, 1]")
+    if ev.leave_probability is not None:
+        leave = ev.leave_probability
+        if leave.shape != (steps,) or not ((leave >= 0) & (leave <= 1)).all():
+            faults.append(f"{ev.id}: leave_probability, expected shape ({steps},) with values in [0, 1]")
+    return faults
+
+
+def step_label(problem: Problem, step: int) -> str:
+    """The local wall time at which a step begins, e.g. 10:15."""
+    when: datetime = problem.grid.at(step).astimezone(ZoneInfo(problem.timezone))
+    return when.strftime("%H:%M")
