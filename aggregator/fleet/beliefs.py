@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 
 from aggregator.fleet.model import DepartureTarget, LiveSession, SocSource
 from aggregator.ocpp.events import MeterSample
-from twin.assets import LossCurve, Vehicle
+from twin.assets import Vehicle
+from twin.battery import battery_kw
 
 _OVERSTAY = timedelta(minutes=30)
 """A car still plugged in after its declared departure is expected to leave within this time, again and again."""
@@ -65,24 +66,6 @@ class SiteDefaults:
     vehicle_model: str
     arrival_soc: float = 0.5
     floor_soc: float = 0.2
-
-
-def battery_kw(connector_kw: float, loss: LossCurve) -> float:
-    """Battery-side power at `connector_kw`, the inverse of connector = battery + loss(battery).
-
-    Positive charges. Power below the standby loss moves nothing.
-    """
-    if abs(connector_kw) < 1e-12:  # noqa: PLR2004 - exactly idle
-        return 0.0
-    a, b, c = loss.quadratic_per_kw, loss.proportional, loss.standby_kw
-    sign = 1.0 if connector_kw > 0 else -1.0
-    # Charging: a*x^2 + (1+b)*x + c = p. Discharging, with x = |battery|: -a*x^2 + (1-b)*x - c = |p|.
-    quadratic, linear, constant = sign * a, 1.0 + sign * b, sign * c - abs(connector_kw)
-    if connector_kw > 0 and constant >= 0:
-        return 0.0
-    # The root in the form that keeps its digits when the quadratic part is small.
-    root = max(0.0, linear * linear - 4.0 * quadratic * constant) ** 0.5
-    return float(sign * -2.0 * constant / (linear + root))
 
 
 class Beliefs:
@@ -142,14 +125,14 @@ class Beliefs:
 
     def _book(self, session: _Session, at: datetime, import_wh: float, export_wh: float) -> None:
         hours = (at - session.last_at).total_seconds() / 3600.0
-        loss = self._vehicle_of(session).battery.loss
+        vehicle = self._vehicle_of(session)
         for energy_kwh, sign in (
             ((import_wh - session.import_wh) / 1000.0, 1.0), ((export_wh - session.export_wh) / 1000.0, -1.0)
         ):
             if energy_kwh > 0.0:
                 # The mean power of the interval stands for its losses; without a duration they are at 1 hour.
                 mean_kw = energy_kwh / hours if hours > 0.0 else energy_kwh
-                session.moved_kwh += energy_kwh * battery_kw(sign * mean_kw, loss) / mean_kw
+                session.moved_kwh += energy_kwh * battery_kw(vehicle, sign * mean_kw) / mean_kw
         session.last_at, session.import_wh, session.export_wh = at, import_wh, export_wh
 
     def soc_reported(self, evse_id: str, soc: float, at: datetime, capacity_kwh: float | None = None) -> None:

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.fleet import Beliefs, DepartureTarget, SocSource, UnknownVehicleModel, VehicleModel
-from aggregator.fleet.beliefs import SiteDefaults, battery_kw
+from aggregator.fleet.beliefs import SiteDefaults
 from aggregator.ocpp.events import MeterSample
 from twin.assets import Battery, LossCurve, PowerCurve, Vehicle
+from twin.battery import battery_kw
 
 T0 = datetime(2019, 7, 15, 15, 0, tzinfo=UTC)
 LOSS = LossCurve(0.05, 0.04, 0.002)
@@ -30,18 +31,6 @@ def target(requested_kwh: float = 12.0, departure: datetime = T0 + timedelta(hou
 
 def sample(minutes: float, import_wh: float, export_wh: float = 0.0, **extra: float) -> MeterSample:
     return MeterSample("E1", "t1", T0 + timedelta(minutes=minutes), import_wh=import_wh, export_wh=export_wh, **extra)
-
-
-@given(
-    battery=st.floats(-11.0, 11.0).filter(lambda kw: abs(kw) > 0.2),
-    loss=st.builds(LossCurve, st.floats(0, 0.1), st.floats(0, 0.1), st.floats(0, 0.004)),
-)
-def test_battery_power_inverts_the_loss_curve(battery: float, loss: LossCurve) -> None:
-    lost = loss.standby_kw + loss.proportional * abs(battery) + loss.quadratic_per_kw * battery**2
-    connector = battery + lost
-    if battery < 0 and connector >= 0:
-        return  # the loss eats all that is discharged: nothing reaches the connector
-    assert battery_kw(connector, loss) == pytest.approx(battery, rel=1e-9, abs=1e-9)
 
 
 def test_a_car_without_declaration_gets_the_defaults_of_the_site() -> None:
@@ -65,7 +54,7 @@ def test_energy_follows_the_registers_less_the_losses() -> None:
         known.metered(sample(minute, 1000.0 + 6000.0 * minute / 60, power_kw=6.0))
     session = known.session("E1", T0 + timedelta(hours=1))
     assert session is not None
-    assert session.energy_kwh - arrival.energy_kwh == pytest.approx(battery_kw(6.0, LOSS), rel=1e-9)
+    assert session.energy_kwh - arrival.energy_kwh == pytest.approx(battery_kw(car().vehicle, 6.0), rel=1e-9)
     assert session.imported_kwh == pytest.approx(6.0)
     assert session.soc_source is SocSource.ESTIMATED
 
@@ -92,7 +81,7 @@ def test_a_reported_soc_replaces_the_estimate_and_ages_with_the_registers() -> N
     assert session is not None
     assert session.soc_source is SocSource.REPORTED
     assert session.soc_at == T0
-    assert session.energy_kwh == pytest.approx(31.0 + 0.5 * battery_kw(6.0, LOSS))
+    assert session.energy_kwh == pytest.approx(31.0 + 0.5 * battery_kw(car().vehicle, 6.0))
     assert session.target_kwh == pytest.approx(31.0 + 12.0)
 
 
