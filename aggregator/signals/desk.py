@@ -1,0 +1,422 @@
+"""Where signals arrive: stored once, bound by our own register of programmes, handed on, followed to their end.
+
+A mandatory limit that only takes power toward zero is applied before anyone plans; everything else waits for the
+planner. The desk never decides how much is feasible: it records the decision it is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import structlog
+
+from aggregator.clock import Clock
+from aggregator.signals.limits import SET_ASIDE, Held, LimitBook, ReleaseRule
+from aggregator.signals.model import Decision, GridSignal, Obligation, Programme, SignalState
+from aggregator.signals.openadr import SignalDraft, SignalFault, resolve_targets
+
+if TYPE_CHECKING:
+    from aggregator.store import Store, Transaction
+    from aggregator.store.records import SignalTransition
+
+log = structlog.get_logger(__name__)
+
+Listener = Callable[[GridSignal], Awaitable[None]]
+Measure = Callable[[GridSignal], Awaitable[Mapping[str, Any]]]
+Alongside = Callable[["Transaction"], Awaitable[None]]
+
+FAST_PATH_WAIT_S = 1.0
+"""Wall seconds the sender waits at most for the first answers of the chargers."""
+
+_PROGRESS = (
+    SignalState.RECEIVED, SignalState.VALIDATED, SignalState.ACCEPTED, SignalState.PARTIAL, SignalState.SCHEDULED,
+    SignalState.DISPATCHED, SignalState.ACTIVE, SignalState.MEASURED, SignalState.REPORTED, SignalState.SETTLED,
+)
+_BEFORE_DISPATCH = frozenset(_PROGRESS[:4])
+_KEPT = timedelta(days=1)
+"""How long a signal stays in its book after its end: its measurement and its ramp may still be due."""
+
+
+class UnknownSignal(LookupError):
+    """No signal with this id, or none that the asking party may see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a request: one signal for each site it resolved to.
+
+    external_id: the sender's name for it. is_new: at least one signal was not known.
+    """
+
+    signals: tuple[GridSignal, ...]
+    external_id: str
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SignalView:
+    """A signal with its answer and history, fit for the utility's eyes: kW, counts and codes, no driver."""
+
+    signal: GridSignal
+    state: SignalState
+    decision: Decision | None
+    transitions: tuple[SignalTransition, ...]
+
+
+class SignalDesk:
+    """Receives, revises, cancels and follows grid signals.
+
+    programmes: what was registered when the sites enrolled; the obligation comes from there.
+    on_mandatory: applies a limit that moves power toward zero, now. on_signal: something changed, plan again.
+    measure: what was delivered, asked once after the end; without it a signal is never called measured.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        programmes: Sequence[Programme],
+        site_ids: Sequence[str],
+        on_mandatory: Listener,
+        on_signal: Listener,
+        *,
+        measure: Measure | None = None,
+        release: ReleaseRule | None = None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._programmes = {(programme.name, programme.party): programme for programme in programmes}
+        self._site_ids = tuple(site_ids)
+        self._on_mandatory = on_mandatory
+        self._on_signal = on_signal
+        self._measure = measure
+        release = release or ReleaseRule()
+        by_name = {programme.name: programme for programme in programmes}
+        self._books = {site_id: LimitBook(site_id, by_name, release) for site_id in site_ids}
+        self._receiving = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._applying: set[asyncio.Task[None]] = set()
+        self._applied: set[str] = set()
+        self._measured: set[str] = set()
+
+    def book(self, site_id: str | None = None) -> LimitBook:
+        """The limits of a site; without a name, of the only site.
+
+        Raises:
+            KeyError: no such site.
+        """
+        return self._books[self._site_ids[0] if site_id is None else site_id]
+
+    def programme(self, name: str, party: str) -> Programme | None:
+        """The enrolment of `party` in the programme `name`, if there is one."""
+        return self._programmes.get((name, party))
+
+    async def recover(self) -> None:
+        """Fill the limit books from the store; to be called once, before anything is received."""
+        async with self._store.read() as tx:
+            for signal in await tx.signals.all():
+                if signal.end > self._clock.now() - _KEPT:
+                    seen = await _viewed(tx, signal)
+                    ended_at = seen.transitions[-1].at if seen.state in SET_ASIDE else None
+                    if ended_at is None or signal.start <= ended_at:
+                        self._keep(Held(signal, seen.state, seen.decision, ended_at))
+
+    async def receive(
+        self,
+        draft: SignalDraft,
+        *,
+        protocol: str,
+        party: str,
+        external_id: str,
+        actor: str,
+        is_named: bool = True,
+        alongside: Alongside | None = None,
+    ) -> Receipt:
+        """Accept what `party` asks: durable when this returns, once however often it is sent.
+
+        Args:
+            draft: what was asked.
+            protocol: "openadr" or "native"; with the party it names the source.
+            party: who asks, from the access token.
+            external_id: the sender's name for it; the same name with other content is a new revision.
+            actor: who is written into the audit chain.
+            is_named: False if the sender has no name for it and `external_id` was drawn here: then it is the same
+                request as one that asked exactly this, is not over and was not withdrawn.
+            alongside: writes that belong into the same transaction; left out for a request that was known.
+
+        Raises:
+            SignalFault: the party is not enrolled in the programme, or a target resolves to nothing.
+        """
+        programme = self._programmes.get((draft.programme, party))
+        if programme is None:
+            raise SignalFault("programme", draft.programme, "a programme that this party has enrolled the site in")
+        sites = resolve_targets(draft.targets, self._site_ids)
+        source = f"{protocol}:{party}"
+        async with self._receiving:
+            if not is_named and (same := self._same(source, draft.content_hash)):
+                return same
+            now = self._clock.now()
+            fresh: list[GridSignal] = []
+            current: list[GridSignal] = []
+            dropped: list[Held] = []
+            async with self._store.transaction(actor) as tx:
+                for site_id in self._site_ids:
+                    latest = await tx.signals.by_external(source, f"{external_id}/{site_id}")
+                    known = await _in_force(tx, latest)
+                    if site_id in sites and known is not None and known.content_hash == draft.content_hash:
+                        current.append(known)
+                        continue
+                    if site_id in sites:
+                        signal = GridSignal(
+                            id=uuid.uuid4().hex, source=source, external_id=f"{external_id}/{site_id}",
+                            revision=latest.revision + 1 if latest else 1, content_hash=draft.content_hash,
+                            received_at=now, programme=programme.name, obligation=programme.obligation,
+                            site_id=site_id, intervals=draft.intervals, priority=draft.priority,
+                        )
+                        await tx.signals.add(signal)
+                        fresh.append(signal)
+                    if known is not None:
+                        state = SignalState.SUPERSEDED if site_id in sites else SignalState.CANCELLED
+                        await tx.signals.transition(known.id, state, now, "replaced by what the sender asks now")
+                        dropped.append(Held(known, state, ended_at=now))
+                if alongside is not None:
+                    await alongside(tx)
+            for held in dropped:
+                self._drop(held)
+            for signal in fresh:
+                self._keep(Held(signal, SignalState.RECEIVED))
+        await asyncio.gather(*(self._hand_on(signal, now) for signal in fresh))
+        for held in dropped:
+            if held.state is SignalState.CANCELLED:
+                await self._tell(held.signal)
+        return Receipt((*current, *fresh), external_id, is_new=bool(fresh))
+
+    async def cancel(
+        self, *, protocol: str, party: str, external_id: str, actor: str, alongside: Alongside | None = None
+    ) -> tuple[GridSignal, ...]:
+        """Cancel what `party` sent under `external_id`; nothing to cancel is no fault."""
+        source = f"{protocol}:{party}"
+        async with self._receiving:
+            now = self._clock.now()
+            dropped: list[Held] = []
+            async with self._store.transaction(actor) as tx:
+                for site_id in self._site_ids:
+                    known = await _in_force(tx, await tx.signals.by_external(source, f"{external_id}/{site_id}"))
+                    if known is not None and known.end > now:
+                        await tx.signals.transition(known.id, SignalState.CANCELLED, now, "withdrawn by the sender")
+                        dropped.append(Held(known, SignalState.CANCELLED, ended_at=now))
+                if alongside is not None:
+                    await alongside(tx)
+            for held in dropped:
+                self._drop(held)
+        for held in dropped:
+            await self._tell(held.signal)
+        return tuple(held.signal for held in dropped)
+
+    async def record_decision(self, decision: Decision) -> None:
+        """Store an answer. Before dispatch it is the signal's state; later it only corrects the promise.
+
+        Raises:
+            UnknownSignal: the signal is not held (any more).
+            ValueError: not one promised value per interval, or a state that is no answer.
+        """
+        held = self._held(decision.signal_id)
+        if len(decision.committed_net_kw) != len(held.signal.intervals):
+            raise ValueError(
+                f"committed_net_kw: {len(decision.committed_net_kw)} values, "
+                f"expected one for each of {len(held.signal.intervals)} intervals"
+            )
+        answers = (SignalState.ACCEPTED, SignalState.PARTIAL, SignalState.OPTED_OUT, SignalState.REJECTED)
+        if decision.state not in answers:
+            raise ValueError(f"state: {decision.state.value}, expected an answer to a signal")
+        async with self._store.transaction("planner") as tx:
+            await tx.signals.decide(decision)
+            held = self._held(decision.signal_id)
+            state = held.state
+            if state in _BEFORE_DISPATCH and decision.state is not state:
+                detail = f"{decision.committed_kw:.1f} of {decision.requested_kw:.1f} kW"
+                await tx.signals.transition(decision.signal_id, decision.state, decision.decided_at, detail)
+                state = decision.state
+        self._keep(Held(held.signal, state, decision))
+
+    async def advance(self, signal_id: str, state: SignalState, detail: str = "") -> bool:
+        """Move a signal forward in its lifecycle; False if it is there or further already, or set aside.
+
+        Raises:
+            UnknownSignal: the signal is not held (any more).
+        """
+        if not self._may_advance(self._held(signal_id), state):
+            return False
+        async with self._store.transaction("signals") as tx:
+            held = self._held(signal_id)  # again: another writer may have been before us
+            if not self._may_advance(held, state):
+                return False
+            await tx.signals.transition(signal_id, state, self._clock.now(), detail)
+        self._keep(Held(held.signal, state, held.decision, held.ended_at))
+        return True
+
+    @staticmethod
+    def _may_advance(held: Held, state: SignalState) -> bool:
+        if held.state in SET_ASIDE:
+            return False
+        return state not in _PROGRESS or _PROGRESS.index(state) > _PROGRESS.index(held.state)
+
+    async def view(self, signal_id: str, party: str | None) -> SignalView:
+        """One signal with its history. party: only what this party sent; None sees all.
+
+        Raises:
+            UnknownSignal: there is none, or it is another party's.
+        """
+        async with self._store.read() as tx:
+            signal = await tx.signals.get(signal_id)
+            if signal is None or (party is not None and _party(signal) != party):
+                raise UnknownSignal(signal_id)
+            return await _viewed(tx, signal)
+
+    async def views(self, party: str | None, external_id: str | None = None) -> list[SignalView]:
+        """Signals in order of receipt, all revisions. external_id: as the sender called it."""
+        async with self._store.read() as tx:
+            return [
+                await _viewed(tx, signal)
+                for signal in await tx.signals.all()
+                if (party is None or _party(signal) == party)
+                and (external_id is None or signal.external_id == f"{external_id}/{signal.site_id}")
+            ]
+
+    async def run(self) -> None:
+        """Follow signals through time: applied and active at their start, measured after their end."""
+        while True:
+            self._changed.clear()
+            now = self._clock.now()
+            for held in self._all_held():
+                await self._follow(held, now)
+            upcoming = [at for held in self._all_held() for at in self._next_instants(held, now)]
+            wait_s = self._clock.wall_seconds_until(min(upcoming)) if upcoming else None
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), wait_s)
+
+    async def _follow(self, held: Held, now: datetime) -> None:
+        signal = held.signal
+        if held.state in SET_ASIDE:
+            return
+        if signal.start <= now < signal.end:
+            if is_fast(signal) and signal.id not in self._applied:
+                await self._apply(signal)
+            await self.advance(signal.id, SignalState.ACTIVE)
+        elif signal.end <= now and self._measure is not None and signal.id not in self._measured:
+            self._measured.add(signal.id)
+            if held.state in (SignalState.REPORTED, SignalState.SETTLED):
+                return
+            try:
+                measured = await self._measure(signal)
+            except Exception:  # the measurement is someone else's; the signal's end must not stop the desk
+                log.exception("signal could not be measured", signal_id=signal.id)
+                return
+            await self.advance(signal.id, SignalState.MEASURED, orjson.dumps(dict(measured)).decode())
+            await self.advance(signal.id, SignalState.REPORTED)
+
+    def _next_instants(self, held: Held, now: datetime) -> Iterable[datetime]:
+        if held.state in SET_ASIDE:
+            return []
+        return [at for at in (held.signal.start, held.signal.end) if at > now]
+
+    async def _hand_on(self, signal: GridSignal, now: datetime) -> None:
+        if is_fast(signal) and signal.start <= now:
+            await self._apply(signal)
+        await self._tell(signal)
+
+    async def _apply(self, signal: GridSignal) -> None:
+        """Start the limit now; the sender waits a moment for it, never for a charger that does not answer."""
+        self._applied.add(signal.id)
+        task = asyncio.create_task(self._apply_and_record(signal))
+        self._applying.add(task)
+        task.add_done_callback(self._applying.discard)
+        await asyncio.wait({task}, timeout=FAST_PATH_WAIT_S)
+
+    async def _apply_and_record(self, signal: GridSignal) -> None:
+        try:
+            await self._on_mandatory(signal)
+        except Exception:  # the limit stands in the book: the fast loop and the planner hold it from there
+            log.exception("mandatory limit could not be applied at once", signal_id=signal.id)
+            return
+        await self.advance(signal.id, SignalState.DISPATCHED, "applied before planning")
+
+    async def _tell(self, signal: GridSignal) -> None:
+        self._changed.set()
+        try:
+            await self._on_signal(signal)
+        except Exception:  # the signal is stored and in the book: the next plan has it, and the sender may know so
+            log.exception("nobody could be told of the signal", signal_id=signal.id)
+
+    def _same(self, source: str, content_hash: str) -> Receipt | None:
+        now = self._clock.now()
+        same = tuple(
+            held.signal for held in self._all_held()
+            if held.signal.source == source and held.signal.content_hash == content_hash
+            and held.state not in SET_ASIDE and held.signal.end > now
+        )
+        return Receipt(same, named_by_sender(same[0]), is_new=False) if same else None
+
+    def _drop(self, held: Held) -> None:
+        """A limit that was in force is released by its ramp, one that had not begun is gone."""
+        if held.ended_at is not None and held.signal.start > held.ended_at:
+            book = self._books[held.signal.site_id]
+            self._books[held.signal.site_id] = book.without([held.signal.id])
+            self._changed.set()
+        else:
+            self._keep(held)
+
+    def _keep(self, held: Held) -> None:
+        """Put a signal into its site's book and drop what has been over for a day."""
+        book = self._books.get(held.signal.site_id)
+        if book is None:
+            log.warning("signal for a site that is gone", signal_id=held.signal.id, site_id=held.signal.site_id)
+            return
+        past = self._clock.now() - _KEPT
+        over = [other.signal.id for other in book.held if other.signal.end < past]
+        self._books[held.signal.site_id] = book.without(over).with_(held)
+        self._changed.set()
+
+    def _all_held(self) -> list[Held]:
+        return [held for book in self._books.values() for held in book.held]
+
+    def _held(self, signal_id: str) -> Held:
+        for held in self._all_held():
+            if held.signal.id == signal_id:
+                return held
+        raise UnknownSignal(signal_id)
+
+
+def is_fast(signal: GridSignal) -> bool:
+    """True for a mandatory limit that only takes power toward zero: it starts no discharge and raises no import."""
+    return signal.obligation is Obligation.MANDATORY and all(
+        interval.max_net_kw >= 0 and interval.min_net_kw <= 0 for interval in signal.intervals
+    )
+
+
+def named_by_sender(signal: GridSignal) -> str:
+    """The sender's own name for the signal, without the site we resolved it to."""
+    return signal.external_id.removesuffix(f"/{signal.site_id}")
+
+
+async def _in_force(tx: Transaction, signal: GridSignal | None) -> GridSignal | None:
+    if signal is None or await tx.signals.state(signal.id) in SET_ASIDE:
+        return None
+    return signal
+
+
+def _party(signal: GridSignal) -> str:
+    return signal.source.partition(":")[2]
+
+
+async def _viewed(tx: Transaction, signal: GridSignal) -> SignalView:
+    transitions = await tx.signals.transitions(signal.id)
+    state = transitions[-1].state if transitions else SignalState.RECEIVED
+    return SignalView(signal, state, await tx.signals.decision(signal.id), tuple(transitions))
