@@ -1,0 +1,62 @@
+"""Put what the gate refused and why less was promised into plain words, for pages and reports alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from aggregator.signals.model import ReasonCode
+
+REASONS: dict[ReasonCode, str] = {
+    ReasonCode.ENERGY: "vehicles without enough energy to spare",
+    ReasonCode.DEPARTURE: "vehicles that leave before the end",
+    ReasonCode.POWER: "chargers at their power limit",
+    ReasonCode.PERMIT: "vehicles or chargers without a discharge permit",
+    ReasonCode.BUILDING: "building load above the target",
+    ReasonCode.NOT_ENROLLED: "programme not enrolled",
+    ReasonCode.TOO_LATE: "notice too short",
+}
+
+# What a breach of each kind means to a reader, and the unit of its worst excess.
+_BREACHES: dict[str, tuple[str, str]] = {
+    "site_cap": ("net power of {asset} {worst} past its cap", "kW"),
+    "evse_rating": ("{asset} {worst} past its rating", "kW"),
+    "departure": ("the car at {asset} leaves {worst} short", "kWh"),
+    "floor": ("the car at {asset} {worst} below its driver's floor", "kWh"),
+    "permit": ("{asset} would discharge {worst} without a permit", "kW"),
+    "event": ("net power {worst} above what event {asset} was promised", "kW"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One breach the replay showed, so that the gate refused the plan of that round.
+
+    round: 1 for the first attempt. kind: a breach kind of the twin's validation, e.g. "site_cap".
+    worst: largest excess, in the unit of the kind (kW or kWh).
+    """
+
+    round: int
+    kind: str
+    asset_id: str
+    start: datetime
+    end: datetime
+    worst: float
+
+    @property
+    def unit(self) -> str:
+        return _BREACHES.get(self.kind, ("", ""))[1]
+
+    def in_words(self, zone: ZoneInfo) -> str:
+        """One phrase, with the site's local time."""
+        template, unit = _BREACHES.get(self.kind, (self.kind.replace("_", " ") + " at {asset} by {worst}", ""))
+        phrase = template.format(asset=self.asset_id, worst=f"{self.worst:.2f} {unit}".strip())
+        start, end = self.start.astimezone(zone), self.end.astimezone(zone)
+        when = f"{start:%H:%M}" if f"{start:%H:%M}" == f"{end:%H:%M}" else f"{start:%H:%M}-{end:%H:%M}"
+        return f"{phrase} ({when})"
+
+
+def reasons_in_words(reasons: tuple[tuple[ReasonCode, int], ...]) -> tuple[str, ...]:
+    """Reason codes with the number of vehicles or EVSEs concerned; never which ones."""
+    return tuple(f"{count} {REASONS[code]}" if count else REASONS[code] for code, count in reasons)
