@@ -1,0 +1,1 @@
+"""One file per change of schema, in the order their revisions name."""
