@@ -107,8 +107,8 @@ desired = sa.Table(
     _text("evse_id", primary_key=True), _text("purpose", primary_key=True),
     sa.Column("version", sa.Integer, nullable=False), _json("payload"), _text("content_hash"),
     _time("valid_to", nullable=True), _text("state"), _text("detail"),
-    sa.Column("attempts", sa.Integer, nullable=False), _text("plan_id", nullable=True), _time("updated_at"), _number("sent_wall", nullable=True),
-    _number("answered_wall", nullable=True),
+    sa.Column("attempts", sa.Integer, nullable=False), _text("plan_id", nullable=True), _time("updated_at"),
+    _number("sent_wall", nullable=True), _number("answered_wall", nullable=True),
     sa.Index(None, "state"),
 )
 

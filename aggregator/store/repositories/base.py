@@ -21,12 +21,12 @@ class Repository:
         self._tx = tx
 
     async def _rows(self, statement: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
-        result = await self._tx.connection.execute(statement)
-        return result.all()
+        rows: Sequence[sa.Row[Any]] = (await self._tx.connection.execute(statement)).all()
+        return rows
 
     async def _one(self, statement: sa.Select[Any]) -> sa.Row[Any] | None:
-        result = await self._tx.connection.execute(statement)
-        return result.first()
+        row: sa.Row[Any] | None = (await self._tx.connection.execute(statement)).first()
+        return row
 
     async def _write(self, statement: sa.Insert | sa.Update | sa.Delete, rows: Sequence[Any] | None = None) -> int:
         """Run `statement` (once per row, if given) and return how many rows it touched."""

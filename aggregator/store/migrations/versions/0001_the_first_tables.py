@@ -181,7 +181,8 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_sessions_ended_at"), "sessions", ["ended_at"], unique=False)
     op.create_index(
-        op.f("ix_sessions_evse_id_id_token_started_at"), "sessions", ["evse_id", "id_token", "started_at"], unique=False,
+        op.f("ix_sessions_evse_id_id_token_started_at"), "sessions", ["evse_id", "id_token", "started_at"],
+        unique=False,
     )
     op.create_index(op.f("ix_sessions_started_at"), "sessions", ["started_at"], unique=False)
     op.create_table(
