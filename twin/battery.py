@@ -33,6 +33,8 @@ SETPOINT_TOLERANCE_KW: Final = 1e-6
 T0, E0, P0, K, SIGN, STANDBY, T1, E1, IMPORT, EXPORT, LOSS, PLUG_E, GAINED = range(13)
 # Rows of the vehicle matrix.
 CAP, LOW, HIGH, MAX_C, MAX_D, MIN_D, V_STANDBY, PROP, QUAD, P_OFF, ASK, P_ASK, IS_PLUGGED = range(13)
+# Rows of the curves: energy, power, slope to the next knot.
+X, P, SLOPE = range(3)
 
 
 def usable_setpoint(evse: Evse, vehicle: Vehicle, kw: float) -> float:
@@ -106,11 +108,9 @@ class FleetState:
         self._v = np.zeros((13, n))
         self._v[CAP] = 1.0
         self._v[HIGH] = 1.0
-        # Curves against the energy moved in the direction of flow: [direction, slot, knot].
-        self._x = np.zeros((2, n, 2))
-        self._p = np.zeros((2, n, 2))
-        self._slope = np.zeros((2, n, 1))
-        self._x[:, :, 1] = 2.0
+        # Curves against the energy moved in the direction of flow: [row, direction, slot, knot].
+        self._curves = np.zeros((3, 2, n, 2))
+        self._curves[X, :, :, 1] = 2.0
         self._next_s = math.inf
         self._now: tuple[float, Floats] | None = None
         self._history: list[tuple[Slots, float, Floats, Floats]] | None = [] if keep_history else None
@@ -134,7 +134,8 @@ class FleetState:
         capacity = battery.capacity_kwh
         if not 0.0 <= energy_kwh <= capacity * (1 + 1e-9):
             raise ValueError(f"energy_kwh: {energy_kwh!r}, expected between 0 and {capacity} kWh")
-        self._settle(self._all[slot : slot + 1])
+        only = self._all[slot : slot + 1]
+        self._settle(only)
         loss = battery.loss
         can_deliver = _deliverable_kw(vehicle)
         quietest = max(vehicle.min_discharge_kw, 0.0)
@@ -149,7 +150,7 @@ class FleetState:
         if battery.discharge is not None:
             self._load_curve(1, slot, capacity, battery.discharge, is_reversed=True)
         self._s[E0, slot] = self._s[PLUG_E, slot] = energy_kwh
-        self._begin(self._all[slot : slot + 1])
+        self._begin(only, self._s[:, only], self._v[:, only])
 
     def unplug(self, slot: int) -> float:
         """Take the car away and return the energy in its battery in kWh; 0 for an empty slot."""
@@ -160,7 +161,7 @@ class FleetState:
         self._s[E0, slot] = self._s[PLUG_E, slot] = 0.0
         self._v[:, slot] = 0.0
         self._v[CAP, slot] = self._v[HIGH, slot] = 1.0
-        self._begin(only)
+        self._begin(only, self._s[:, only], self._v[:, only])
         return energy
 
     def set_power(self, slot: int, connector_kw: float) -> None:
@@ -175,15 +176,16 @@ class FleetState:
         changed = ask != v[ASK]
         if not changed.any():
             return
-        slots, ask, v = slots[changed], ask[changed], v[:, changed]
-        self._settle(slots)
+        slots, ask = slots[changed], ask[changed]
+        s, v = self._settle(slots)
         sign = np.sign(ask)
         slope = 1.0 + sign * v[PROP]
         through = np.maximum(np.abs(ask) - sign * v[V_STANDBY], 0.0)
         root = np.sqrt(np.maximum(slope * slope + 4.0 * sign * v[QUAD] * through, 0.0))
-        self._v[ASK, slots] = ask
-        self._v[P_ASK, slots] = 2.0 * through / (slope + root)
-        self._begin(slots)
+        v[ASK] = ask
+        v[P_ASK] = 2.0 * through / (slope + root)
+        self._v[:, slots] = v
+        self._begin(slots, s, v)
 
     def advance(self, seconds: float) -> None:
         """Let time pass. Raises a `ValueError` if `seconds` is negative."""
@@ -196,8 +198,7 @@ class FleetState:
         while self._next_s <= until_s:
             self.now_s = max(self._next_s, self.now_s)
             ended = np.flatnonzero(self._s[T1] <= self.now_s)
-            self._settle(ended)
-            self._begin(ended)
+            self._begin(ended, *self._settle(ended))
         self.now_s = max(until_s, self.now_s)
 
     # ------------------------------------------------------------------ what can be read
@@ -246,6 +247,11 @@ class FleetState:
         stored = self._s[GAINED] + (energy - self._s[PLUG_E])
         return Ledger(imported.copy(), exported.copy(), stored, lost.copy())
 
+    def registers(self, slot: int) -> tuple[float, float]:
+        """Import and export of one connector since the start, in kWh, as its meter counts them."""
+        row = at_time(self._s[:, slot : slot + 1], self._v[:, slot : slot + 1], self.now_s)
+        return float(row[2, 0]), float(row[3, 0])
+
     def next_change_s(self) -> float:
         """Seconds until some slot's power changes its course by itself (taper, full, floor); inf if none will."""
         return max(self._next_s - self.now_s, 0.0)
@@ -278,12 +284,12 @@ class FleetState:
         copy: Floats = self._read()[row].copy()
         return copy
 
-    def _settle(self, slots: Slots) -> None:
-        """Book the running segments of `slots` up to now and restart them there."""
+    def _settle(self, slots: Slots) -> tuple[Floats, Floats]:
+        """Book the running segments of `slots` up to now and restart them there; return their rows s and v."""
         s = self._s[:, slots]
         v = self._v[:, slots]
         if self._history is not None:
-            self._history.append((slots, self.now_s, s.copy(), v))
+            self._history.append((slots, self.now_s, s.copy(), v.copy()))
         rows = at_time(s, v, self.now_s)
         s[E0] = rows[1]
         s[IMPORT : LOSS + 1] = rows[2:]
@@ -291,60 +297,59 @@ class FleetState:
         s[T0] = self.now_s
         self._s[:, slots] = s
         self._now = None
+        return s, v
 
-    def _begin(self, slots: Slots) -> None:
-        """Find the segment that each of `slots` runs through next."""
-        v, s = self._v[:, slots], self._s[:, slots]
+    def _begin(self, slots: Slots, s: Floats, v: Floats) -> None:
+        """Find the segment that each of `slots` runs through next; s and v are their rows, s is changed."""
         capacity, low, high, ask, wanted = v[CAP], v[LOW], v[HIGH], v[ASK], v[P_ASK]
         energy = s[E0]
         sign = np.sign(ask)
         down = sign < 0.0
-        way = down.astype(np.intp)
         here = np.where(down, capacity - energy, energy)
         stop = np.where(down, capacity - low, high)
         reach = here + 1e-12 * capacity
-        xs, ps, slopes = self._x[way, slots], self._p[way, slots], self._slope[way, slots]
+        is_off = (ask == 0.0) | (reach >= stop)
+        curves = self._curves[:, down.astype(np.intp), slots]
 
         rows = self._all[: slots.size]
-        piece = (xs[:, 1:-1] <= reach[:, None]).sum(axis=1)
-        slope = slopes[rows, piece]
-        limit = ps[rows, piece] + slope * (here - xs[rows, piece])
+        piece = (curves[X, :, 1:-1] <= reach[:, None]).sum(axis=1)
+        x, p, slope = curves[:, rows, piece]
+        limit = p + slope * (here - x)
         close = 1e-11 * (1.0 + wanted)
-        is_limited = wanted > np.where(slope < 0.0, limit - close, limit + close)
+        is_limited = wanted > limit + np.where(slope < 0.0, -close, close)
 
         # Constant power lasts until the curve first falls below it ...
-        is_under = (ps[:, 1:] < wanted[:, None]) & (xs[:, 1:] > reach[:, None])
-        fall = is_under.argmax(axis=1)
-        steepness = np.where(slopes[rows, fall] < 0.0, slopes[rows, fall], -1.0)
-        crossing = xs[rows, fall] + (wanted - ps[rows, fall]) / steepness
-        end = np.where(is_under[rows, fall], crossing, np.inf)
-        power, rate = wanted, np.zeros_like(wanted)
-        is_off = (ask == 0.0) | (reach >= stop)
+        power, rate, end = wanted, np.zeros_like(wanted), stop
+        is_under = (curves[P, :, 1:] < wanted[:, None]) & (curves[X, :, 1:] > reach[:, None])
+        if is_under.any():
+            fall = is_under.argmax(axis=1)
+            x_fall, p_fall, steepness = curves[:, rows, fall]
+            falls = is_under[rows, fall] & (steepness < 0.0)
+            end = np.where(falls, x_fall + (wanted - p_fall) / np.where(falls, steepness, 1.0), stop)
         if is_limited.any():
             # ... and the curve is followed until its next knot, the wanted power, or the power that feeds nothing.
             off_kw = np.where(down, v[P_OFF], 0.0)
-            target = np.where(slope > 0.0, wanted, off_kw)
-            flat = slope == 0.0
-            met = here + np.where(flat, np.inf, (target - limit) / np.where(flat, 1.0, slope))
-            end = np.where(is_limited, np.minimum(xs[rows, piece + 1], met), end)
+            is_flat = slope == 0.0
+            to_meet = (np.where(slope > 0.0, wanted, off_kw) - limit) / np.where(is_flat, 1.0, slope)
+            met = here + np.where(is_flat, np.inf, to_meet)
+            end = np.where(is_limited, np.minimum(curves[X, rows, piece + 1], met), end)
             power = np.where(is_limited, np.maximum(limit, 0.0), wanted)
             rate = np.where(is_limited, slope, 0.0)
             is_off |= is_limited & (limit <= off_kw + 1e-12)
         is_last = end >= stop
-        way_to_go = np.maximum(np.where(is_last, stop, end) - here, 0.0)
-        flows = ~is_off & (power > 0.0)
-        divisor = np.where(flows, power, 1.0)
-        hours = way_to_go / divisor
+        way = np.maximum(np.minimum(end, stop) - here, 0.0)
+        is_flowing = ~is_off & (power > 0.0)
+        hours = way / np.where(is_flowing, power, 1.0)
         if rate.any():
             hours = hours * slowing(np.maximum(rate * hours, -1.0))
 
-        s[P0] = np.where(flows, power, 0.0)
-        s[K] = np.where(flows, rate, 0.0)
+        s[P0] = np.where(is_flowing, power, 0.0)
+        s[K] = np.where(is_flowing, rate, 0.0)
         s[SIGN] = np.where(is_off, 0.0, sign)
         # Charging below the standby loss is lost as a whole.
         s[STANDBY] = np.where(is_off, 0.0, np.where(down, v[V_STANDBY], np.minimum(v[V_STANDBY], np.abs(ask))))
-        s[T1] = np.where(flows, self.now_s + 3600.0 * hours, np.inf)
-        s[E1] = np.where(is_last, np.where(down, low, high), energy + sign * way_to_go)
+        s[T1] = np.where(is_flowing, self.now_s + 3600.0 * hours, np.inf)
+        s[E1] = np.where(is_last, np.where(down, low, high), energy + sign * way)
         self._s[:, slots] = s
         self._next_s = float(self._s[T1].min())
         self._now = None
@@ -354,22 +359,22 @@ class FleetState:
         x = capacity * (1.0 - soc[::-1]) if is_reversed else capacity * soc
         kw = kw[::-1] if is_reversed else kw
         self._widen(x.size)
-        knots = self._x.shape[2]
+        knots = self._curves.shape[3]
         beyond = capacity * np.arange(2, 2 + knots - x.size)
-        self._x[way, slot] = np.concatenate([x, beyond])
-        self._p[way, slot] = np.concatenate([kw, np.full(beyond.size, kw[-1])])
-        self._slope[way, slot] = np.diff(self._p[way, slot]) / np.diff(self._x[way, slot])
+        x = np.concatenate([x, beyond])
+        kw = np.concatenate([kw, np.full(beyond.size, kw[-1])])
+        self._curves[:, way, slot] = x, kw, np.append(np.diff(kw) / np.diff(x), 0.0)
 
     def _widen(self, knots: int) -> None:
-        """Make room for curves of more knots; the extra ones lie beyond the full battery."""
-        missing = knots - self._x.shape[2]
+        """Make room for curves of more knots; the extra ones lie beyond the full battery, on a level line."""
+        missing = knots - self._curves.shape[3]
         if missing <= 0:
             return
-        last = self._x[:, :, -1:]
-        further = last * np.arange(2, 2 + missing)
-        self._x = np.concatenate([self._x, further], axis=2)
-        self._p = np.concatenate([self._p, np.repeat(self._p[:, :, -1:], missing, axis=2)], axis=2)
-        self._slope = np.diff(self._p, axis=2) / np.diff(self._x, axis=2)
+        last = self._curves[..., -1:]
+        further = np.repeat(last, missing, axis=3)
+        further[X] *= np.arange(2, 2 + missing)
+        further[SLOPE] = 0.0
+        self._curves = np.concatenate([self._curves, further], axis=3)
 
     @staticmethod
     def _idle_discharge_kw(vehicle: Vehicle) -> float:
