@@ -1,7 +1,7 @@
 """From a Pyomo model to HiGHS and back, as arrays.
 
-Pyomo compiles the model to standard form and the arrays go to highspy directly; its solver interfaces would cost several
-times the solve. One `Relaxation` keeps the solver warm, so that a repair only changes bounds and solves again.
+Pyomo compiles the model to standard form and the arrays go to highspy directly; its solver interfaces would cost
+several times the solve. One `Relaxation` keeps the solver warm, so that a repair only changes bounds and solves again.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Relaxation:
                       "optimal" if status == priced.status == "optimal" else "time_limit")
 
     def _load(self) -> highspy.Highs:
-        highs = highspy.Highs()
+        highs = highspy.Highs()  # type: ignore[no-untyped-call]
         for option, value in (
             ("output_flag", False), ("solver", "simplex"), ("simplex_strategy", 1),  # 1: dual simplex, serial
             ("presolve", "on"), ("threads", 1), ("parallel", "off"), ("mip_rel_gap", _MIP_GAP),

@@ -44,7 +44,7 @@ def _ev_part(m: pyo.ConcreteModel, spans: tuple[Window, ...], hours: Floats) -> 
     can_discharge = [(i, t) for i, t in cells if spans[i].discharge_kw[t] > 0]
     m.charge = pyo.Var(cells, bounds=lambda _, i, t: (0.0, float(spans[i].charge_kw[t])))
     m.discharge = pyo.Var(can_discharge, bounds=lambda _, i, t: (0.0, float(spans[i].discharge_kw[t])))
-    m.energy = pyo.Var(cells, bounds=lambda _, i, t: (spans[i].lower_kwh, spans[i].upper_kwh))
+    m.energy = pyo.Var(cells, bounds=lambda _, i, _t: (spans[i].lower_kwh, spans[i].upper_kwh))
 
     def dynamics(m: pyo.ConcreteModel, i: int, t: int) -> tuple[LinearExpression, float]:
         ev, terms = spans[i].ev, [(1.0, m.energy[i, t]), (-hours[t] * spans[i].ev.charge_efficiency, m.charge[i, t])]

@@ -134,14 +134,14 @@ def round_down(problem: Problem, spans: tuple[Window, ...], charge: Floats, disc
         for step in range(len(hours)):
             up = float(min(charge[row, step], span.charge_kw[step]))
             down = float(min(discharge[row, step], span.discharge_kw[step]))
-            up, down = _single_direction(span, up, down)
+            up, down = _single_direction(up, down)
             up, down = _within_battery(span, step, up, down, energy, float(hours[step]))
             charge[row, step], discharge[row, step] = up, down
             energy += hours[step] * (span.ev.charge_efficiency * up - down / span.ev.discharge_efficiency)
     return charge, discharge
 
 
-def _single_direction(span: Window, up: float, down: float) -> tuple[float, float]:
+def _single_direction(up: float, down: float) -> tuple[float, float]:
     if up > 0 and down > 0:
         return (up - down, 0.0) if up >= down else (0.0, down - up)
     return up, down

@@ -162,6 +162,22 @@ def require_possible(problem: Problem) -> None:
 
     A demand that physics cannot meet is no fault: the plan says who falls short.
     """
+    faults = _site_faults(problem)
+    if len({ev.id for ev in problem.evs}) != len(problem.evs):
+        faults.append("evs: ids repeat, expected unique ids")
+    for ev in problem.evs:
+        faults += _ev_faults(ev, problem.grid.steps)
+    for event in problem.commitments:
+        if len(event.steps) != len(event.max_net_kw) or not np.isfinite(event.max_net_kw).all():
+            faults.append(f"commitment {event.signal_id}: max_net_kw, expected one finite value per step")
+        if not (np.isfinite(event.shortfall_per_kwh) and event.shortfall_per_kwh >= 0):
+            faults.append(f"commitment {event.signal_id}: shortfall_per_kwh: {event.shortfall_per_kwh!r}, "
+                          "expected a finite value of 0 or more")
+    if faults:
+        raise ProblemError(tuple(faults))
+
+
+def _site_faults(problem: Problem) -> list[str]:
     faults: list[str] = []
     steps = problem.grid.steps
     for name in ("base_kw", "import_cap_kw", "export_cap_kw", "import_price", "export_price"):
@@ -176,18 +192,7 @@ def require_possible(problem: Problem) -> None:
         value = getattr(problem, name)
         if not (np.isfinite(value) and value >= 0):
             faults.append(f"site: {name}: {value!r}, expected a finite value of 0 or more")
-    if len({ev.id for ev in problem.evs}) != len(problem.evs):
-        faults.append("evs: ids repeat, expected unique ids")
-    for ev in problem.evs:
-        faults += _ev_faults(ev, steps)
-    for event in problem.commitments:
-        if len(event.steps) != len(event.max_net_kw) or not np.isfinite(event.max_net_kw).all():
-            faults.append(f"commitment {event.signal_id}: max_net_kw, expected one finite value per step")
-        if not (np.isfinite(event.shortfall_per_kwh) and event.shortfall_per_kwh >= 0):
-            faults.append(f"commitment {event.signal_id}: shortfall_per_kwh: {event.shortfall_per_kwh!r}, "
-                          "expected a finite value of 0 or more")
-    if faults:
-        raise ProblemError(tuple(faults))
+    return faults
 
 
 def _ev_faults(ev: EvDemand, steps: int) -> list[str]:

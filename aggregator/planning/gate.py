@@ -1,0 +1,299 @@
+"""The gate: no schedule leaves planning that the twin has not replayed.
+
+    solve -> schedule -> replay -> passed
+      ^                    | breach
+      +---- cuts <---------+        at most five rounds; then the safe plan, with an alert
+
+A breach is what the replay shows beyond what the plan itself declares. This is the only module of planning that knows
+the twin's replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from aggregator.planning.lessons import Refusal, Replayed, learn
+from aggregator.planning.problem import Commitment, Cut, Floats, Plan, Problem
+from aggregator.planning.safe import safe_plan
+from aggregator.planning.solve import solve
+from twin.assets import Schedule, World
+from twin.validation import Breach, BreachKind, EventPromise, ValidationReport, validate
+
+MAX_ROUNDS = 5
+_FORGIVEN_KW = 0.05
+
+
+class RequestMismatch(ValueError):
+    """Problem and world do not speak of the same site; the message names what differs."""
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """A planning problem and the world in which its answer is examined; can be pickled.
+
+    promises: what the grid was promised; the problem may hold stricter commitments under the same signal ids.
+        Empty: the problem's own commitments.
+    discharge_allowed_kw: permitted discharge now, by EVSE id; missing means none.
+    time_limit_s: for each solve, in wall time.
+    """
+
+    problem: Problem
+    world: World
+    promises: tuple[Commitment, ...] = ()
+    discharge_allowed_kw: Mapping[str, float] = field(default_factory=dict)
+    time_limit_s: float = 5.0
+    max_rounds: int = MAX_ROUNDS
+
+
+@dataclass(frozen=True)
+class Round:
+    """One solve and its replay. refusals: empty if it passed. seconds: build, solve, repair, replay."""
+
+    number: int
+    status: str
+    objective: float
+    refusals: tuple[Refusal, ...]
+    cuts: tuple[Cut, ...]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class GateOutcome:
+    """What may be dispatched, and how it came to be.
+
+    schedule: set-points by EVSE of the world; report: its replay (None if there was none).
+    passed: the schedule returned showed nothing in its replay beyond what it declares.
+    alerts: sentences for the operator.
+    """
+
+    plan: Plan
+    schedule: Schedule
+    passed: bool
+    rounds: tuple[Round, ...]
+    report: ValidationReport | None
+    alerts: tuple[str, ...] = ()
+
+    @property
+    def refused(self) -> int:
+        """How many rounds the twin refused."""
+        return sum(1 for each in self.rounds if each.refusals)
+
+    def record(self) -> dict[str, Any]:
+        """All of it but the arrays, ready for JSON."""
+        plan = self.plan
+        return {
+            "status": plan.status, "passed": self.passed, "refused": self.refused, "alerts": list(self.alerts),
+            "objective": _finite(plan.objective), "bound": _finite(plan.bound), "gap": _finite(plan.gap),
+            "repair_cost": plan.repair_cost, "costs": dict(plan.costs), "binding": list(plan.binding),
+            "shortfall_kwh": {ev_id: kwh for ev_id, kwh in plan.shortfall_kwh.items() if kwh > 0},
+            "cap_slack_kw": float(plan.cap_slack_kw.max(initial=0.0)),
+            "event_shortfall_kw": {signal: list(kw) for signal, kw in plan.event_shortfall_kw.items()},
+            "seconds": self.seconds(),
+            "rounds": [
+                {"number": each.number, "status": each.status, "objective": _finite(each.objective),
+                 "breaches": [asdict(refusal) for refusal in each.refusals],
+                 "cuts": [asdict(cut) for cut in each.cuts], "seconds": dict(each.seconds)}
+                for each in self.rounds
+            ],
+        }
+
+    def seconds(self) -> dict[str, float]:
+        """Wall seconds by phase, summed over the rounds."""
+        total: dict[str, float] = {}
+        for each in self.rounds:
+            for phase, seconds in each.seconds.items():
+                total[phase] = total.get(phase, 0.0) + seconds
+        return total
+
+
+def plan_through_gate(request: PlanRequest) -> GateOutcome:
+    """Solve, replay, learn, until a schedule passes or the rounds are used up.
+
+    Raises:
+        ProblemError: values that no plan could be meant with.
+        RequestMismatch: the problem names EVSEs that the world lacks, or another grid.
+    """
+    _require_match(request)
+    problem, rounds, alerts = request.problem, [], []
+    for number in range(1, request.max_rounds + 1):
+        plan = solve(problem, time_limit_s=request.time_limit_s)
+        exam = _examine(request, plan)
+        refusals = exam.refusals
+        cuts = learn(problem, plan, exam.replayed, refusals)
+        rounds.append(Round(number, plan.status, plan.objective, refusals, cuts,
+                            {**plan.seconds, "replay": exam.seconds}))
+        alerts += _cap_alert(request.world, plan) if not refusals else []
+        if not refusals:
+            return GateOutcome(plan, exam.schedule, passed=True, rounds=tuple(rounds), report=exam.report,
+                               alerts=tuple(alerts))
+        forbidden = {refusal.asset_id for refusal in refusals if refusal.kind == BreachKind.PERMIT}
+        if forbidden:
+            alerts.append(f"a plan discharged without a permit at {', '.join(sorted(forbidden))}; refused and corrected")
+            problem = _permit_only(problem, request.discharge_allowed_kw)
+        if number < request.max_rounds:
+            problem = replace(problem, cuts=problem.cuts + cuts)
+    return _last_resort(request, plan, exam, tuple(rounds), alerts)
+
+
+def safe_outcome(request: PlanRequest, alert: str) -> GateOutcome:
+    """The safe plan without replay, for when the planner itself is gone; `passed` is False."""
+    plan = safe_plan(request.problem)
+    return GateOutcome(plan, schedule_of(request.world, plan), passed=False, rounds=(), report=None, alerts=(alert,))
+
+
+def schedule_of(world: World, plan: Plan) -> Schedule:
+    """Set-points for every EVSE of the world; EVs that follow each other at one EVSE share its row.
+
+    Where a car tapers below the EVSE's minimum it is ordered the minimum: it cannot be told less.
+    """
+    row_of = {evse.id: row for row, evse in enumerate(world.evses)}
+    power = np.zeros((len(world.evses), plan.grid.steps))
+    for row, evse_id in enumerate(plan.evse_ids):
+        least = world.evses[row_of[evse_id]].min_charge_kw
+        charge = plan.charge_kw[row]
+        ordered = np.where((charge > 0) & (charge < least), least, charge)
+        power[row_of[evse_id]] += ordered - plan.discharge_kw[row]
+    return Schedule(plan.grid, tuple(row_of), power, dict(plan.shortfall_kwh))
+
+
+@dataclass(frozen=True)
+class _Exam:
+    schedule: Schedule
+    report: ValidationReport
+    replayed: Replayed
+    refusals: tuple[Refusal, ...]
+    seconds: float
+
+
+def _examine(request: PlanRequest, plan: Plan) -> _Exam:
+    began = perf_counter()
+    world, schedule = request.world, schedule_of(request.world, plan)
+    promises = _promises(request, plan)
+    report = validate(world, schedule, commitments=promises, discharge_allowed_kw=request.discharge_allowed_kw)
+    replayed = _replayed(request, report, promises)
+    refusals = tuple(_refusal(world, breach) for breach in report.breaches
+                     if not _is_declared(world, plan, replayed, breach))
+    return _Exam(schedule, report, replayed, refusals, perf_counter() - began)
+
+
+def _promises(request: PlanRequest, plan: Plan) -> tuple[EventPromise, ...]:
+    """What the plan says it will hold: the promise, raised by the shortfall that the plan declares."""
+    found = []
+    for promise in request.promises or request.problem.commitments:
+        declared = dict(zip(
+            next((event.steps for event in request.problem.commitments if event.signal_id == promise.signal_id), ()),
+            plan.event_shortfall_kw.get(promise.signal_id, ()), strict=True))
+        held = [(step, kw + declared.get(step, 0.0)) for step, kw in zip(promise.steps, promise.max_net_kw, strict=True)
+                if 0 <= step < plan.grid.steps]
+        if held:
+            steps, limits = zip(*held, strict=True)
+            found.append(EventPromise(promise.signal_id, steps, limits))
+    return tuple(found)
+
+
+def _replayed(request: PlanRequest, report: ValidationReport, promises: tuple[EventPromise, ...]) -> Replayed:
+    problem, world = request.problem, request.world
+    row_of = {evse_id: row for row, evse_id in enumerate(report.evse_ids)}
+    power = np.zeros((len(problem.evs), problem.grid.steps))
+    for row, ev in enumerate(problem.evs):
+        span = slice(max(ev.arrive, 0), max(ev.depart, 0))
+        power[row, span] = report.evse_step_kw[row_of[ev.evse_id], span]
+    over: dict[str, tuple[float, ...]] = {}
+    for event in problem.commitments:
+        held = {step: (limit, net) for promise in promises if promise.signal_id == event.signal_id
+                for step, limit, net in zip(promise.steps, promise.max_net_kw, report.event_net_kw[promise.signal_id],
+                                            strict=True)}
+        over[event.signal_id] = tuple(held[step][1] - held[step][0] if step in held else 0.0 for step in event.steps)
+    return Replayed(power, _over_cap(report, world.import_cap_kw, world.grid.step_s, 1.0),
+                    _over_cap(report, world.export_cap_kw, world.grid.step_s, -1.0), over)
+
+
+def _over_cap(report: ValidationReport, cap_kw: Floats, step_s: int, sign: float) -> Floats:
+    """Shape (step,): the worst minute of each step over the cap; a minute across two steps counts in both."""
+    edges = report.minute_edges_s
+    over = np.full(len(cap_kw), -np.inf)
+    for step in {0, 1}:
+        at = (edges[:-1] // step_s if step == 0 else np.ceil(edges[1:] / step_s) - 1).astype(np.intp)
+        np.maximum.at(over, at, sign * report.net_kw - cap_kw[at])
+    return over
+
+
+def _is_declared(world: World, plan: Plan, replayed: Replayed, breach: Breach) -> bool:
+    """A crossed cap that the plan itself announces, or that the building alone crosses, is no fault of the plan."""
+    if breach.kind != BreachKind.SITE_CAP:
+        return False
+    refusal = _refusal(world, breach)
+    steps = slice(refusal.first, refusal.last)
+    known_import = np.maximum(plan.net_kw, world.base_load_kw) - world.import_cap_kw
+    known_export = np.maximum(-plan.net_kw, -world.base_load_kw) - world.export_cap_kw
+    return bool(
+        (replayed.over_import_kw[steps] <= np.maximum(0.0, known_import[steps]) + _FORGIVEN_KW).all()
+        and (replayed.over_export_kw[steps] <= np.maximum(0.0, known_export[steps]) + _FORGIVEN_KW).all()
+    )
+
+
+def _refusal(world: World, breach: Breach) -> Refusal:
+    grid = world.grid
+    first = min(max(grid.index(breach.start), 0), grid.steps - 1)
+    last = min(max(grid.index(breach.end - timedelta(microseconds=1)) + 1, first + 1), grid.steps)
+    return Refusal(breach.kind.value, breach.asset_id, first, last, breach.worst)
+
+
+def _last_resort(request: PlanRequest, plan: Plan, exam: _Exam, rounds: tuple[Round, ...],
+                 alerts: list[str]) -> GateOutcome:
+    """After the last round: if only the event is missed, say openly by how much; else the safe plan."""
+    if {refusal.kind for refusal in exam.refusals} == {BreachKind.EVENT}:
+        open_plan = _declare(plan, exam)
+        again = _examine(request, open_plan)
+        if not again.refusals:
+            alerts.append("the event's commitment cannot be held; the plan declares the lower one that the replay showed")
+            return GateOutcome(open_plan, again.schedule, passed=True, rounds=rounds, report=again.report,
+                               alerts=tuple(alerts))
+    broken = ", ".join(sorted({refusal.kind for refusal in exam.refusals}))
+    alerts.append(f"no plan passed the twin in {len(rounds)} rounds ({broken}); the safe plan is used")
+    safe = safe_plan(request.problem)
+    examined = _examine(request, safe)
+    safe = _declare(safe, examined)
+    examined = _examine(request, safe)
+    return GateOutcome(safe, examined.schedule, passed=not examined.refusals, rounds=rounds, report=examined.report,
+                       alerts=(*alerts, *_cap_alert(request.world, safe)))
+
+
+def _declare(plan: Plan, exam: _Exam) -> Plan:
+    """The same powers with what their replay misses declared."""
+    events = dict(plan.event_shortfall_kw)
+    for signal_id, over in exam.replayed.event_over_kw.items():
+        events[signal_id] = tuple(kw + max(0.0, more) for kw, more in zip(events[signal_id], over, strict=True))
+    missing = {**plan.shortfall_kwh, **{
+        visit_id: left.shortfall_kwh for visit_id, left in exam.report.departures.items()
+        if left.undeclared_kwh > 0 and visit_id in plan.shortfall_kwh}}
+    return replace(plan, event_shortfall_kw=events, shortfall_kwh=missing)
+
+
+def _permit_only(problem: Problem, allowed_kw: Mapping[str, float]) -> Problem:
+    return replace(problem, evs=tuple(
+        replace(ev, max_discharge_kw=min(ev.max_discharge_kw, max(0.0, allowed_kw.get(ev.evse_id, 0.0))))
+        for ev in problem.evs))
+
+
+def _cap_alert(world: World, plan: Plan) -> list[str]:
+    over = float((plan.net_kw - world.import_cap_kw).max())
+    return [f"the import cap cannot be held: {over:.1f} kW over it at worst"] if over > _FORGIVEN_KW else []
+
+
+def _require_match(request: PlanRequest) -> None:
+    if request.problem.grid != request.world.grid:
+        raise RequestMismatch(f"grid: {request.problem.grid} in the problem, expected {request.world.grid}")
+    missing = {ev.evse_id for ev in request.problem.evs} - {evse.id for evse in request.world.evses}
+    if missing:
+        raise RequestMismatch(f"evse_id: {', '.join(sorted(missing))}, expected EVSEs of {request.world.site.id}")
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
