@@ -10,9 +10,11 @@ Discharge goes out as a CentralSetpoint (OCPP 2.1 Q03.FR.02) and to OCPP 2.1 onl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from aggregator.ocpp.events import ProfileCommand, ProfilePeriod, Purpose
@@ -32,7 +34,7 @@ _SLOT_BASE = 10
 
 
 class InexpressibleProfile(ValueError):
-    """This command has no form in the charger's dialect, or none that is safe; the message says why."""
+    """The command has no form in the charger's dialect, or none that is safe; the message says why."""
 
 
 def profile_id(evse_number: int, purpose: Purpose) -> int:
@@ -60,8 +62,10 @@ def check_expressible(command: ProfileCommand, *, bidirectional: bool) -> None:
     if not command.periods:
         raise InexpressibleProfile("periods: empty, expected at least one")
     starts = [period.start for period in command.periods]
-    if any(later <= earlier for earlier, later in zip(starts, starts[1:], strict=False)):
+    if any(later <= earlier for earlier, later in pairwise(starts)):
         raise InexpressibleProfile("periods: expected increasing starts")
+    if not all(math.isfinite(period.power_kw) for period in command.periods):
+        raise InexpressibleProfile("periods: a power is not finite")
     if command.valid_to is None and command.purpose is Purpose.PLAN:
         raise InexpressibleProfile("valid_to: missing, a plan always expires")
     if command.valid_to is not None and command.valid_to <= max(starts[0], command.valid_from):
