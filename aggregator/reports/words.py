@@ -25,7 +25,7 @@ _BREACHES: dict[str, tuple[str, str]] = {
     "departure": ("the car at {asset} leaves {worst} short", "kWh"),
     "floor": ("the car at {asset} {worst} below its driver's floor", "kWh"),
     "permit": ("{asset} would discharge {worst} without a permit", "kW"),
-    "event": ("net power {worst} above what event {asset} was promised", "kW"),
+    "event": ("net power {worst} above what was promised to the grid", "kW"),
 }
 
 
@@ -59,4 +59,4 @@ class Refusal:
 
 def reasons_in_words(reasons: tuple[tuple[ReasonCode, int], ...]) -> tuple[str, ...]:
     """Reason codes with the number of vehicles or EVSEs concerned; never which ones."""
-    return tuple(f"{count} {REASONS[code]}" if count else REASONS[code] for code, count in reasons)
+    return tuple(f"{REASONS[code]} ({count})" if count else REASONS[code] for code, count in reasons)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -43,6 +44,15 @@ def asset(name: str) -> Asset | None:
         return None
     package, media_type = _OWN[name]
     return _asset((resources.files(package) / "static" / name).read_bytes(), media_type, 0)
+
+
+@cache
+def unwanted_style_ids() -> tuple[str, ...]:
+    """Ids of style elements Plotly would write into a page that does not already have them (a map library's).
+
+    We draw no maps and forbid inline styles, so the page puts empty elements with these ids in their place.
+    """
+    return tuple(dict.fromkeys(re.findall(r'if\(!document\.getElementById\("([0-9a-f]{64})"\)\)', get_plotlyjs())))
 
 
 def _asset(body: bytes, media_type: str, max_age_s: int) -> Asset:

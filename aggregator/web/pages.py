@@ -14,7 +14,7 @@ from fastapi.params import Depends
 from fastapi.responses import HTMLResponse, StreamingResponse
 
 from aggregator.reports.words import reasons_in_words
-from aggregator.web.assets import asset
+from aggregator.web.assets import asset, unwanted_style_ids
 from aggregator.web.feed import LiveFeed, LiveSnapshot
 from aggregator.web.sketch import day_sketch
 from aggregator.web.ticker import Fragments, LiveTicker
@@ -63,7 +63,7 @@ class LivePage:
         points = [[x, *row] for x, row in view.points.items()]
         return self._page.render(
             snapshot=snapshot, cells=view.cells, parts=self._render_parts(snapshot, view.cells),
-            sketch=day_sketch(view.points), points=orjson.dumps(points).decode(),
+            sketch=day_sketch(view.points), points=orjson.dumps(points).decode(), style_ids=unwanted_style_ids(),
         )
 
     def _render_parts(self, snapshot: LiveSnapshot, cells: dict[str, Cell]) -> Fragments:

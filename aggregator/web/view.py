@@ -165,10 +165,10 @@ def _charger_cells(row: ChargerRow, now: datetime, zone: ZoneInfo) -> dict[str, 
     source = ""
     if row.soc is not None:
         source = "reported" if row.soc_source is SocSource.REPORTED else "estimated"
-        source = f"{source}, {age(row.soc_at, now)} old" if row.soc_at else source
+        source = f"{source}, {age(row.soc_at, now)}" if row.soc_at else source
     energy = ""
     if row.requested_kwh is not None:
-        energy = f"{kw(row.delivered_kwh)} of {kw(row.requested_kwh)} kWh"
+        energy = f"{kw(row.delivered_kwh)} of {kw(row.requested_kwh)}"
     departure = clock_text(row.departure, zone)
     if row.departure is not None and not row.is_declared:
         departure += " assumed"
@@ -178,15 +178,16 @@ def _charger_cells(row: ChargerRow, now: datetime, zone: ZoneInfo) -> dict[str, 
         "glyph": glyph,
         "state": state,
         "power": signed_kw(row.power_kw),
-        "ordered": f"ordered {signed_kw(row.ordered_kw)}" if is_following else "",
+        "ordered": f"→ {signed_kw(row.ordered_kw)}" if is_following else "",
         "soc": soc,
         "soc_source": source,
+        "soc_tone": "known" if row.soc is not None else "none",
         "soc_bar": _percent(row.soc, 1.0),
         "target": ABSENT if row.target_soc is None else f"{100 * row.target_soc:.0f} %",
         "target_bar": _percent(row.target_soc, 1.0),
         "energy": energy,
         "departure": departure,
-        "risk": f"⚠ {row.risk.missing_kwh:.1f} kWh at risk" if row.risk else "",
+        "risk": f"⚠ {row.risk.missing_kwh:.1f} kWh" if row.risk else "",
     }
     return {f"{row.evse_id}/{key}": value for key, value in own.items()}
 
@@ -204,11 +205,9 @@ def _state(row: ChargerRow) -> tuple[str, str]:
 
 
 def _tone(row: ChargerRow) -> str:
-    """risk, fault, out (discharging), in (charging), held, free: colours and marks of the row."""
+    """fault, out (discharging), in (charging), held, free: colours and marks of the row."""
     if not row.is_online or row.state in (ConnectorState.FAULTED, ConnectorState.UNAVAILABLE):
         return "fault"
-    if row.risk is not None:
-        return "risk"
     power = row.power_kw or 0.0
     if power < -_IDLE_KW:
         return "out"

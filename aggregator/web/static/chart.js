@@ -17,6 +17,7 @@ export class DayChart {
 
   constructor(element) {
     this.#element = element;
+    new ResizeObserver(() => element.dataset.drawn && globalThis.Plotly.Plots.resize(element)).observe(element);
   }
 
   replace(points) {
