@@ -30,7 +30,8 @@ log = structlog.get_logger(__name__)
 
 Listener = Callable[[GridSignal], Awaitable[None]]
 Measure = Callable[[GridSignal], Awaitable[Mapping[str, Any]]]
-Alongside = Callable[["Transaction"], Awaitable[None]]
+Alongside = Callable[["Transaction", Sequence[GridSignal]], Awaitable[None]]
+"""Writes in the same transaction; gets the signals that are in force after it."""
 
 FAST_PATH_WAIT_S = 1.0
 """Wall seconds the sender waits at most for the first answers of the chargers."""
@@ -187,7 +188,7 @@ class SignalDesk:
                         await tx.signals.transition(known.id, state, now, "replaced by what the sender asks now")
                         dropped.append(Held(known, state, ended_at=now))
                 if alongside is not None:
-                    await alongside(tx)
+                    await alongside(tx, (*current, *fresh))
             for held in dropped:
                 self._drop(held)
             for signal in fresh:
@@ -213,7 +214,7 @@ class SignalDesk:
                         await tx.signals.transition(known.id, SignalState.CANCELLED, now, "withdrawn by the sender")
                         dropped.append(Held(known, SignalState.CANCELLED, ended_at=now))
                 if alongside is not None:
-                    await alongside(tx)
+                    await alongside(tx, ())
             for held in dropped:
                 self._drop(held)
         for held in dropped:

@@ -93,6 +93,14 @@ def is_cancellation(event: EventRequest) -> bool:
     return parse_start(period.start) is None and parse_duration(period.duration).is_zero
 
 
+def event_end(event: EventRequest, received_at: datetime) -> datetime | None:
+    """When the last interval ends; None for an event without a time of its own, as a cancelled one."""
+    try:
+        return _timeline(event, received_at)[-1][3]
+    except SignalFault:
+        return None
+
+
 def to_signal(event: EventRequest, program: ProgramRequest, now: datetime) -> SignalDraft:
     """Translate an event of `program` into net power over time.
 

@@ -224,13 +224,16 @@ class TokenResponse(BaseModel):
     scope: str
 
 
+TokenError = Literal[
+    "invalid_request", "invalid_client", "invalid_grant", "invalid_scope", "unauthorized_client",
+    "unsupported_grant_type",
+]
+
+
 class TokenRefusal(BaseModel):
     """OAuth2 error answer (RFC 6749 section 5.2)."""
 
-    error: Literal[
-        "invalid_request", "invalid_client", "invalid_grant", "invalid_scope", "unauthorized_client",
-        "unsupported_grant_type",
-    ]
+    error: TokenError
     error_description: str
 
 
