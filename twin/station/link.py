@@ -9,6 +9,7 @@ Time here is wall time: timeouts, retries, back-off and heartbeats belong to the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from base64 import b64encode
@@ -91,7 +92,9 @@ class Link:
         self._queue: deque[Message] = deque()
         self._in_flight: Message | None = None
         self._wake = asyncio.Event()
+        self._boot_now = asyncio.Event()
         self._connection: ClientConnection | None = None
+        self._closing: asyncio.Task[None] | None = None  # kept, or the loop would forget the task
         self._hold_until = 0.0
         self.heartbeat_s = DEFAULT_INTERVAL_S
         self.is_online = False
@@ -124,10 +127,15 @@ class Link:
         if self._connection is not None:
             self._connection.transport.abort()
 
-    def restart(self) -> None:
-        """Close in good order and connect again, as after a reset."""
-        if self._connection is not None:
-            asyncio.get_running_loop().create_task(self._connection.close()).add_done_callback(lambda t: t.exception())
+    def restart_soon(self, delay_s: float) -> None:
+        """Close in good order after `delay_s` and connect again, as after a reset."""
+        connection = self._connection
+        if connection is not None:
+            self._closing = asyncio.create_task(_close_later(connection, delay_s))
+
+    def boot_now(self) -> None:
+        """While the CSMS keeps us pending: ask again at once, it wants to hear it (2.1 B02.FR.06)."""
+        self._boot_now.set()
 
     async def run(self) -> None:
         backoff = FIRST_BACKOFF_S
@@ -212,13 +220,19 @@ class Link:
                 answer = await peer.call("BootNotification", self._listener.boot_request())
             except CallFailed as fault:
                 log.warning("%s: boot refused: %s", self._station_id, fault)
-                await asyncio.sleep(PENDING_INTERVAL_S)
+                await self._pause_boot(PENDING_INTERVAL_S)
                 continue
             interval = float(answer["interval"])
             if answer["status"] == "Accepted":
-                return interval or DEFAULT_INTERVAL_S
+                return interval if interval > 0 else DEFAULT_INTERVAL_S
             # Pending and Rejected: ask again after the interval the CSMS names (2.1 B02.FR.04, B03.FR.06).
-            await asyncio.sleep(interval or PENDING_INTERVAL_S)
+            await self._pause_boot(interval if interval > 0 else PENDING_INTERVAL_S)
+
+    async def _pause_boot(self, seconds: float) -> None:
+        self._boot_now.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._boot_now.wait()
 
     async def _idle(self, peer: Peer) -> None:
         self._wake.clear()
@@ -270,6 +284,11 @@ class Link:
                 self.dropped += 1
                 log.warning("%s: queue full, oldest meter values dropped", self._station_id)
                 return
+
+
+async def _close_later(connection: ClientConnection, delay_s: float) -> None:
+    await asyncio.sleep(delay_s)
+    await connection.close()
 
 
 def _basic_auth(user: str, password: str) -> dict[str, str]:

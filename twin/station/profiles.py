@@ -140,7 +140,7 @@ class TransactionView:
     start: float
 
 
-class ProfileRefused(ValueError):  # noqa: N818 - an answer, not a fault of the program
+class ProfileRefused(ValueError):
     """The station does not take this profile. reason: a reasonCode of at most 20 characters."""
 
     def __init__(self, reason: str, explanation: str) -> None:
@@ -180,8 +180,8 @@ class ProfileStore:
 
     def clear(
         self, *, profile_id: int | None = None, purpose: Purpose | None = None, stack_level: int | None = None
-    ) -> int:
-        """Remove what matches all criteria given and return how many that were; an id alone decides."""
+    ) -> list[ChargingProfile]:
+        """Remove and return what matches all criteria given; an id alone decides."""
         if profile_id is not None:
             gone = [p for p in self.profiles if p.id == profile_id]
         else:
@@ -190,7 +190,7 @@ class ProfileStore:
                 if purpose in (None, p.purpose) and stack_level in (None, p.stack_level)
             ]
         self.profiles = [p for p in self.profiles if p not in gone]
-        return len(gone)
+        return gone
 
     def end_transaction(self) -> None:
         """Forget the profiles of the transaction that ended (OCPP 1.6 section 3.13.1, 2.1 K01.FR.13)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,10 +16,14 @@ class Reporter:
     """Writes lines in the order they come.
 
     truth: if given, the same lines also go to this file, together with those of `report_truth`.
+    on_broken: called from the writing thread when nobody reads any more.
     """
 
-    def __init__(self, out: IO[bytes] | None = None, truth: Path | None = None) -> None:
+    def __init__(
+        self, out: IO[bytes] | None = None, truth: Path | None = None, on_broken: Callable[[], object] | None = None
+    ) -> None:
         self._out = sys.stdout.buffer if out is None else out
+        self._on_broken = on_broken
         self._truth = None if truth is None else truth.open("wb")
         self._lines: queue.SimpleQueue[tuple[bytes, bool] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="reporter", daemon=True)
@@ -54,5 +59,7 @@ class Reporter:
                 out.flush()
             except (BrokenPipeError, ValueError):
                 out = None  # nobody listens any more; the truth file still does
+                if self._on_broken is not None:
+                    self._on_broken()
         if self._truth is not None:
             self._truth.close()

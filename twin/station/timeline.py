@@ -12,12 +12,15 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from twin.station.clock import DomainClock
 
 log = logging.getLogger(__name__)
 
 MAX_SLEEP_S = 3600.0
+
+T = TypeVar("T")
 
 
 class Event:
@@ -37,7 +40,7 @@ class Timeline:
     """One heap of events and one timer of the event loop for all stations.
 
     now: the domain instant up to which everything has happened; it never goes back.
-    after_events: called after every batch of events and after every `catch_up`, to settle what they changed.
+    after_events: called after all events of one instant and after every `act`, to settle what they changed.
     """
 
     def __init__(self, clock: DomainClock, start: float | None = None) -> None:
@@ -72,12 +75,26 @@ class Timeline:
             self._timer = None
 
     def catch_up(self) -> float:
-        """Let everything due by now happen and return the domain instant reached.
-
-        Whoever reacts to the outside (a message came in) calls this first, so that causes stay before effects.
-        """
+        """Let everything due by now happen and return the domain instant reached."""
         self.run_until(self.clock.now())
         return self.now
+
+    def act(self, deed: Callable[[], T]) -> T:
+        """Do something that the outside caused (a message came in), now and after everything due before it.
+
+        Inside an event it is part of that event.
+        """
+        if self._catching_up:
+            return deed()
+        self.catch_up()
+        self._catching_up = True
+        try:
+            result = deed()
+            self.after_events()
+        finally:
+            self._catching_up = False
+            self._arm()
+        return result
 
     def run_until(self, target: float) -> None:
         """Let everything due by domain instant `target` happen. Calls from inside an event change nothing."""

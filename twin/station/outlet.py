@@ -1,0 +1,109 @@
+"""The power path of one EVSE: profiles -> order -> response of the hardware -> car, at exact instants.
+
+What happens on the way: profile boundary, `order_at`, `usable_setpoint`, Follower (delay, ramp), FleetState.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+
+from twin.assets import Evse, Vehicle
+from twin.battery import usable_setpoint
+from twin.response import Follower
+from twin.station.plant import Plant
+from twin.station.profiles import Order, ProfileStore, Rating, TransactionView
+from twin.station.timeline import Event, Timeline
+
+STILL_KW = 1e-9
+
+
+class Activity(StrEnum):
+    """What the power path of a running transaction does, in the words of OCPP 2.x ChargingStateEnumType."""
+
+    CONNECTED = "EVConnected"
+    CHARGING = "Charging"
+    SUSPENDED_EV = "SuspendedEV"
+    SUSPENDED_EVSE = "SuspendedEVSE"
+
+
+class Outlet:
+    """One EVSE with its profiles and the car at it, if any.
+
+    transaction: set by `energise`; without one nothing flows, whatever the profiles say.
+    """
+
+    def __init__(self, evse: Evse, slot: int, plant: Plant, timeline: Timeline) -> None:
+        self.evse = evse
+        self.slot = slot
+        self.profiles = ProfileStore(Rating(evse.max_charge_kw, evse.max_discharge_kw))
+        self.transaction: TransactionView | None = None
+        self.vehicle: Vehicle | None = None
+        self.order = Order(0.0)
+        self._plant, self._timeline = plant, timeline
+        self._follower = Follower(evse.response)
+        self._boundary: Event | None = None
+        self._activity = Activity.CONNECTED
+
+    def plug(self, vehicle: Vehicle, energy_kwh: float) -> None:
+        self.vehicle = vehicle
+        self._plant.plug(self.slot, vehicle, energy_kwh)
+
+    def unplug(self) -> float:
+        """Open the contactor and let the car go; returns its energy in kWh."""
+        self.cut()
+        energy = self._plant.unplug(self.slot)
+        self.vehicle = None
+        return energy
+
+    def energise(self, transaction: TransactionView) -> None:
+        """A transaction runs (or its id became known): obey the profiles."""
+        self.transaction = transaction
+        self.refresh()
+
+    def cut(self) -> None:
+        """The transaction is over: nothing flows from this instant on."""
+        self.transaction = None
+        self.order = Order(0.0)
+        self._activity = Activity.CONNECTED
+        if self._boundary is not None:
+            self._boundary.cancel()
+        self._follower.reset(self._timeline.now)
+        self._plant.set_power(self.slot, 0.0)
+
+    def refresh(self) -> None:
+        """Look again at the profiles: one came, one went, or a boundary is reached."""
+        if self.transaction is None or self.vehicle is None:
+            return
+        at = self._timeline.now
+        if self._boundary is not None:
+            self._boundary.cancel()
+        self.order = self.profiles.order_at(at, self.transaction)
+        wanted = usable_setpoint(self.evse, self.vehicle, self.order.power_kw)
+        if wanted != self._follower.target_kw:
+            for when in self._follower.order(at, wanted):
+                self._timeline.at(when, self._follow)
+        self._follow(at)
+        following = self.profiles.next_boundary(at, self.transaction)
+        if math.isfinite(following):
+            self._boundary = self._timeline.at(following, lambda _: self.refresh())
+
+    def activity(self, power_kw: float) -> Activity:
+        """What happens at the connector at the present event, at which `power_kw` flows."""
+        if self.transaction is None or self.vehicle is None:
+            return Activity.CONNECTED
+        if abs(power_kw) > STILL_KW:
+            self._activity = Activity.CHARGING
+        elif self._asked_kw(self._timeline.now) != 0.0:
+            self._activity = Activity.SUSPENDED_EV  # the EVSE offers, the car does not take
+        elif self._follower.target_kw == 0.0:
+            self._activity = Activity.SUSPENDED_EVSE
+        # else: the hardware has not answered yet; what was, still is.
+        return self._activity
+
+    def _asked_kw(self, at: float) -> float:
+        return 0.0 if self.vehicle is None else usable_setpoint(self.evse, self.vehicle, self._follower.power_at(at))
+
+    def _follow(self, at: float) -> None:
+        if self.vehicle is not None:
+            self._plant.set_power(self.slot, self._asked_kw(at))
