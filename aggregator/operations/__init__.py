@@ -16,6 +16,10 @@ from aggregator.operations.access import (
     policy,
     secret_sha256,
 )
+from aggregator.operations.alerts import AlertDesk, AlertKind, Severity, new_alert, settle
+from aggregator.operations.health import Health, Readiness, UnhealthyError, fresh_within
+from aggregator.operations.logging import configure_logging
+from aggregator.operations.metrics import Metrics
 from aggregator.operations.tokens import (
     Grant,
     InvalidClientError,
@@ -29,20 +33,31 @@ from aggregator.operations.tokens import (
 __all__ = [
     "AccessDeniedError",
     "AccessPolicy",
+    "AlertDesk",
+    "AlertKind",
     "ForbiddenError",
     "Grant",
+    "Health",
     "InvalidClientError",
     "InvalidScopeError",
     "InvalidTokenError",
+    "Metrics",
     "Principal",
+    "Readiness",
     "Role",
+    "Severity",
     "SigningKeyError",
     "StationPasswords",
     "TokenService",
     "UnauthenticatedError",
+    "UnhealthyError",
+    "configure_logging",
+    "fresh_within",
     "is_secret",
     "load_or_create_key",
+    "new_alert",
     "new_secret",
     "policy",
     "secret_sha256",
+    "settle",
 ]

@@ -5,7 +5,7 @@ Every state change is one transaction that holds the change, its outbox row and 
 """
 
 from aggregator.store.audit import AuditHead, AuditVerdict, verify
-from aggregator.store.database import NestedTransactionError, Store, StoreError
+from aggregator.store.database import NestedTransactionError, Store, StoreError, verify_database
 from aggregator.store.records import (
     AlertRecord,
     AuditEntry,
@@ -60,4 +60,5 @@ __all__ = [
     "TelemetryRefusedError",
     "Transaction",
     "verify",
+    "verify_database",
 ]

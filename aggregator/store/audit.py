@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 import sqlalchemy as sa
@@ -25,13 +26,19 @@ from aggregator.store.columns import to_us
 from aggregator.store.records import AuditEntry, JsonObject
 
 if TYPE_CHECKING:
-    from aggregator.store.database import Store
+    from aggregator.store.transaction import Transaction
 
 GENESIS = "0" * 64
 """What the first entry names as its predecessor."""
 
 _PAGE = 2000
 _HEAD_ROW = 1
+
+
+class Snapshots(Protocol):
+    """Whoever gives consistent reads: the running store, or a file opened only to be checked."""
+
+    def read(self) -> AbstractAsyncContextManager[Transaction]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +120,7 @@ async def read_head(connection: AsyncConnection) -> AuditHead:
     return AuditHead(0, GENESIS) if row is None else AuditHead(row.seq, row.hash)
 
 
-async def entries(store: Store, *, after: int = 0, limit: int | None = None) -> AsyncIterator[AuditEntry]:
+async def entries(store: Snapshots, *, after: int = 0, limit: int | None = None) -> AsyncIterator[AuditEntry]:
     """The chain in order, from the entry behind `after`; each page is one short read."""
     left = limit
     while left is None or left > 0:
@@ -129,7 +136,7 @@ async def entries(store: Store, *, after: int = 0, limit: int | None = None) -> 
         left = None if left is None else left - len(rows)
 
 
-async def verify(store: Store, *, expect: AuditHead | None = None) -> AuditVerdict:
+async def verify(store: Snapshots, *, expect: AuditHead | None = None) -> AuditVerdict:
     """Walk the whole chain and say where it first breaks.
 
     expect: a head noted earlier; the chain must still contain it.

@@ -21,7 +21,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from aggregator.store import migrate
+from aggregator.store import audit, migrate
 from aggregator.store.telemetry import Telemetry
 from aggregator.store.transaction import Transaction
 
@@ -148,6 +148,35 @@ class Store:
         """Answer a trivial query, or raise: the readiness check."""
         async with self._reader.connect() as connection:
             await connection.execute(sa.text("SELECT 1"))
+
+
+class _Snapshots:
+    """Reads of a database that nobody has opened as a store."""
+
+    def __init__(self, reader: AsyncEngine) -> None:
+        self._reader = reader
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Transaction]:
+        async with self._reader.connect() as connection, connection.begin():
+            yield Transaction(connection, "reader", datetime.now(UTC))
+
+
+async def verify_database(path: Path, *, expect: audit.AuditHead | None = None) -> audit.AuditVerdict:
+    """Check the audit chain of a database file, without changing it; the service may be running on it.
+
+    Raises:
+        StoreError: there is no such file, or it is not a database of this service.
+    """
+    if not path.is_file():  # noqa: ASYNC240  one look at a local file, by a command that does nothing else
+        raise StoreError(f"database {path}: no such file, expected a database of this service")
+    reader = _engine(f"sqlite+aiosqlite:///{path}", "NORMAL", "DEFERRED", 1, read_only=True)
+    try:
+        return await audit.verify(_Snapshots(reader), expect=expect)
+    except sa.exc.DatabaseError as error:
+        raise StoreError(f"database {path}: {error.orig}, expected a database of this service") from error
+    finally:
+        await reader.dispose()
 
 
 def _sqlite_path(url: str) -> Path:
