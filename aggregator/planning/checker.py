@@ -82,7 +82,7 @@ def check(problem: Problem, plan: Plan, *, tolerance: float = 1e-6) -> tuple[str
     faults: list[str] = []
     for row, span in enumerate(windows(problem)):
         faults += _power_faults(span, plan.charge_kw[row], plan.discharge_kw[row], tolerance)
-        faults += _energy_faults(span, plan.energy_kwh[row], plan.discharge_kw[row], tolerance)
+        faults += _energy_faults(span, plan.energy_kwh[row], plan.charge_kw[row], plan.discharge_kw[row], tolerance)
     truth = evaluate(problem, plan.charge_kw, plan.discharge_kw)
     for name in ("energy_kwh", "net_kw", "cap_slack_kw"):
         error = np.abs(getattr(truth, name) - getattr(plan, name)).max(initial=0.0)
@@ -120,11 +120,14 @@ def _power_faults(span: Window, charge: Floats, discharge: Floats, tolerance: fl
     return faults
 
 
-def _energy_faults(span: Window, energy: Floats, discharge: Floats, tolerance: float) -> list[str]:
+def _energy_faults(span: Window, energy: Floats, charge: Floats, discharge: Floats, tolerance: float) -> list[str]:
     ev, faults = span.ev, []
     if energy.min() < span.lower_kwh - tolerance or energy.max() > span.upper_kwh + tolerance:
         faults.append(f"{ev.id}: energy between {energy.min():g} and {energy.max():g} kWh leaves "
                       f"{span.lower_kwh:g} to {span.upper_kwh:g}")
+    mean = (energy + np.concatenate(([ev.energy_kwh], energy[:-1]))) / 2
+    if any((charge > tolerance + line.at_empty_kw - line.slope_per_h * mean)[charge > 0].any() for line in span.tapers):
+        faults.append(f"{ev.id}: charges more than its taper allows")
     if ((discharge > tolerance) & (energy < ev.floor_kwh - tolerance)).any():
         faults.append(f"{ev.id}: discharges below the driver's floor")
     return faults

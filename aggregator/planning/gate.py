@@ -21,7 +21,6 @@ import numpy as np
 from aggregator.planning.lessons import Refusal, Replayed, learn
 from aggregator.planning.problem import Commitment, Cut, Floats, Plan, Problem
 from aggregator.planning.safe import safe_plan
-from aggregator.planning.solve import solve
 from twin.assets import Schedule, World
 from twin.validation import Breach, BreachKind, EventPromise, ValidationReport, validate
 
@@ -119,7 +118,10 @@ def plan_through_gate(request: PlanRequest) -> GateOutcome:
         ProblemError: values that no plan could be meant with.
         RequestMismatch: the problem names EVSEs that the world lacks, or another grid.
     """
-    _require_match(request)
+    # Pyomo and HiGHS stay out of the service's own process, which needs this module for its types only.
+    from aggregator.planning.solve import solve  # noqa: PLC0415
+
+    require_match(request)
     problem, rounds, alerts = request.problem, [], []
     for number in range(1, request.max_rounds + 1):
         plan = solve(problem, time_limit_s=request.time_limit_s)
@@ -134,7 +136,7 @@ def plan_through_gate(request: PlanRequest) -> GateOutcome:
                                alerts=tuple(alerts))
         forbidden = {refusal.asset_id for refusal in refusals if refusal.kind == BreachKind.PERMIT}
         if forbidden:
-            alerts.append(f"a plan discharged without a permit at {', '.join(sorted(forbidden))}; refused and corrected")
+            alerts.append(f"a plan discharged without a permit at {', '.join(sorted(forbidden))}: refused, corrected")
             problem = _permit_only(problem, request.discharge_allowed_kw)
         if number < request.max_rounds:
             problem = replace(problem, cuts=problem.cuts + cuts)
@@ -201,25 +203,34 @@ def _replayed(request: PlanRequest, report: ValidationReport, promises: tuple[Ev
     problem, world = request.problem, request.world
     row_of = {evse_id: row for row, evse_id in enumerate(report.evse_ids)}
     power = np.zeros((len(problem.evs), problem.grid.steps))
+    energy = np.zeros_like(power)
     for row, ev in enumerate(problem.evs):
         span = slice(max(ev.arrive, 0), max(ev.depart, 0))
         power[row, span] = report.evse_step_kw[row_of[ev.evse_id], span]
+        # Where a car leaves at the very end of a step its EVSE is empty: the visit knows.
+        held = np.nan_to_num(report.energy_kwh[row_of[ev.evse_id]], nan=_energy_left(report, ev.id, ev.energy_kwh))
+        energy[row] = np.where(np.arange(problem.grid.steps) < ev.arrive, ev.energy_kwh, held)
     over: dict[str, tuple[float, ...]] = {}
     for event in problem.commitments:
         held = {step: (limit, net) for promise in promises if promise.signal_id == event.signal_id
                 for step, limit, net in zip(promise.steps, promise.max_net_kw, report.event_net_kw[promise.signal_id],
                                             strict=True)}
         over[event.signal_id] = tuple(held[step][1] - held[step][0] if step in held else 0.0 for step in event.steps)
-    return Replayed(power, _over_cap(report, world.import_cap_kw, world.grid.step_s, 1.0),
+    return Replayed(power, energy, _over_cap(report, world.import_cap_kw, world.grid.step_s, 1.0),
                     _over_cap(report, world.export_cap_kw, world.grid.step_s, -1.0), over)
+
+
+def _energy_left(report: ValidationReport, visit_id: str, unknown: float) -> float:
+    visit = report.run.visits.get(visit_id)
+    return visit.energy_kwh if visit is not None else unknown
 
 
 def _over_cap(report: ValidationReport, cap_kw: Floats, step_s: int, sign: float) -> Floats:
     """Shape (step,): the worst minute of each step over the cap; a minute across two steps counts in both."""
     edges = report.minute_edges_s
     over = np.full(len(cap_kw), -np.inf)
-    for step in {0, 1}:
-        at = (edges[:-1] // step_s if step == 0 else np.ceil(edges[1:] / step_s) - 1).astype(np.intp)
+    for begins_in in (edges[:-1] // step_s, np.ceil(edges[1:] / step_s) - 1):
+        at = begins_in.astype(np.intp)
         np.maximum.at(over, at, sign * report.net_kw - cap_kw[at])
     return over
 
@@ -252,7 +263,7 @@ def _last_resort(request: PlanRequest, plan: Plan, exam: _Exam, rounds: tuple[Ro
         open_plan = _declare(plan, exam)
         again = _examine(request, open_plan)
         if not again.refusals:
-            alerts.append("the event's commitment cannot be held; the plan declares the lower one that the replay showed")
+            alerts.append("the event's commitment cannot be held; the plan declares the lower one of its replay")
             return GateOutcome(open_plan, again.schedule, passed=True, rounds=rounds, report=again.report,
                                alerts=tuple(alerts))
     broken = ", ".join(sorted({refusal.kind for refusal in exam.refusals}))
@@ -287,7 +298,8 @@ def _cap_alert(world: World, plan: Plan) -> list[str]:
     return [f"the import cap cannot be held: {over:.1f} kW over it at worst"] if over > _FORGIVEN_KW else []
 
 
-def _require_match(request: PlanRequest) -> None:
+def require_match(request: PlanRequest) -> None:
+    """Raise a `RequestMismatch` unless problem and world share their grid and EVSEs."""
     if request.problem.grid != request.world.grid:
         raise RequestMismatch(f"grid: {request.problem.grid} in the problem, expected {request.world.grid}")
     missing = {ev.evse_id for ev in request.problem.evs} - {evse.id for evse in request.world.evses}

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aggregator.planning.problem import Cut, EvDemand, Floats, Plan, Problem
 from aggregator.planning.windows import step_hours
@@ -37,18 +38,23 @@ class Refusal:
 class Replayed:
     """What the replay showed, in the order of the problem.
 
-    power_kw: shape (ev, step), positive charges. over_import_kw, over_export_kw: shape (step,), the worst minute's
+    power_kw: shape (ev, step), positive charges. energy_kwh: shape (ev, step), end of step. over_import_kw, over_export_kw: shape (step,), the worst minute's
         excess over the site's caps, 0 or less if none. event_over_kw: by signal id, excess over the promise per step.
     """
 
     power_kw: Floats
+    energy_kwh: Floats
     over_import_kw: Floats
     over_export_kw: Floats
     event_over_kw: Mapping[str, tuple[float, ...]]
 
 
 def learn(problem: Problem, plan: Plan, replayed: Replayed, refusals: tuple[Refusal, ...]) -> tuple[Cut, ...]:
-    """Cuts that would have avoided the refusals; permits teach nothing, they are enforced."""
+    """Cuts that would have avoided the refusals; permits teach nothing, they are enforced.
+
+    A cap that was refused before and is refused again elsewhere has met the seconds in which chargers answer: these
+    move with the plan, so the second lesson holds in every step.
+    """
     cuts: list[Cut] = []
     rows = {ev.id: row for row, ev in enumerate(problem.evs)}
     for refusal in refusals:
@@ -64,14 +70,17 @@ def learn(problem: Problem, plan: Plan, replayed: Replayed, refusals: tuple[Refu
             row = rows[refusal.asset_id]
             cuts += [_ceiling(problem.evs[row], step, 0.0) for step in range(refusal.first, refusal.last)
                      if plan.discharge_kw[row, step] > 0]
+    if any(cut.kind == "site_headroom" for cut in problem.cuts):
+        again = max((cut.value for cut in cuts if cut.kind == "site_headroom"), default=0.0)
+        cuts += [Cut("site_headroom", again, step=step) for step in range(problem.grid.steps) if again > 0]
     return merge(tuple(cuts))
 
 
 def merge(cuts: tuple[Cut, ...]) -> tuple[Cut, ...]:
     """One cut per kind, EV and step: the tightest, as breaches of one replay tell of the same excess."""
-    tightest: dict[tuple[str, str | None, int | None], Cut] = {}
+    tightest: dict[tuple[str, str | None, int | None, float], Cut] = {}
     for cut in cuts:
-        key = (cut.kind, cut.ev_id, cut.step)
+        key = (cut.kind, cut.ev_id, cut.step, cut.slope_per_h)
         held = tightest.get(key)
         is_tighter = held is None or (cut.value < held.value if cut.kind == "power_ceiling" else cut.value > held.value)
         if is_tighter:
@@ -80,16 +89,38 @@ def merge(cuts: tuple[Cut, ...]) -> tuple[Cut, ...]:
 
 
 def _late_energy(problem: Problem, plan: Plan, replayed: Replayed, row: int, refusal: Refusal) -> list[Cut]:
-    """Ceilings where the car did not follow (taper), and a margin for the losses that no ceiling explains."""
+    """The taper where the car did not follow, and a margin for the losses that it does not explain."""
     ev, hours = problem.evs[row], step_hours(problem)
-    gap = plan.charge_kw[row] - np.maximum(0.0, replayed.power_kw[row])
+    real = np.maximum(0.0, replayed.power_kw[row])
+    gap = plan.charge_kw[row] - real
     is_felt = (gap > np.maximum(_GAP_KW, _GAP_SHARE * plan.charge_kw[row])) & (gap * hours > _GAP_KWH)
-    cuts = [_ceiling(ev, int(step), max(0.0, float(replayed.power_kw[row, step]))) for step in np.flatnonzero(is_felt)]
+    cuts = _taper(ev, plan.charge_kw[row], real, replayed.energy_kwh[row], is_felt)
     explained = ev.charge_efficiency * float((gap * hours)[is_felt].sum())
     left = refusal.worst - explained
-    if left > _ENERGY_KWH:
-        cuts.append(Cut("energy_margin", left + _ENERGY_KWH, ev_id=ev.id))
+    if left > _ENERGY_KWH or not cuts:
+        cuts.append(Cut("energy_margin", max(left, 0.0) + _ENERGY_KWH, ev_id=ev.id))
     return cuts
+
+
+def _taper(ev: EvDemand, planned: Floats, real: Floats, energy: Floats, is_felt: NDArray[np.bool_]) -> list[Cut]:
+    """A line through what the car took at its lowest and its highest energy, else ceilings for the steps.
+
+    A taper falls with energy and bends downwards, so such a line is safe between its points; beyond them the next
+    replay adds another.
+    """
+    felt = np.flatnonzero(is_felt)
+    mean = (energy + np.concatenate(([ev.energy_kwh], energy[:-1]))) / 2
+    points = [(float(mean[step]), float(real[step])) for step in felt]
+    followed = np.flatnonzero((planned > 0) & ~is_felt)
+    before = followed[followed < felt[0]] if len(felt) else followed
+    if len(before):  # the last step in which it still took all
+        points.append((float(mean[before[-1]]), float(real[before[-1]])))
+    if len(points) > 1:
+        (low, at_low), (high, at_high) = min(points), max(points)
+        slope = (at_low - at_high) / (high - low) if high - low > _ENERGY_KWH else 0.0
+        if slope > 0:
+            return [Cut("taper", at_low + slope * low, ev_id=ev.id, slope_per_h=slope)]
+    return [_ceiling(ev, int(step), float(real[step])) for step in felt]
 
 
 def _headroom(problem: Problem, plan: Plan, replayed: Replayed, refusal: Refusal) -> list[Cut]:

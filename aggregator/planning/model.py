@@ -56,6 +56,19 @@ def _ev_part(m: pyo.ConcreteModel, spans: tuple[Window, ...], hours: Floats) -> 
 
     m.dynamics = pyo.Constraint(cells, rule=dynamics)
 
+    # charge <= at_empty - slope * mean energy of the step
+    tapering = [(i, k, t) for i, span in enumerate(spans) for k in range(len(span.tapers)) for t in span.steps]
+
+    def taper(m: pyo.ConcreteModel, i: int, k: int, t: int) -> tuple[None, LinearExpression, float]:
+        line = spans[i].tapers[k]
+        half = line.slope_per_h / 2
+        terms, limit = [(1.0, m.charge[i, t]), (half, m.energy[i, t])], line.at_empty_kw
+        if t == spans[i].first:
+            return None, _row(terms), limit - half * spans[i].ev.energy_kwh
+        return None, _row([*terms, (half, m.energy[i, t - 1])]), limit
+
+    m.taper = pyo.Constraint(tapering, rule=taper)
+
     # energy[last - 1] + shortfall >= need
     leaving = [i for i, span in enumerate(spans) if span.first < span.last and span.need_kwh > span.lower_kwh]
     m.shortfall = pyo.Var(leaving, bounds=lambda _, i: (0.0, spans[i].need_kwh - spans[i].lower_kwh))

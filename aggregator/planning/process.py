@@ -7,15 +7,17 @@ parent: the end of its input ends it, mid-solve too.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pickle
 import queue
+import signal
 import struct
 import sys
 import threading
 from typing import Any, BinaryIO
 
-from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate, safe_outcome
+from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate, require_match, safe_outcome
 
 _LENGTH = struct.Struct("!Q")
 _READY_S = 120.0
@@ -53,7 +55,13 @@ class PlannerProcess:
             await self._ensure()
 
     async def plan(self, request: PlanRequest) -> GateOutcome:
-        """The outcome of the gate; the safe plan, marked and with an alert, if the child dies, hangs or fails."""
+        """The outcome of the gate; the safe plan, marked and with an alert, if the child dies, hangs or fails.
+
+        Raises:
+            RequestMismatch: problem and world do not fit each other.
+            PlannerFault: the planner is closed.
+        """
+        require_match(request)
         async with self._turn:
             if self._is_closed:
                 raise PlannerFault("the planner is closed")
@@ -81,10 +89,8 @@ class PlannerProcess:
         child = self._child
         if child is not None and child.returncode is None and child.stdin is not None:
             child.stdin.close()
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(child.wait(), _GRACE_S)
-            except TimeoutError:
-                pass
         await self._kill()
 
     async def _ensure(self) -> asyncio.subprocess.Process:
@@ -130,6 +136,7 @@ async def _receive(child: asyncio.subprocess.Process) -> Any:
 
 def main() -> None:
     """Serve requests from the standard input until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, whose end ends us
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     source = os.fdopen(os.dup(0), "rb")
     sink = os.fdopen(os.dup(1), "wb")

@@ -110,10 +110,14 @@ def _below_floor(hours: Floats, span: Window, charge: Floats, discharge: Floats)
 def _solve_with(lp: Relaxation, cells: Cells, decisions: list[Decision], time_limit_s: float) -> Answer | None:
     """Solve with decided cells; if raised minimums cannot all hold (a full battery), lower them too."""
     columns = {"charge": cells.charge, "discharge": cells.discharge}
-    known = [(columns[flow][row, step], low, high) for flow, row, step, low, high in decisions
-             if (row, step) in columns[flow]]
-    at = np.array([column for column, _, _ in known], dtype=np.int32)
-    low, high = np.array([low for _, low, _ in known]), np.array([high for _, _, high in known])
+    known: dict[int, tuple[float, float]] = {}
+    for flow, row, step, least, most in decisions:
+        column = columns[flow].get((row, step))
+        if column is not None:  # of two decisions on one cell the one that forbids it holds
+            held = known.get(column, (least, most))
+            known[column] = (min(least, held[0]), min(most, held[1]))
+    at = np.array(list(known), dtype=np.int32)
+    low, high = np.array([low for low, _ in known.values()]), np.array([high for _, high in known.values()])
     lp.set_bounds(at, low, high)
     answer = lp.run(time_limit_s)
     if answer is None:
@@ -150,7 +154,9 @@ def _single_direction(up: float, down: float) -> tuple[float, float]:
 def _within_battery(span: Window, step: int, up: float, down: float, energy_kwh: float,
                     hours: float) -> tuple[float, float]:
     ev = span.ev
-    up = min(up, max(0.0, span.upper_kwh - energy_kwh) / (hours * ev.charge_efficiency))
+    stored = hours * ev.charge_efficiency
+    up = min([up, max(0.0, span.upper_kwh - energy_kwh) / stored,
+              *(max(0.0, line.most_kw(energy_kwh, stored)) for line in span.tapers)])
     down = min(down, max(0.0, energy_kwh - ev.floor_kwh) * ev.discharge_efficiency / hours)
     least = 0.0 if span.is_capped_below_minimum[step] else ev.min_charge_kw
     # Solver tolerance must not drop a cell that stands at its minimum.

@@ -34,6 +34,8 @@ def early_charging(problem: Problem) -> Floats:
     order = sorted(range(len(spans)), key=lambda row: (spans[row].last, spans[row].ev.id))
     for step in range(problem.grid.steps):
         free_kw = float(limit[step] - problem.base_kw[step])
+        if not np.isfinite(free_kw):  # an unknown building load leaves no room, whatever else is asked
+            continue
         for row in order:
             kw = _useful_kw(spans[row], step, float(hours[step]), float(energy[row]), free_kw)
             charge[row, step] = kw
@@ -48,8 +50,11 @@ def _useful_kw(span: Window, step: int, hours: float, energy_kwh: float, free_kw
     if wanted_kwh <= 1e-9 or not span.first <= step < span.last:  # noqa: PLR2004 - nothing left to charge
         return 0.0
     minimum = 0.0 if span.is_capped_below_minimum[step] else ev.min_charge_kw
-    room_kw = (span.upper_kwh - energy_kwh) / (hours * ev.charge_efficiency)
-    kw = min(float(span.charge_kw[step]), max(wanted_kwh / (hours * ev.charge_efficiency), minimum), room_kw, free_kw)
+    stored = hours * ev.charge_efficiency
+    room_kw = (span.upper_kwh - energy_kwh) / stored
+    taper_kw = min((line.most_kw(energy_kwh, stored) for line in span.tapers), default=np.inf)
+    kw = min(float(span.charge_kw[step]), taper_kw, max(wanted_kwh / stored, minimum),
+             room_kw, free_kw)
     return kw if kw >= minimum and kw > 0 else 0.0
 
 

@@ -24,12 +24,30 @@ class ProblemError(ValueError):
         self.faults = faults
 
 
+@dataclass(frozen=True, slots=True)
+class Taper:
+    """Charging power is at most at_empty_kw - slope_per_h * (mean energy in the step in kWh)."""
+
+    at_empty_kw: float
+    slope_per_h: float
+
+    @property
+    def full_kwh(self) -> float:
+        """Where nothing is left."""
+        return self.at_empty_kw / self.slope_per_h
+
+    def most_kw(self, before_kwh: float, stored_per_kw: float) -> float:
+        """Largest power of a step that begins with before_kwh and stores stored_per_kw kWh per kW."""
+        return (self.at_empty_kw - self.slope_per_h * before_kwh) / (1.0 + self.slope_per_h * stored_per_kw / 2.0)
+
+
 @dataclass(frozen=True)
 class Window:
     """One EV inside the horizon; arrays have shape (steps,) and are 0 outside first <= step < last.
 
     charge_kw, discharge_kw: limits after ceilings. reach_kwh: end-of-step energy if it had always charged fully.
-    lower_kwh, upper_kwh: energy never leaves these. floor_kwh: shape (steps,), the floor as far as it is reachable.
+    lower_kwh, upper_kwh: energy never leaves these. tapers: hold charging down as the battery fills.
+     floor_kwh: shape (steps,), the floor as far as it is reachable.
     need_kwh: wanted at the end of last - 1. leave: weight of energy missing at the end of a step.
     """
 
@@ -44,6 +62,7 @@ class Window:
     floor_kwh: Floats
     need_kwh: float
     leave: Floats
+    tapers: tuple[Taper, ...]
     is_capped_below_minimum: NDArray[np.bool_]
 
     @property
@@ -75,22 +94,26 @@ def step_hours(problem: Problem) -> Floats:
 def windows(problem: Problem) -> tuple[Window, ...]:
     """One `Window` per EV of the problem, in its order."""
     ceilings: dict[str, list[tuple[int | None, float]]] = {}
+    tapers: dict[str, list[Taper]] = {}
     margins: dict[str, float] = {}
     for cut in problem.cuts:
         if cut.ev_id is None:
             continue
         if cut.kind == "power_ceiling":
             ceilings.setdefault(cut.ev_id, []).append((cut.step, max(0.0, cut.value)))
+        elif cut.kind == "taper" and cut.slope_per_h > 0:
+            tapers.setdefault(cut.ev_id, []).append(Taper(cut.value, cut.slope_per_h))
         elif cut.kind == "energy_margin":
             margins[cut.ev_id] = margins.get(cut.ev_id, 0.0) + cut.value
     hours = step_hours(problem)
     return tuple(
-        _window(problem, hours, ev, ceilings.get(ev.id, []), margins.get(ev.id, 0.0)) for ev in problem.evs
+        _window(problem, hours, ev, ceilings.get(ev.id, []), tuple(tapers.get(ev.id, ())), margins.get(ev.id, 0.0))
+        for ev in problem.evs
     )
 
 
 def _window(problem: Problem, hours: Floats, ev: EvDemand, ceilings: list[tuple[int | None, float]],
-            margin_kwh: float) -> Window:
+            tapers: tuple[Taper, ...], margin_kwh: float) -> Window:
     steps = problem.grid.steps
     first = min(max(ev.arrive, 0), steps)
     last = max(first, min(ev.depart, steps))
@@ -111,7 +134,10 @@ def _window(problem: Problem, hours: Floats, ev: EvDemand, ceilings: list[tuple[
     discharge[discharge < ev.min_discharge_kw] = 0.0
 
     upper = max(ev.capacity_kwh, ev.energy_kwh)
-    reach = np.minimum(ev.energy_kwh + np.cumsum(charge * ev.charge_efficiency * hours), upper)
+    if any(taper.full_kwh <= ev.energy_kwh for taper in tapers):  # already where it takes no more
+        charge[:], tapers = 0.0, ()
+    upper = min([upper, *(taper.full_kwh for taper in tapers)])
+    reach = _reach(ev, charge, hours, tapers, upper)
     if ev.energy_kwh < ev.floor_kwh:  # charge first: no discharge before the floor can have been reached
         before = np.concatenate(([ev.energy_kwh], reach[:-1]))
         discharge[before < ev.floor_kwh - 1e-9] = 0.0
@@ -125,10 +151,21 @@ def _window(problem: Problem, hours: Floats, ev: EvDemand, ceilings: list[tuple[
     plugged[first:last] = True
     return Window(
         ev=ev, first=first, last=last, charge_kw=charge, discharge_kw=discharge, reach_kwh=reach,
-        lower_kwh=min(ev.floor_kwh, ev.energy_kwh), upper_kwh=upper,
+        lower_kwh=min(ev.floor_kwh, ev.energy_kwh), upper_kwh=upper, tapers=tapers,
         floor_kwh=np.where(plugged, np.minimum(ev.floor_kwh, reach), 0.0), need_kwh=need, leave=leave,
         is_capped_below_minimum=(ceiling > 0) & (ceiling < ev.min_charge_kw) & plugged,
     )
+
+
+def _reach(ev: EvDemand, charge: Floats, hours: Floats, tapers: tuple[Taper, ...], upper: float) -> Floats:
+    if not tapers:
+        return np.minimum(ev.energy_kwh + np.cumsum(charge * ev.charge_efficiency * hours), upper)
+    reach, energy = np.zeros_like(charge), ev.energy_kwh
+    for step, limit in enumerate(charge.tolist()):
+        stored = ev.charge_efficiency * float(hours[step])
+        kw = min([limit, *(max(0.0, taper.most_kw(energy, stored)) for taper in tapers)])
+        energy = reach[step] = min(energy + kw * stored, upper)
+    return reach
 
 
 def site_limits(problem: Problem) -> tuple[Floats, Floats]:
