@@ -1,0 +1,182 @@
+"""The report of a day: one self-contained HTML file, and the same figures as JSON.
+
+Opens from a disk without a network: Plotly comes out of its installed wheel and is written into the file once.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from decimal import Decimal
+from importlib import resources
+from math import isfinite
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import jinja2
+import numpy as np
+from plotly.offline import get_plotlyjs
+
+from aggregator.reports.facts import DayFacts
+from aggregator.reports.figures import day_figures
+from aggregator.reports.tables import day_tables, money, summary
+from aggregator.reports.totals import EventTotals, Totals, totals
+from aggregator.reports.verdict import ceiling_result, discharged_kwh, judge
+
+_STATIC = "static"
+
+
+def render_report(facts: DayFacts) -> str:
+    """The day as one HTML page with everything in it."""
+    sums, verdict = totals(facts), judge(facts)
+    figures = day_figures(facts, sums)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("aggregator.reports"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )
+    drawn = {figure.id: {"data": figure.data, "layout": figure.layout} for figure in figures}
+    day = facts.start.astimezone(ZoneInfo(facts.timezone))
+    return environment.get_template("day.html").render(
+        facts=facts, totals=sums, verdict=verdict, figures=figures, summary=summary(facts, sums, verdict),
+        tables=day_tables(facts, sums, verdict), day=f"{day:%A} {day.day} {day:%B %Y}",
+        headline=_headline(facts, sums), figure_json=_script_safe(json.dumps(drawn, allow_nan=False)),
+        styles=_own("tokens.css") + _own("report.css"), plotly=get_plotlyjs(),
+        scripts=_own("figures.js") + _own("report.js"),
+    )
+
+
+def result_json(facts: DayFacts) -> dict[str, Any]:
+    """Everything the report says, for machines: JSON-able, money as decimal text, what was not measured as null."""
+    sums, verdict = totals(facts), judge(facts)
+    return {
+        "site_id": facts.site_id,
+        "start": _iso(facts.start),
+        "end": _iso(facts.end),
+        "succeeded": verdict.succeeded,
+        "checks": [
+            {"key": check.key, "title": check.title, "passed": check.passed, "required": check.required,
+             "measured": check.measured}
+            for check in verdict.checks
+        ],
+        "summary": summary(facts, sums, verdict),
+        "energy_kwh": {
+            "site_import": _number(sums.site_import_kwh), "site_export": _number(sums.site_export_kwh),
+            "building": _number(sums.building_kwh), "ev_import": _number(sums.ev_import_kwh),
+            "ev_export": _number(sums.ev_export_kwh), "battery_gain": _number(sums.battery_gain_kwh),
+            "loss": _number(sums.loss_kwh), "uncontrolled_site_import": _number(sums.uncontrolled_import_kwh),
+        },
+        "drivers": {
+            "sessions": sums.drivers,
+            "met": sums.met,
+            "shorts": [
+                {"evse_id": short.visit.evse_id, "arrival": _iso(short.visit.arrival),
+                 "need_kwh": _number(short.visit.need_kwh), "delivered_kwh": _number(short.visit.delivered_kwh),
+                 "missing_kwh": _number(short.missing_kwh), "cause": short.cause.value, "because": short.text}
+                for short in verdict.shorts
+            ],
+        },
+        "sessions": [
+            {"evse_id": visit.evse_id, "protocol": visit.protocol, "arrival": _iso(visit.arrival),
+             "declared_departure": _iso(visit.declared_departure), "real_departure": _iso(visit.real_departure),
+             "reached_at": _iso(visit.reached_at), "requested_kwh": _number(visit.requested_kwh),
+             "possible_kwh": _number(visit.possible_kwh), "need_kwh": _number(visit.need_kwh),
+             "delivered_kwh": _number(visit.delivered_kwh), "imported_kwh": _number(visit.imported_kwh),
+             "exported_kwh": _number(visit.exported_kwh),
+             "delivered_without_signals_kwh": _number(visit.paired_delivered_kwh)}
+            for visit in facts.visits
+        ],
+        "events": [_event_json(facts, index, result) for index, result in enumerate(sums.events)],
+        "ceilings": [_ceiling_json(facts, index) for index in range(len(facts.limits))],
+        "peak_kw": {"measured": _number(sums.peak.kw), "measured_at": _iso(sums.peak.at),
+                    "uncontrolled": _number(sums.uncontrolled_peak.kw),
+                    "uncontrolled_at": _iso(sums.uncontrolled_peak.at)},
+        "cost": {"currency": facts.currency, "measured": _amount(facts.bill.total),
+                 "uncontrolled": _amount(facts.uncontrolled_bill.total), "saving": _amount(sums.saving)},
+        "v2g": {"exported_kwh": _number(sums.ev_export_kwh), "credit": _amount(sums.credit)},
+        "plans": {
+            "count": len(facts.plans), "rounds": sum(len(plan.rounds) for plan in facts.plans),
+            "refused": sums.plans_refused, "refused_then_passed": sums.plans_recovered, "safe": sums.plans_safe,
+            "refusals": [
+                {"plan_id": plan.plan_id, "round": refusal.round, "kind": refusal.kind, "asset_id": refusal.asset_id,
+                 "start": _iso(refusal.start), "end": _iso(refusal.end), "worst": _number(refusal.worst),
+                 "unit": refusal.unit}
+                for plan in facts.plans for refusal in plan.refusals
+            ],
+        },
+        "messages": {
+            "total": sums.messages,
+            "counts": [
+                {"protocol": one.protocol, "direction": one.direction, "action": one.action, "count": one.count}
+                for one in facts.messages
+            ],
+        },
+        "seconds": {"plan_median": _number(sums.plan_median_s), "plan_p95": _number(sums.plan_p95_s),
+                    "wall": _number(facts.wall_s), "speed": _number(facts.speed)},
+    }
+
+
+def _event_json(facts: DayFacts, index: int, result: EventTotals) -> dict[str, Any]:
+    event = facts.events[index]
+    out = discharged_kwh(facts, event.start, event.end)
+    return {
+        "signal_id": event.signal_id, "programme": event.programme, "state": event.state,
+        "start": _iso(event.start), "end": _iso(event.end), "requested_kw": _number(result.requested_kw),
+        "committed_kw": _number(result.committed_kw), "delivered_kw": _number(result.delivered_kw),
+        "delivered_kwh": _number(result.delivered_kwh), "discharged_kwh": _number(sum(out.values())),
+        "discharging_cars": result.discharging_cars,
+        "reasons": [{"code": code.value, "count": count} for code, count in event.reasons],
+        "intervals": [
+            {"start": _iso(quarter.interval.start), "baseline_kw": _number(quarter.interval.baseline_kw),
+             "committed_net_kw": _number(quarter.interval.committed_net_kw),
+             "measured_net_kw": _number(quarter.measured_net_kw), "delivered": quarter.is_delivered}
+            for quarter in result.quarters
+        ],
+    }
+
+
+def _ceiling_json(facts: DayFacts, index: int) -> dict[str, Any]:
+    limit = facts.limits[index]
+    result = ceiling_result(facts, limit)
+    return {
+        "id": limit.id, "kind": limit.kind, "start": _iso(limit.start), "end": _iso(limit.end),
+        "max_net_kw": _number(limit.max_net_kw), "highest_minute_kw": _number(limit.max_net_kw + result.worst_kw),
+        "crossings": result.crossings, "minutes": result.minutes, "unmeasured": result.unmeasured,
+        "first_profile_s": _number(limit.first_profile_s), "last_profile_s": _number(limit.last_profile_s),
+        "metered_under_s": _number(limit.metered_under_s),
+    }
+
+
+def _headline(facts: DayFacts, sums: Totals) -> tuple[tuple[str, str, str], ...]:
+    """Four figures one wants to know first: label, value, unit or relation."""
+    discharged = sum(event.discharged_kwh for event in sums.events)
+    committed = sum(event.committed_kw for event in sums.events)
+    delivered = sum(event.delivered_kw for event in sums.events)
+    share = f"{100 * delivered / committed:.0f} %" if committed > 0 and isfinite(delivered) else "–"
+    cheaper = "less" if sums.saving >= 0 else "more"
+    return (
+        ("Left with their need", f"{sums.met} of {sums.drivers}", "drivers"),
+        ("Peak", f"{sums.peak.kw:.1f} kW", f"instead of {sums.uncontrolled_peak.kw:.1f} kW"),
+        ("Promise kept", share, f"{discharged:.1f} kWh out of the cars"),
+        ("Bill", money(facts.bill.total, facts.currency), f"{money(abs(sums.saving), facts.currency)} {cheaper}"),
+    )
+
+
+def _own(name: str) -> str:
+    return (resources.files("aggregator.reports") / _STATIC / name).read_text(encoding="utf-8")
+
+
+def _script_safe(text: str) -> str:
+    """JSON that cannot end the script element it stands in (WHATWG HTML, 4.12.1.3)."""
+    return text.replace("<", "\\u003c")
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else round(float(value), 6)
+
+
+def _amount(amount: Decimal) -> str:
+    return f"{amount:f}"
+
+
+def _iso(when: datetime | None) -> str | None:
+    return None if when is None else when.isoformat().replace("+00:00", "Z")
