@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 Slots = NDArray[np.intp]
 
 SETPOINT_TOLERANCE_KW: Final = 1e-6
-"""A set-point this close below a minimum counts as the minimum (rounding of a schedule)."""
+"""A set-point this close below a minimum counts as the minimum, this close to 0 as 0 (rounding of a schedule)."""
 
 # Rows of the segment matrix: state at the start of the running segment, and where it ends.
 T0, E0, P0, K, SIGN, STANDBY, T1, E1, IMPORT, EXPORT, LOSS, PLUG_E, GAINED = range(13)
@@ -45,9 +45,11 @@ def usable_setpoint(evse: Evse, vehicle: Vehicle, kw: float) -> float:
     """
     if kw > 0.0:
         usable = min(kw, evse.max_charge_kw, vehicle.max_charge_kw)
-        return usable if usable >= evse.min_charge_kw - SETPOINT_TOLERANCE_KW else 0.0
+        least = max(evse.min_charge_kw - SETPOINT_TOLERANCE_KW, SETPOINT_TOLERANCE_KW)
+        return usable if usable >= least else 0.0
     usable = min(-kw, evse.max_discharge_kw, vehicle.max_discharge_kw)
-    return -usable if usable > 0.0 and usable >= vehicle.min_discharge_kw - SETPOINT_TOLERANCE_KW else 0.0
+    least = max(vehicle.min_discharge_kw - SETPOINT_TOLERANCE_KW, SETPOINT_TOLERANCE_KW)
+    return -usable if usable >= least else 0.0
 
 
 def growth(y: Floats) -> Floats:
@@ -172,7 +174,8 @@ class FleetState:
         """Ask for powers at several distinct connectors at once."""
         v = self._v[:, slots]
         ask = np.minimum(np.maximum(connector_kw, -v[MAX_D]), v[MAX_C])
-        ask = np.where((ask < 0.0) & (ask > -v[MIN_D] + SETPOINT_TOLERANCE_KW), 0.0, ask)
+        least = np.where(ask < 0.0, v[MIN_D] - SETPOINT_TOLERANCE_KW, 0.0)
+        ask = np.where(np.abs(ask) < np.maximum(least, SETPOINT_TOLERANCE_KW), 0.0, ask)
         changed = ask != v[ASK]
         if not changed.any():
             return
@@ -407,6 +410,6 @@ def at_time(s: Floats, v: Floats, at_s: float | Floats) -> Floats:
     rows[0] = power
     rows[1] = np.where(s[T1] <= at_s, s[E1], s[E0] + sign * moved)
     rows[2] = s[IMPORT] + np.where(sign > 0.0, through, 0.0)
-    rows[3] = s[EXPORT] - np.where(sign < 0.0, through, 0.0)
+    rows[3] = s[EXPORT] - np.where(sign < 0.0, np.minimum(through, 0.0), 0.0)
     rows[4] = s[LOSS] + lost
     return rows

@@ -51,6 +51,10 @@ class WorldView:
         """Connector power now."""
         return self._fleet.power_kw
 
+    def registers_kwh(self, slot: int) -> tuple[float, float]:
+        """Energy imported and exported through the connector of this EVSE since the start."""
+        return self._fleet.registers(slot)
+
 
 class Controller(Protocol):
     """Decides the set-point of every EVSE, at each grid step and whenever a car plugs in or leaves."""
@@ -361,6 +365,5 @@ class _Limits:
 
     def usable(self, kw: Floats) -> Floats:
         clipped = np.minimum(np.maximum(kw, -self.max_discharge), self.max_charge)
-        is_too_low = (clipped > 0.0) & (clipped < self.min_charge - SETPOINT_TOLERANCE_KW)
-        is_too_weak = (clipped < 0.0) & (clipped > SETPOINT_TOLERANCE_KW - self.min_discharge)
-        return np.where(is_too_low | is_too_weak, 0.0, clipped)
+        least = np.where(clipped < 0.0, self.min_discharge, self.min_charge) - SETPOINT_TOLERANCE_KW
+        return np.where(np.abs(clipped) < np.maximum(least, SETPOINT_TOLERANCE_KW), 0.0, clipped)

@@ -16,6 +16,9 @@ Floats = NDArray[np.float64]
 LEDGER_TOLERANCE = 1e-9
 """Largest relative residual that is still rounding."""
 
+SMALLEST_TURNOVER_KWH = 1e-3
+"""Residuals are never judged against less: the state of a battery of some 100 kWh is only known to 1e-14 kWh."""
+
 
 class LedgerBroken(RuntimeError):
     """Energy appeared or vanished; the message names the worst EVSE slot and the amounts."""
@@ -41,11 +44,9 @@ class Ledger:
 
     @property
     def relative_residual(self) -> float:
-        """Largest residual of a slot over that slot's turnover (import + export); 0 without any flow."""
-        turnover = self.import_kwh + self.export_kwh
-        still = turnover == 0.0
-        ratio = np.abs(self.residual_kwh) / np.where(still, 1.0, turnover)
-        return float(ratio.max(initial=0.0))
+        """Largest residual of a slot over what flowed there: import, export and losses, at least 1 Wh."""
+        turnover = np.maximum(self.import_kwh + self.export_kwh + self.loss_kwh, SMALLEST_TURNOVER_KWH)
+        return float((np.abs(self.residual_kwh) / turnover).max(initial=0.0))
 
     def check(self, tolerance: float = LEDGER_TOLERANCE) -> None:
         """Raise `LedgerBroken` if the relative residual is above `tolerance`."""

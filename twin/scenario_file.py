@@ -15,7 +15,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
-AGGREGATOR_TABLES = frozenset({"tariff", "permits", "programmes", "signals", "demo", "forecast"})
+AGGREGATOR_TABLES = frozenset({
+    "tariff", "permits", "programmes", "signals", "demo", "forecast", "wear", "fallback", "fleet_change",
+})
 
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0.0)]
