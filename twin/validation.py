@@ -89,8 +89,8 @@ class DepartureOutcome:
     """How one visit leaves. All energies in the battery, kWh.
 
     shortfall_kwh: below target, 0 or more. declared_kwh: what the schedule said it would miss.
-    forced_kwh: what even full power from the start would miss. undeclared_kwh: what is left of the shortfall
-        after the larger of both; 0 or more.
+    forced_kwh: what even full power from the start would miss; only worked out, and else 0, where the declaration
+        does not cover the shortfall. undeclared_kwh: what is left of it after the larger of both; 0 or more.
     """
 
     visit_id: str
@@ -152,7 +152,7 @@ def validate(
     forgiven = tolerances or Tolerances()
     _require_match(world, schedule, commitments)
     run = simulate(world, FollowSchedule(schedule))
-    departures = _departures(world, schedule, run)
+    departures = _departures(world, schedule, run, forgiven)
     breaches = [
         *_site_cap(world, run, forgiven),
         *_evse_rating(world, schedule, run, forgiven),
@@ -244,12 +244,15 @@ def _evse_rating(world: World, schedule: Schedule, run: Run, forgiven: Tolerance
     return breaches
 
 
-def _departures(world: World, schedule: Schedule, run: Run) -> dict[str, DepartureOutcome]:
+def _departures(world: World, schedule: Schedule, run: Run, forgiven: Tolerances) -> dict[str, DepartureOutcome]:
     missing = {
         outcome.visit.id: max(outcome.visit.target_kwh - outcome.energy_kwh, 0.0)
         for outcome in run.visits.values() if outcome.has_left
     }
-    short = [visit_id for visit_id, kwh in missing.items() if kwh > 0.0]
+    short = [
+        visit_id for visit_id, kwh in missing.items()
+        if kwh > schedule.declared_shortfall_kwh.get(visit_id, 0.0) + forgiven.departure_kwh
+    ]
     forced = _forced_shortfall(world, [run.visits[visit_id].visit for visit_id in short])
     departures = {}
     for visit_id, shortfall in missing.items():
