@@ -1,0 +1,241 @@
+"""A small recording CSMS on a real socket, and fleets to emulate against it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from websockets.asyncio.server import Server, ServerConnection, serve
+
+from twin.assets import Current
+from twin.station.clock import ClockSegment, DomainClock
+from twin.station.fleetfile import (
+    CurveSpec,
+    EvseSpec,
+    FleetFile,
+    LoadSeries,
+    LossSpec,
+    StationSpec,
+    VehicleSpec,
+    VisitSpec,
+)
+from twin.station.process import StationProcess
+from twin.station.reporter import Reporter
+from twin.wire.ocpp import Peer, WebSocketTransport
+
+DAY = datetime(2019, 7, 15, 13, tzinfo=UTC)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+@dataclass
+class Request:
+    station_id: str
+    action: str
+    payload: dict[str, Any]
+
+
+@dataclass
+class RecordingCsms:
+    """Accepts everything, remembers it in order, and lets a test ask stations for things."""
+
+    requests: list[Request] = field(default_factory=list)
+    peers: dict[str, Peer] = field(default_factory=dict)
+    headers: dict[str, Any] = field(default_factory=dict)
+    boot_answers: list[dict[str, Any]] = field(default_factory=list)
+    token_status: str = "Accepted"
+    start_status: str = "Accepted"
+    next_transaction_id: int = 41
+    port: int = 0
+    deaf_to: str | None = None
+    _server: Server | None = None
+
+    async def start(self) -> None:
+        self._server = await serve(
+            self._serve, "127.0.0.1", self.port, subprotocols=["ocpp2.1", "ocpp2.0.1", "ocpp1.6"], compression=None
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close(close_connections=True)
+            await self._server.wait_closed()
+            self._server = None
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}"
+
+    async def _serve(self, connection: ServerConnection) -> None:
+        assert connection.request is not None
+        station_id = connection.request.path.rsplit("/", 1)[-1]
+        self.headers[station_id] = connection.request.headers
+        version = str(connection.subprotocol)
+
+        async def handle(action: str, payload: dict[str, Any]) -> dict[str, Any]:
+            self.requests.append(Request(station_id, action, payload))
+            if action == self.deaf_to:
+                await asyncio.sleep(3600)
+            return self._answer(version, action, payload)
+
+        peer = Peer(WebSocketTransport(connection), version, handle, call_timeout_s=5)
+        self.peers[station_id] = peer
+        await peer.run()
+
+    def _answer(self, version: str, action: str, payload: dict[str, Any]) -> dict[str, Any]:
+        word = "idTagInfo" if version == "ocpp1.6" else "idTokenInfo"
+        match action:
+            case "BootNotification":
+                answer = {"status": "Accepted", "interval": 300}
+                if self.boot_answers:
+                    answer = self.boot_answers.pop(0)
+                return {"currentTime": _now()} | answer
+            case "Heartbeat":
+                return {"currentTime": _now()}
+            case "Authorize":
+                return {word: {"status": self.token_status}}
+            case "StartTransaction":
+                self.next_transaction_id += 1
+                return {"transactionId": self.next_transaction_id, word: {"status": self.start_status}}
+            case "TransactionEvent" if "idToken" in payload:
+                return {word: {"status": self.start_status}}
+            case "NotifyEVChargingNeeds":
+                return {"status": "Accepted"}
+            case _:
+                return {}
+
+    def of(self, action: str, station_id: str | None = None) -> list[dict[str, Any]]:
+        return [
+            r.payload for r in self.requests if r.action == action and station_id in (None, r.station_id)
+        ]
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        return [payload for payload in self.of("TransactionEvent") if payload["eventType"] == kind]
+
+    async def until(self, what: Callable[[], Any], timeout_s: float = 8.0) -> Any:
+        deadline = time.monotonic() + timeout_s
+        while not (found := what()):
+            if time.monotonic() > deadline:
+                pytest.fail(f"did not happen in {timeout_s} s; last: {[(r.action) for r in self.requests[-12:]]}")
+            await asyncio.sleep(0.005)
+        return found
+
+
+class Lines(io.BytesIO):
+    """Where a process reports to."""
+
+    def facts(self, kind: str | None = None) -> list[dict[str, Any]]:
+        facts = [json.loads(line) for line in self.getvalue().splitlines()]
+        return [fact for fact in facts if kind in (None, fact["type"])]
+
+
+@dataclass
+class Running:
+    process: StationProcess
+    lines: Lines
+    clock: DomainClock
+    task: asyncio.Task[None]
+    reporter: Reporter
+
+    async def finish(self) -> dict[str, Any]:
+        """Quit and return the summary."""
+        self.process.quit()
+        await self.task
+        self.reporter.close()
+        return self.lines.facts("summary")[0]
+
+
+def vehicle(*, v2g: bool = False, **changes: Any) -> VehicleSpec:
+    base: dict[str, Any] = {
+        "model": "Test car", "capacity_kwh": 50.0, "max_charge_kw": 11.0 if v2g else 6.656,
+        "charge": CurveSpec(soc=(0.0, 0.8, 1.0), kw=(11.0, 11.0, 2.0)),
+        "discharge": CurveSpec(soc=(0.0, 1.0), kw=(12.0, 12.0)) if v2g else None,
+        "max_discharge_kw": 11.0 if v2g else 0.0,
+        "loss": LossSpec(standby_kw=0.1, proportional=0.04, quadratic_per_kw=0.001),
+        "soc_min": 0.1,
+    }
+    return VehicleSpec(**base | changes)
+
+
+def visit(name: str = "visit-1", *, at_min: float = 1, for_min: float = 600, v2g: bool = False, **changes: Any) -> VisitSpec:
+    base: dict[str, Any] = {
+        "id": name, "id_token": f"token-{name}"[:20], "vehicle": vehicle(v2g=v2g), "energy_kwh": 20.0,
+        "arrival": DAY + timedelta(minutes=at_min), "departure": DAY + timedelta(minutes=at_min + for_min),
+        "reports_soc": v2g,
+    }
+    return VisitSpec(**base | changes)
+
+
+def station(version: str, *visits: VisitSpec, name: str = "CA-1", v2g: bool = False) -> StationSpec:
+    evse = EvseSpec(id=name, current=Current.DC, max_charge_kw=11.0, max_discharge_kw=11.0, voltage_v=400.0) if v2g else (
+        EvseSpec(id=name, current=Current.AC, max_charge_kw=6.656, min_charge_kw=1.248, voltage_v=208.0)
+    )
+    return StationSpec(
+        id=name, version=version, vendor="Emulated", model="One", password="secret", evse=evse, visits=visits
+    )
+
+
+def fleet(*stations: StationSpec, **changes: Any) -> FleetFile:
+    base: dict[str, Any] = {
+        "site_id": "site", "end": DAY + timedelta(hours=14), "stations": stations,
+        "building": LoadSeries(start=DAY, step_s=60.0, kw=tuple(40.0 + (k % 7) for k in range(840))),
+    }
+    return FleetFile(**base | changes)
+
+
+@pytest.fixture
+async def csms() -> AsyncIterator[RecordingCsms]:
+    server = RecordingCsms()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+Emulate = Callable[..., Awaitable[Running]]
+
+
+@pytest.fixture
+async def emulate(csms: RecordingCsms) -> AsyncIterator[Emulate]:
+    """Start a fleet in this event loop at DAY, with the clock at `factor`."""
+    started: list[Running] = []
+
+    async def start(fleet_file: FleetFile, factor: float = 2400.0) -> Running:
+        clock = DomainClock([ClockSegment(time.time(), DAY, factor)])
+        lines = Lines()
+        reporter = Reporter(lines)
+        process = StationProcess(fleet_file, clock, csms.url, reporter)
+        running = Running(process, lines, clock, asyncio.create_task(process.run()), reporter)
+        started.append(running)
+        await asyncio.sleep(0)
+        return running
+
+    yield start
+    for running in started:
+        running.process.quit()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running.task
+
+
+class Kit:
+    """The makers above, handed to tests (test folders are no packages)."""
+
+    day = DAY
+    vehicle = staticmethod(vehicle)
+    visit = staticmethod(visit)
+    station = staticmethod(station)
+    fleet = staticmethod(fleet)
+
+
+@pytest.fixture
+def kit() -> type[Kit]:
+    return Kit
