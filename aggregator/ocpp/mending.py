@@ -25,7 +25,10 @@ def mender(version: str, now: Callable[[], datetime]) -> Mender:
     """A `Mender` for one connection; `now` is domain time."""
 
     def mend(action: str, payload: dict[str, Any], fault: SchemaFault) -> dict[str, Any] | None:
-        mended = copy.deepcopy(payload)
+        try:
+            mended = copy.deepcopy(payload)
+        except RecursionError:  # nested hundreds of levels deep: no station's habit
+            return None
         for _ in range(MAX_REPAIRS):
             if not _repair(action, mended, fault, now):
                 return None
@@ -44,7 +47,7 @@ def _repair(action: str, payload: dict[str, Any], fault: SchemaFault, now: Calla
     steps = fault.steps
     if action in _METERING and _drop_sample(payload, steps):
         return True
-    in_reading = bool(steps) and steps[0] in ("meterValue", "transactionData")
+    in_reading = len(steps) > 1 and steps[0] in ("meterValue", "transactionData") and isinstance(steps[1], int)
     if fault.missing == "timestamp" and (in_reading or action in _TIMED):
         _at(payload, steps)["timestamp"] = write_time(now())
         return True
@@ -52,29 +55,29 @@ def _repair(action: str, payload: dict[str, Any], fault: SchemaFault, now: Calla
         _at(payload, steps[:-1])["timestamp"] = write_time(now())
         return True
     if action == "BootNotification" and fault.keyword == "MaxLength":
-        del _at(payload, steps[:-1])[steps[-1]]
-        return "chargePointVendor" not in steps and "chargePointModel" not in steps
+        del _at(payload, steps[:-1])[steps[-1]]  # if it is one we need, the next check says so
+        return True
     return False
 
 
 def _drop_sample(payload: dict[str, Any], steps: tuple[str | int, ...]) -> bool:
     """Leave out the sampled value that `steps` point into, and its meter value if that was the last one."""
-    if "sampledValue" not in steps:
+    where = 2
+    if len(steps) <= where or steps[0] not in ("meterValue", "transactionData") or steps[where] != "sampledValue":
         return False
-    where = steps.index("sampledValue")
     if len(steps) > where + 1:
         samples = _at(payload, steps[: where + 1])
         del samples[int(steps[where + 1])]
         if samples:
             return True
     meter_values = _at(payload, steps[: where - 1])
-    if not isinstance(meter_values, list) or (len(meter_values) == 1 and steps[0] == "meterValue"):
-        if isinstance(meter_values, list) and len(steps) and "eventType" in payload:
-            del payload["meterValue"]  # a transaction event stands without its meter values
-            return True
-        return False
-    del meter_values[int(steps[where - 1])]
-    return True
+    if len(meter_values) > 1 or steps[0] == "transactionData":
+        del meter_values[int(steps[where - 1])]
+        return True
+    if "eventType" in payload:
+        del payload["meterValue"]  # a transaction event stands without its meter values
+        return True
+    return False
 
 
 def _at(payload: Any, steps: tuple[str | int, ...]) -> Any:

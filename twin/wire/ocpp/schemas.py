@@ -71,6 +71,8 @@ def check(version: str, action: str, direction: Direction, payload: dict[str, An
         validator.validate(payload)
     except jsonschema_rs.ValidationError as fault:
         raise _fault(version, fault) from None
+    except ValueError as fault:  # nested deeper than the validator goes
+        raise SchemaFault(error_code(version, "FormatViolation"), "$", str(fault)) from None
 
 
 def knows(version: str, action: str) -> bool:
