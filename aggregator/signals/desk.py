@@ -286,7 +286,7 @@ class SignalDesk:
         async with self._store.read() as tx:
             return [
                 await _viewed(tx, signal)
-                for signal in await tx.signals.all()
+                for signal in sorted(await tx.signals.all(), key=lambda signal: (signal.received_at, signal.revision))
                 if (party is None or _party(signal) == party)
                 and (external_id is None or signal.external_id == f"{external_id}/{signal.site_id}")
             ]
