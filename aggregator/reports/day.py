@@ -19,7 +19,7 @@ from plotly.offline import get_plotlyjs
 
 from aggregator.reports.facts import DayFacts
 from aggregator.reports.figures import day_figures
-from aggregator.reports.tables import day_tables, money, summary
+from aggregator.reports.tables import day_tables, figure, money, summary
 from aggregator.reports.totals import EventTotals, Totals, totals
 from aggregator.reports.verdict import ceiling_result, discharged_kwh, judge
 
@@ -34,7 +34,7 @@ def render_report(facts: DayFacts) -> str:
         loader=jinja2.PackageLoader("aggregator.reports"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )
-    drawn = {figure.id: {"data": figure.data, "layout": figure.layout} for figure in figures}
+    drawn = {one.id: {"data": one.data, "layout": one.layout} for one in figures}
     day = facts.start.astimezone(ZoneInfo(facts.timezone))
     return environment.get_template("day.html").render(
         facts=facts, totals=sums, verdict=verdict, figures=figures, summary=summary(facts, sums, verdict),
@@ -155,7 +155,7 @@ def _headline(facts: DayFacts, sums: Totals) -> tuple[tuple[str, str, str], ...]
     cheaper = "less" if sums.saving >= 0 else "more"
     return (
         ("Left with their need", f"{sums.met} of {sums.drivers}", "drivers"),
-        ("Peak", f"{sums.peak.kw:.1f} kW", f"instead of {sums.uncontrolled_peak.kw:.1f} kW"),
+        ("Peak", figure(sums.peak.kw, "kW"), f"instead of {figure(sums.uncontrolled_peak.kw, 'kW')}"),
         ("Promise kept", share, f"{discharged:.1f} kWh out of the cars"),
         ("Bill", money(facts.bill.total, facts.currency), f"{money(abs(sums.saving), facts.currency)} {cheaper}"),
     )

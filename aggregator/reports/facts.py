@@ -79,6 +79,11 @@ class StepSeries:
         energy, _ = self._integrals(np.array([start.timestamp(), end.timestamp()]))
         return float(energy[1] - energy[0]) / 3600.0
 
+    def measured_s(self, start: datetime, end: datetime) -> float:
+        """Seconds of [start, end) that were measured."""
+        _, seconds = self._integrals(np.array([start.timestamp(), end.timestamp()]))
+        return float(seconds[1] - seconds[0])
+
     def clipped(self, low: float = -np.inf, high: float = np.inf) -> StepSeries:
         """The same edges with power clipped; `clipped(high=0)` is the discharging part."""
         return StepSeries(self.edges_s, np.clip(self.kw, low, high))

@@ -150,7 +150,7 @@ def _event(totals: Totals, axis: _LocalAxis) -> Figure | None:
     asked = [quarter.interval.baseline_kw - quarter.interval.requested_net_kw for quarter in quarters]
     data: list[Trace] = [
         {"type": "bar", "name": "Committed", "x": x, "y": [round(quarter.committed_kw, 2) for quarter in quarters],
-         "marker": {"color": "--rule"}, "width": 0.8, "hovertemplate": "%{y:.1f} kW"},
+         "marker": {"color": "--pale"}, "width": 0.8, "hovertemplate": "%{y:.1f} kW"},
         {"type": "bar", "name": "Delivered", "x": x, "y": _values(np.array([q.delivered_kw for q in quarters])),
          "marker": {"color": colours}, "width": 0.4, "hovertemplate": "%{y:.1f} kW"},
         {"type": "scatter", "mode": "markers", "name": "Asked", "x": x, "y": _values(np.array(asked)),
@@ -176,7 +176,7 @@ def _drivers(facts: DayFacts, axis: _LocalAxis) -> Figure | None:
     short = ["--bad" if visit.delivered_kwh < visit.need_kwh - SHORT_KWH else "--ev" for visit in visits]
     data: list[Trace] = [
         {"type": "bar", "name": "Needed", "x": x, "y": [round(visit.need_kwh, 2) for visit in visits],
-         "marker": {"color": "--rule"}, "width": 0.85, "hovertemplate": "%{y:.1f} kWh"},
+         "marker": {"color": "--pale"}, "width": 0.85, "hovertemplate": "%{y:.1f} kWh"},
         {"type": "bar", "name": "Delivered", "x": x, "y": [round(visit.delivered_kwh, 2) for visit in visits],
          "marker": {"color": short}, "width": 0.45, "hovertemplate": "%{y:.1f} kWh"},
         {"type": "scatter", "mode": "markers", "name": "Asked for", "x": x,
@@ -212,7 +212,7 @@ def _departures(facts: DayFacts, axis: _LocalAxis) -> Figure | None:
 
     data: list[Trace] = [
         {"type": "scatter", "mode": "lines", "name": "Plugged in", "x": stay_x, "y": stay_y, "hoverinfo": "skip",
-         "line": {"color": "--rule", "width": 6}, "connectgaps": False},
+         "line": {"color": "--pale", "width": 5}, "connectgaps": False},
         marks("Target reached", [x for x, _ in reached], [label for _, label in reached], "line-ns-open", "--ev"),
         marks("Declared departure", [axis.at(one.declared_departure) for one in visits], y, "diamond-open", "--target"),
         marks("Real departure", [axis.at(visit.real_departure) for visit in visits], y, "circle", "--net"),

@@ -74,13 +74,13 @@ def totals(facts: DayFacts) -> Totals:
     """Add the day up."""
     seconds = [plan.seconds for plan in facts.plans]
     return Totals(
-        site_import_kwh=facts.net.clipped(low=0.0).energy_kwh(facts.start, facts.end),
-        site_export_kwh=-facts.net.clipped(high=0.0).energy_kwh(facts.start, facts.end),
-        building_kwh=facts.building.energy_kwh(facts.start, facts.end),
+        site_import_kwh=_energy(facts, facts.net.clipped(low=0.0)),
+        site_export_kwh=-_energy(facts, facts.net.clipped(high=0.0)),
+        building_kwh=_energy(facts, facts.building),
         ev_import_kwh=sum(visit.imported_kwh for visit in facts.visits),
         ev_export_kwh=sum(visit.exported_kwh for visit in facts.visits),
         battery_gain_kwh=sum(visit.delivered_kwh for visit in facts.visits),
-        uncontrolled_import_kwh=facts.uncontrolled.clipped(low=0.0).energy_kwh(facts.start, facts.end),
+        uncontrolled_import_kwh=_energy(facts, facts.uncontrolled.clipped(low=0.0)),
         peak=peak(facts, facts.net),
         uncontrolled_peak=peak(facts, facts.uncontrolled),
         met=sum(visit.delivered_kwh >= visit.need_kwh - SHORT_KWH for visit in facts.visits),
@@ -105,6 +105,13 @@ def peak(facts: DayFacts, series: StepSeries) -> Peak:
         return Peak(float("nan"), None)
     index = int(np.nanargmax(means))
     return Peak(float(means[index]), facts.start + timedelta(seconds=BILLING_STEP_S * index))
+
+
+def _energy(facts: DayFacts, series: StepSeries) -> float:
+    """Energy of the day in kWh; NaN if nothing of it was measured, which is not the same as nothing."""
+    if series.measured_s(facts.start, facts.end) <= 0:
+        return float("nan")
+    return series.energy_kwh(facts.start, facts.end)
 
 
 def _quantile(values: Sequence[float], share: float) -> float:

@@ -280,7 +280,8 @@ def _commitment(facts: DayFacts) -> Check:
     else:
         measured = "nothing was committed" if facts.events else "no event was received"
     return Check(
-        "commitment_delivered", f"Commitment delivered within {COMMITMENT_TOLERANCE:.0%}",
+        "commitment_delivered", f"Commitment delivered within {100 * COMMITMENT_TOLERANCE:.0f} %",
         bool(promised) and not missed,
-        f"every 15-minute mean at {1 - COMMITMENT_TOLERANCE:.0%} of the committed reduction or more", measured,
+        f"every 15-minute mean at {100 * (1 - COMMITMENT_TOLERANCE):.0f} % of the committed reduction or more",
+        measured,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 import jinja2
 import orjson
 from fastapi import APIRouter, Header, HTTPException, Response
-from fastapi.params import Depends
 from fastapi.responses import HTMLResponse, StreamingResponse
 
+from aggregator.api.access import public_access
 from aggregator.reports.words import reasons_in_words
 from aggregator.web.assets import asset, unwanted_style_ids
 from aggregator.web.feed import LiveFeed, LiveSnapshot
@@ -71,17 +71,15 @@ class LivePage:
         return {name: template.render(context) for name, template in self._parts.items()}
 
 
-def web_router(
-    feed: LiveFeed, *, ticker: LiveTicker | None = None, access: Sequence[Depends] = ()
-) -> APIRouter:
+def web_router(feed: LiveFeed, *, ticker: LiveTicker | None = None) -> APIRouter:
     """The live page at "/", its assets at "/static/…" and its events at "/live/events".
 
     ticker: pass your own (`live_ticker(feed)`) to `close()` it before the server stops, since a server waits for open
-    streams. access: the policy declared for every route here, as dependencies. The page shows EVSEs, never drivers.
+    streams. Access is public: the service listens on loopback, and the page shows EVSEs, never drivers.
     """
     page = LivePage()
     ticks = ticker if ticker is not None else LiveTicker(feed, page.parts)
-    router = APIRouter(include_in_schema=False, dependencies=list(access))
+    router = APIRouter(include_in_schema=False, dependencies=[public_access()])
 
     @router.get("/", response_class=HTMLResponse)
     async def live() -> HTMLResponse:
