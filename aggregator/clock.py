@@ -57,12 +57,21 @@ class ScaledClock:
             raise ValueError("segments: expected increasing wall starts")
         self.segments = tuple(segments)
 
-    def at_wall(self, wall: float) -> datetime:
+    def _segment(self, wall: float) -> Segment:
         segment = self.segments[0]
         for candidate in self.segments[1:]:
             if candidate.wall_start > wall:
                 break
             segment = candidate
+        return segment
+
+    @property
+    def factor(self) -> float:
+        """Domain seconds per wall second now."""
+        return self._segment(time.time()).factor
+
+    def at_wall(self, wall: float) -> datetime:
+        segment = self._segment(wall)
         return segment.domain_start + timedelta(seconds=(wall - segment.wall_start) * segment.factor)
 
     def wall_at(self, when: datetime) -> float:

@@ -55,6 +55,7 @@ class _Session:
     moved_at_report: float = 0.0
     capacity_kwh: float | None = None
     is_full: bool = False
+    discharged_h: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,8 @@ class Beliefs:
                 # The mean power of the interval stands for its losses; without a duration they are at 1 hour.
                 mean_kw = energy_kwh / hours if hours > 0.0 else energy_kwh
                 session.moved_kwh += energy_kwh * battery_kw(vehicle, sign * mean_kw) / mean_kw
+        if export_wh > session.export_wh:
+            session.discharged_h += hours
         session.last_at, session.import_wh, session.export_wh = at, import_wh, export_wh
 
     def soc_reported(self, evse_id: str, soc: float, at: datetime, capacity_kwh: float | None = None) -> None:
@@ -204,4 +207,5 @@ class Beliefs:
             vehicle_model=target.vehicle_model if target else self._defaults.vehicle_model,
             v2g_consent=target.v2g_consent if target else False,
             soc_source=source, soc_at=soc_at, is_declared=target is not None, is_full=session.is_full,
+            discharged_h=session.discharged_h,
         )

@@ -6,12 +6,13 @@ A start, an end or a declaration is durable before the charger or the app gets i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
 from itertools import count
 from typing import TYPE_CHECKING
 
+import numpy as np
 import structlog
 
 from aggregator.clock import Clock
@@ -32,7 +33,7 @@ from aggregator.ocpp.events import (
 
 if TYPE_CHECKING:
     from aggregator.store import Store
-    from aggregator.store.records import StationRecord
+    from aggregator.store.records import SessionRecord, StationRecord
 
 log = structlog.get_logger(__name__)
 
@@ -45,14 +46,16 @@ class FleetDesk:
 
     on_change: called with a reason when the planner should look again.
     on_boot: called with a station id when it presents itself and its profiles must be put right.
+    on_meter: called with every stored meter value; on_ended: with the EVSE whose transaction is over.
     """
 
     def __init__(
-        self, store: Store, clock: Clock, beliefs: Beliefs, *,
-        on_change: Callable[[str], None], on_boot: Callable[[str], None],
+        self, store: Store, clock: Clock, beliefs: Beliefs, *, on_change: Callable[[str], None],
+        on_boot: Callable[[str], None], on_meter: Callable[[MeterSample], Awaitable[None]],
+        on_ended: Callable[[str], None],
     ) -> None:
         self._store, self._clock, self.beliefs = store, clock, beliefs
-        self._on_change, self._on_boot = on_change, on_boot
+        self._on_change, self._on_boot, self._on_meter, self._on_ended = on_change, on_boot, on_meter, on_ended
         self.states: dict[str, ConnectorState] = {}
         self._stations: dict[str, StationRecord] = {}
         self._starting = asyncio.Lock()
@@ -63,16 +66,21 @@ class FleetDesk:
         """Every station that ever connected, by id."""
         return self._stations
 
+    def model_of(self, station_id: str) -> str:
+        """Vendor and model of a station as it presented itself; empty before its first boot."""
+        station = self._stations.get(station_id)
+        return f"{station.vendor} {station.model}" if station is not None else ""
+
     async def recover(self) -> None:
         """Believe again what was stored: targets, open transactions and their meter values."""
         async with self._store.transaction("fleet") as tx:
             targets = await tx.targets.all_latest()
             sessions = await tx.sessions.open()
             stations = await tx.stations.all()
-            highest = max((int(s.transaction_id) for s in await tx.sessions.all() if s.transaction_id.isdigit()), default=0)
-        self._ids = count(highest + 1)
+            numbers = [int(s.transaction_id) for s in await tx.sessions.all() if s.transaction_id.isdigit()]
+        self._ids = count(max(numbers, default=0) + 1)
         self._stations = {station.id: replace(station, is_online=False) for station in stations}
-        for target in targets:
+        for target in targets.values():
             self.beliefs.declare(DepartureTarget(
                 target.id_token, target.departure, target.requested_kwh, target.vehicle_model,
                 target.v2g_consent, target.floor_soc, target.declared_at, target.declared_by,
@@ -82,10 +90,17 @@ class FleetDesk:
                 session.transaction_id, session.evse_id, session.id_token, session.started_at,
                 session.import_wh_start, session.export_wh_start,
             )
-            for sample in await self._store.telemetry.meter_series(
-                session.evse_id, session.started_at, self._clock.now()
-            ):
-                self.beliefs.metered(sample)
+            await self._recover_meter(session)
+
+    async def _recover_meter(self, session: SessionRecord) -> None:
+        series = await self._store.telemetry.meter_series(session.evse_id, session.started_at, self._clock.now())
+        for at, *values in zip(
+            series.times(), series.power_kw, series.import_wh, series.export_wh, series.soc, strict=True
+        ):
+            power_kw, import_wh, export_wh, soc = (None if np.isnan(value) else float(value) for value in values)
+            self.beliefs.metered(MeterSample(
+                session.evse_id, session.transaction_id, at, power_kw, import_wh, export_wh, soc
+            ))
 
     async def declare(self, target: DepartureTarget, actor: str) -> LiveSession | None:
         """Store a declaration and believe it; the session it concerns, if the car is plugged in.
@@ -161,20 +176,25 @@ class FleetDesk:
             stored = await tx.sessions.by_transaction(event.evse_id, event.transaction_id)
             if stored is None or stored.ended_at is not None:
                 return
-            is_believed = session is not None and session.transaction_id == event.transaction_id
-            await tx.sessions.end(replace(
-                stored, ended_at=event.at, end_reason=event.reason, last_at=event.at,
+            if session is not None and session.transaction_id == event.transaction_id:
+                await tx.sessions.update(replace(
+                    stored, battery_kwh_delta=session.delivered_kwh, vehicle_model=session.vehicle_model,
+                    last_at=event.at, import_wh=event.import_wh, export_wh=event.export_wh, soc=session.soc,
+                    soc_at=session.soc_at,
+                ))
+            await tx.sessions.end(
+                event.evse_id, event.transaction_id, at=event.at, reason=event.reason,
                 import_wh=event.import_wh, export_wh=event.export_wh,
-                battery_kwh_delta=session.delivered_kwh if is_believed and session else 0.0,
-                vehicle_model=session.vehicle_model if is_believed and session else stored.vehicle_model,
-            ))
+            )
         if self.beliefs.ended(event.evse_id, event.transaction_id):
+            self._on_ended(event.evse_id)
             self._on_change("departure")
 
     async def _metered(self, sample: MeterSample) -> None:
         await self._store.telemetry.write_meter([sample])
         before = self.beliefs.session(sample.evse_id, sample.at) if sample.soc is not None else None
         self.beliefs.metered(sample)
+        await self._on_meter(sample)
         if before is not None and sample.soc is not None and abs(before.soc - sample.soc) > _SOC_NEWS:
             self._on_change("state of charge")
 

@@ -43,6 +43,7 @@ class LiveSession:
     delivered_kwh: change of battery energy since the session started (may fall while discharging).
     imported_kwh, exported_kwh: from the meter registers, connector side.
     is_full: the car stopped drawing by itself.
+    discharged_h: time spent discharging, as the warranty counts it.
     """
 
     transaction_id: str
@@ -65,6 +66,7 @@ class LiveSession:
     soc_at: datetime = field()
     is_declared: bool = field()
     is_full: bool = False
+    discharged_h: float = 0.0
 
     @property
     def soc(self) -> float:

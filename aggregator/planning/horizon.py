@@ -69,6 +69,13 @@ def horizon_grid(now: datetime, step_s: int, steps: int) -> TimeGrid:
     return TimeGrid(start, step_s, steps)
 
 
+def on_grid(source: TimeGrid, values: NDArray[np.float64], target: TimeGrid) -> NDArray[np.float64]:
+    """Step values of `source` read at the steps of `target`; the ends hold beyond it. Same step length."""
+    steps = np.clip([source.index(target.at(k)) for k in range(target.steps)], 0, source.steps - 1)
+    picked: NDArray[np.float64] = values[steps]
+    return picked
+
+
 def build_request(model: SiteModel, situation: Situation) -> PlanRequest:
     """Turn beliefs into a planning problem and the world in which the twin examines its answer."""
     now = situation.now
@@ -176,7 +183,7 @@ class RecedingHorizon:
     def __init__(
         self, model: SiteModel, clock: Clock, planner: Planner,
         observe: Callable[[], Situation],
-        adopt: Callable[[Situation, GateOutcome, tuple[str, ...]], Awaitable[None]],
+        adopt: Callable[[Situation, PlanRequest, GateOutcome, tuple[str, ...]], Awaitable[None]],
         interval_s: int = 900,
     ) -> None:
         self._model, self._clock, self._planner = model, clock, planner
@@ -208,5 +215,6 @@ class RecedingHorizon:
             self._wake.clear()
             reasons, self._reasons = tuple(self._reasons), []
             situation = self._observe()
-            outcome = await self._planner.plan(build_request(self._model, situation))
-            await self._adopt(situation, outcome, reasons)
+            request = build_request(self._model, situation)
+            outcome = await self._planner.plan(request)
+            await self._adopt(situation, request, outcome, reasons)

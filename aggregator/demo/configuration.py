@@ -1,0 +1,207 @@
+"""Write what the processes of the demo are started with: configuration, credentials, clock and the stations' file.
+
+The service gets assets, tariff, permits and credentials. What it cannot know in the world (real departures, true
+state of charge, the building's load to come) goes to the stations' file only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aggregator.assets_file import dump_assets
+from aggregator.clock import Segment
+from aggregator.demo.scene import Scene
+from aggregator.operations.access import new_secret, secret_sha256
+from aggregator.signals.model import Obligation
+from markets.rate import rate_path
+from twin.assets import Current, Vehicle
+from twin.station.fleetfile import EvseSpec, FleetFile, LoadSeries, StationSpec, VehicleSpec, VisitSpec, encode_fleet
+
+_DC_VOLTAGE_V = 400.0
+_AC_VOLTAGE_V = 208.0
+_PARTIES = {Obligation.COMMITTED: "utility", Obligation.MANDATORY: "grid-operator", Obligation.VOLUNTARY: "utility"}
+_EVENT_SCOPES = ("read_all", "read_targets", "write_programs", "write_events", "gridsignal:read", "gridsignal:write")
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Made anew for each run; secrets live in one file that only its owner can read.
+
+    clients: secret by client id. stations: Basic-auth password by station id.
+    """
+
+    clients: Mapping[str, str]
+    stations: Mapping[str, str]
+
+    @classmethod
+    def make(cls, scene: Scene) -> Credentials:
+        fixed = ["utility", "grid-operator", "fleet-manager", "operator", "site-meter"]
+        apps = [app_client(declared.id_token) for declared in scene.declared().values()]
+        return cls(
+            {name: new_secret() for name in (*fixed, *apps)},
+            {station.id: new_secret()[:20] for station in scene.scenario.public().stations},
+        )
+
+    def save(self, path: Path) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump({"clients": dict(self.clients), "stations": dict(self.stations)}, file)
+
+    @classmethod
+    def load(cls, path: Path) -> Credentials:
+        raw = json.loads(path.read_text("utf-8"))
+        return cls(raw["clients"], raw["stations"])
+
+
+def app_client(id_token: str) -> str:
+    """The API client of one driver's app."""
+    return f"app-{id_token}"
+
+
+def assets_tables(scene: Scene, credentials: Credentials) -> dict[str, Any]:
+    """The service's assets file. Of the scenario only its public part goes in."""
+    public, tables = scene.scenario.public(), scene.tables
+    bidirectional = [s for s in public.stations if s.evse.max_discharge_kw > 0]
+    return {
+        "site": {
+            "id": public.site.id, "name": public.name, "timezone": public.site.timezone,
+            "import_cap_kw": public.site.import_cap_kw, "export_cap_kw": public.site.export_cap_kw,
+            "peak_so_far_kw": tables.tariff.peak_so_far_kw,
+            "base_load_forecast_kw": list(tables.forecast.base_load_kw),
+        },
+        "evses": [
+            {
+                "id": s.evse.id, "station_id": s.id, "version": s.protocol, "current": s.evse.current.value,
+                "max_charge_kw": s.evse.max_charge_kw, "min_charge_kw": s.evse.min_charge_kw,
+                "max_discharge_kw": s.evse.max_discharge_kw,
+                "fallback_kw": tables.demo.fallback.dc_kw if s.evse.current is Current.DC else tables.demo.fallback.ac_kw,
+                "response_delay_s": s.evse.response.delay_s, "response_ramp_kw_per_s": s.evse.response.ramp_kw_per_s,
+            }
+            for s in public.stations
+        ],
+        "vehicle_models": [
+            _vehicle_table(model, vehicle, tables.demo.wear.per_kwh) for model, vehicle in public.vehicles.items()
+        ],
+        "permits": {
+            "site_export_limit_kw": tables.permits.site_export_limit_kw,
+            "programmes": [p.name for p in tables.programmes],
+            "evses": [
+                {
+                    "evse_id": s.evse.id, "reference": tables.permits.reference, "grid_code": tables.permits.grid_code,
+                    "max_discharge_kw": min(s.evse.max_discharge_kw, tables.permits.max_discharge_kw),
+                    "expires": tables.permits.expires,
+                }
+                for s in bidirectional
+            ],
+            "vehicles": [
+                {
+                    "model": model, "current": Current.DC.value, "warranty_kwh": tables.permits.warranty_kwh,
+                    "warranty_hours": tables.permits.warranty_hours,
+                }
+                for model, vehicle in public.vehicles.items() if vehicle.max_discharge_kw > 0
+            ],
+        },
+        "programmes": [
+            {
+                "name": p.name, "party": _PARTIES[p.obligation], "obligation": p.obligation.value,
+                "incentive_per_kwh": p.incentive_per_kwh, "shortfall_per_kwh": p.shortfall_per_kwh,
+            }
+            for p in tables.programmes
+        ],
+        "clients": _clients(scene, credentials),
+        "stations": [
+            {"id": station_id, "password_sha256": secret_sha256(password)}
+            for station_id, password in credentials.stations.items()
+        ],
+    }
+
+
+def _vehicle_table(model: str, vehicle: Vehicle, wear_per_kwh: float) -> dict[str, Any]:
+    battery = vehicle.battery
+    return {
+        "id": model, "capacity_kwh": battery.capacity_kwh, "max_charge_kw": vehicle.max_charge_kw,
+        "max_discharge_kw": vehicle.max_discharge_kw, "min_discharge_kw": vehicle.min_discharge_kw,
+        "soc_min": battery.soc_min, "soc_max": battery.soc_max, "wear_per_kwh": wear_per_kwh,
+        "charge_curve": {"soc": list(battery.charge.soc), "kw": list(battery.charge.kw)},
+        "discharge_curve": None if battery.discharge is None else {
+            "soc": list(battery.discharge.soc), "kw": list(battery.discharge.kw),
+        },
+        "loss": {
+            "standby_kw": battery.loss.standby_kw, "proportional": battery.loss.proportional,
+            "quadratic_per_kw": battery.loss.quadratic_per_kw,
+        },
+    }
+
+
+def _clients(scene: Scene, credentials: Credentials) -> list[dict[str, Any]]:
+    site_id = scene.scenario.public().site.id
+    rows = [
+        ("utility", "utility", _EVENT_SCOPES, "utility"),
+        ("grid-operator", "utility", _EVENT_SCOPES, "grid-operator"),
+        ("fleet-manager", "fleet_manager", (), ""),
+        ("operator", "operator", (), ""),
+        ("site-meter", "device", (), site_id),
+        *((app_client(d.id_token), "driver", (), d.id_token) for d in scene.declared().values()),
+    ]
+    return [
+        {
+            "client_id": client_id, "role": role, "scopes": list(scopes), "party": party,
+            "secret_sha256": secret_sha256(credentials.clients[client_id]),
+        }
+        for client_id, role, scopes, party in dict((row[0], row) for row in rows).values()
+    ]
+
+
+def fleet_file(scene: Scene, credentials: Credentials) -> FleetFile:
+    """What the station process emulates: the truth of the day."""
+    truth, public = scene.scenario.truth(), scene.scenario.public()
+    stations = []
+    for station in public.stations:
+        is_dc = station.evse.current is Current.DC
+        stations.append(StationSpec(
+            id=station.id, version=station.protocol, vendor=station.vendor, model=station.model,
+            password=credentials.stations[station.id],
+            evse=EvseSpec.of(station.evse, voltage_v=_DC_VOLTAGE_V if is_dc else _AC_VOLTAGE_V),
+            visits=tuple(
+                VisitSpec(
+                    id=visit.id, id_token=truth.declared[visit.id].id_token, vehicle=VehicleSpec.of(visit.vehicle),
+                    arrival=visit.arrival, departure=visit.departure, energy_kwh=visit.energy_kwh, reports_soc=is_dc,
+                )
+                for visit in truth.visits if visit.evse_id == station.evse.id
+            ),
+        ))
+    return FleetFile(
+        site_id=public.site.id, end=truth.end,
+        building=LoadSeries(start=truth.start, step_s=60.0, kw=tuple(truth.building_kw.tolist())),
+        stations=tuple(stations), site_meter_period_s=10.0, meter_interval_s=60.0, meter_max_wall_s=1.0,
+    )
+
+
+def write_clock(path: Path, segments: Sequence[Segment]) -> None:
+    path.write_text(json.dumps({"segments": [
+        {"wall_start": s.wall_start, "domain_start": s.domain_start.isoformat(), "factor": s.factor} for s in segments
+    ]}), "utf-8")
+
+
+def write_configuration(
+    folder: Path, scene: Scene, credentials: Credentials, *, host: str, http_port: int, ocpp_port: int
+) -> Path:
+    """All files of the service and of the stations, but the clock; returns the service's configuration file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    credentials.save(folder / "credentials.json")
+    (folder / "assets.toml").write_text(dump_assets(assets_tables(scene, credentials)), "utf-8")
+    (folder / "tariff.toml").write_bytes(rate_path(scene.tables.tariff.shipped).read_bytes())
+    stations = os.open(folder / "stations.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(stations, "wb") as file:
+        file.write(encode_fleet(fleet_file(scene, credentials)))
+    config = folder / "v2g.toml"
+    config.write_text(dump_assets({
+        "host": host, "http_port": http_port, "ocpp_port": ocpp_port, "data_dir": ".", "assets": "assets.toml",
+        "tariff": "tariff.toml", "clock": "clock.json",
+    }), "utf-8")
+    return config

@@ -1,0 +1,233 @@
+"""The picture for the live page, taken from what the parts of the service know at this moment."""
+
+from __future__ import annotations
+
+import bisect
+from collections import deque
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from aggregator.clock import Clock, ScaledClock
+from aggregator.fleet.model import LiveSession
+from aggregator.loop import Loop
+from aggregator.ocpp.events import OcppVersion
+from aggregator.reports.words import Refusal
+from aggregator.signals.limits import SET_ASIDE, Held
+from aggregator.signals.model import NO_LIMIT_KW, Obligation
+from aggregator.store import AlertRecord, SiteReading
+from aggregator.web.feed import (
+    AlertRow,
+    ChargerRow,
+    EventProgress,
+    LiveSnapshot,
+    PlanSummary,
+    Risk,
+    SitePoint,
+    TrimRow,
+)
+from twin.assets import TimeGrid
+
+_SHORT_KWH = 0.2
+_AHEAD = timedelta(hours=6)
+_KEPT = timedelta(hours=24)
+_SHOWN_ALERTS = 20
+
+
+@dataclass(slots=True)
+class _Minute:
+    """Running mean of one domain minute."""
+
+    at: datetime
+    seconds: float = 0.0
+    import_kws: float = 0.0
+    ev_kws: float = 0.0
+
+
+class LivePicture:
+    """Implements `LiveFeed`. `site_reading` and `planned` keep the day so far, by the minute."""
+
+    def __init__(self, loop: Loop, clock: Clock, versions: dict[str, OcppVersion], stations: dict[str, str]) -> None:
+        self._loop, self._clock = loop, clock
+        self._versions, self._stations = versions, stations
+        self._minutes: deque[_Minute] = deque()
+        self._last: datetime | None = None
+        self._planned: dict[datetime, float] = {}
+        self.alerts: tuple[AlertRecord, ...] = ()
+        self.plans_today = 0
+        self.refused_today = 0
+
+    def site_reading(self, reading: SiteReading, ev_kw: float) -> None:
+        """Add a reading that is the mean since the one before."""
+        seconds = min((reading.at - self._last).total_seconds(), 300.0) if self._last is not None else 1.0
+        self._last = reading.at
+        # The mean ends at `at`: it belongs to the minute in which it began.
+        minute = (reading.at - timedelta(microseconds=1)).replace(second=0, microsecond=0)
+        if not self._minutes or self._minutes[-1].at < minute:
+            self._minutes.append(_Minute(minute))
+            while self._minutes[0].at < minute - _KEPT:
+                self._minutes.popleft()
+        current = self._minutes[-1]
+        current.seconds += seconds
+        current.import_kws += reading.import_kw * seconds
+        current.ev_kws += ev_kw * seconds
+
+    def planned(self) -> None:
+        """A plan was adopted: remember what it plans for the time that it is in force."""
+        adopted = self._loop.adopted
+        if adopted is None:
+            return
+        grid = adopted.outcome.plan.grid
+        self.plans_today += 1
+        self.refused_today += adopted.outcome.refused
+        for step, net_kw in enumerate(adopted.outcome.plan.net_kw.tolist()):
+            self._planned[grid.at(step)] = net_kw
+
+    def snapshot(self) -> LiveSnapshot:
+        now = self._clock.now()
+        loop, site = self._loop, self._loop.model.site
+        book = loop.desk.book(site.id)
+        events = tuple(self._event(held, now) for held in book.held if held.state not in SET_ASIDE)
+        return LiveSnapshot(
+            site_id=site.id, timezone=site.timezone, now=now, factor=_factor(self._clock), cap_kw=site.import_cap_kw,
+            net_kw=loop.power.import_kw, building_kw=loop.power.base_kw, ev_kw=loop.power.ev_kw,
+            planned_kw=self._planned_at(now), measured_at=loop.power.at, limit_kw=book.mandatory_limit_at(now),
+            target_kw=self._target_at(now), history=self._history(now), chargers=self._chargers(now), events=events,
+            plan=self._plan(), alerts=tuple(
+                AlertRow(a.raised_at, a.kind, f"{a.subject}: {a.message}", is_urgent=a.severity == "critical")
+                for a in self.alerts[:_SHOWN_ALERTS]
+            ),
+            trims=tuple(
+                TrimRow(t.evse_id, t.at, t.planned_kw, t.ceiling_kw, t.reason.value) for t in loop.fast.trims
+            ),
+        )
+
+    def _planned_at(self, when: datetime) -> float | None:
+        step = self._loop.model.step_s
+        start = datetime.fromtimestamp(when.timestamp() // step * step, when.tzinfo)
+        return self._planned.get(start)
+
+    def _target_at(self, when: datetime) -> float | None:
+        targets = [
+            target for held in self._loop.desk.book(self._loop.model.site.id).held
+            if held.state not in SET_ASIDE and held.signal.obligation is not Obligation.MANDATORY
+            for interval, target in zip(held.signal.intervals, _promise(held), strict=True)
+            if interval.start <= when < interval.end and target < NO_LIMIT_KW
+        ]
+        return min(targets, default=None)
+
+    def _history(self, now: datetime) -> tuple[SitePoint, ...]:
+        book, cap_kw = self._loop.desk.book(self._loop.model.site.id), self._loop.model.site.import_cap_kw
+        points = []
+        for minute in self._minutes:
+            if minute.seconds <= 0:
+                continue
+            net, ev = minute.import_kws / minute.seconds, minute.ev_kws / minute.seconds
+            points.append(SitePoint(
+                minute.at, net - ev, ev, net, self._planned_at(minute.at), cap_kw, book.mandatory_limit_at(minute.at),
+                self._target_at(minute.at),
+            ))
+        ahead = sorted(at for at in self._planned if at > now)
+        for at in ahead[: bisect.bisect_right(ahead, now + _AHEAD)]:
+            points.append(SitePoint(
+                at, planned_kw=self._planned[at], cap_kw=cap_kw, limit_kw=book.mandatory_limit_at(at),
+                target_kw=self._target_at(at),
+            ))
+        return tuple(points)
+
+    def _chargers(self, now: datetime) -> tuple[ChargerRow, ...]:
+        loop = self._loop
+        sessions = loop.sessions()
+        return tuple(self._charger(evse_id, sessions.get(evse_id), now) for evse_id in sorted(loop.model.evses))
+
+    def _charger(self, evse_id: str, session: LiveSession | None, now: datetime) -> ChargerRow:
+        loop = self._loop
+        row = ChargerRow(
+            evse_id=evse_id, version=self._versions[evse_id], is_online=loop.commands.is_online(evse_id),
+            state=loop.fleet.states.get(evse_id), is_bidirectional=loop.model.evses[evse_id].max_discharge_kw > 0,
+        )
+        if session is None:
+            return row
+        return ChargerRow(
+            evse_id=evse_id, version=row.version, is_online=row.is_online, state=row.state,
+            power_kw=session.power_kw, ordered_kw=loop.fast.ordered_kw(evse_id, now), soc=session.soc,
+            soc_source=session.soc_source, soc_at=session.soc_at, target_soc=session.target_kwh / session.capacity_kwh,
+            floor_soc=session.floor_kwh / session.capacity_kwh, delivered_kwh=session.delivered_kwh,
+            requested_kwh=session.requested_kwh, departure=session.departure, is_declared=session.is_declared,
+            is_bidirectional=row.is_bidirectional, risk=self._risk(session),
+        )
+
+    def _risk(self, session: LiveSession) -> Risk | None:
+        """What the plan in force says it will miss for this driver."""
+        adopted = self._loop.adopted
+        if adopted is None:
+            return None
+        missing = adopted.outcome.plan.shortfall_kwh.get(session.transaction_id, 0.0)
+        if missing <= _SHORT_KWH:
+            return None
+        return Risk(missing, "the time until the declared departure is too short for the power available")
+
+    def _event(self, held: Held, now: datetime) -> EventProgress:
+        signal, decision = held.signal, held.decision
+        current = next((i for i in signal.intervals if i.start <= now < i.end), signal.intervals[0])
+        promise = dict(zip(signal.intervals, _promise(held), strict=True))[current]
+        baseline = decision.baseline_kw if decision else None
+        delivered = self._delivered_kw(signal.start, min(now, signal.end), baseline)
+        hours = max(0.0, (min(now, signal.end) - signal.start).total_seconds() / 3600.0)
+        return EventProgress(
+            signal_id=signal.id, programme=signal.programme, obligation=signal.obligation, state=held.state,
+            start=signal.start, end=signal.end, max_net_kw=current.max_net_kw,
+            requested_kw=decision.requested_kw if decision else None,
+            committed_kw=decision.committed_kw if decision else None,
+            committed_net_kw=promise if decision else None, baseline_kw=baseline, delivered_kw=delivered,
+            delivered_kwh=None if delivered is None else delivered * hours,
+            reasons=decision.reasons if decision else (),
+        )
+
+    def _delivered_kw(self, start: datetime, end: datetime, baseline_kw: float | None) -> float | None:
+        inside = [m for m in self._minutes if start <= m.at < end and m.seconds > 0]
+        if baseline_kw is None or not inside:
+            return None
+        net = sum(m.import_kws for m in inside) / sum(m.seconds for m in inside)
+        return max(0.0, baseline_kw - net)
+
+    def _plan(self) -> PlanSummary | None:
+        adopted = self._loop.adopted
+        if adopted is None:
+            return None
+        outcome, record = adopted.outcome, adopted.record
+        seconds = outcome.seconds()
+        return PlanSummary(
+            plan_id=record.id, made_at=record.created_at, trigger=record.trigger, status=record.status,
+            passed=record.passed, rounds=len(outcome.rounds),
+            refusals=refusals_of(record.rounds, outcome.plan.grid), binding=outcome.plan.binding,
+            solve_s=sum(v for name, v in seconds.items() if name != "replay"), replay_s=seconds.get("replay", 0.0),
+            plans_today=self.plans_today, refused_today=self.refused_today,
+        )
+
+
+def refusals_of(rounds: list[dict[str, object]], grid: TimeGrid) -> tuple[Refusal, ...]:
+    """The refusals of a stored plan's rounds, with their times."""
+    found: list[Refusal] = []
+    for each in rounds:
+        breaches = each.get("breaches")
+        if isinstance(breaches, list):
+            found.extend(
+                Refusal(int(str(each["number"])), b["kind"], b["asset_id"], grid.at(b["first"]), grid.at(b["last"]), b["worst"])
+                for b in breaches
+            )
+    return tuple(found)
+
+
+def _promise(held: Held) -> tuple[float, ...]:
+    """What the site holds itself to, per interval: the decision, or what was asked while there is none."""
+    if held.decision is not None:
+        return held.decision.committed_net_kw
+    return tuple(interval.max_net_kw for interval in held.signal.intervals)
+
+
+def _factor(clock: Clock) -> float:
+    """Domain seconds per wall second now."""
+    if not isinstance(clock, ScaledClock):
+        return 1.0
+    return clock.factor
+

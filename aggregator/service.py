@@ -1,0 +1,386 @@
+"""The running service: every part made once, wired together, started and stopped in order.
+
+One event loop carries API, pages and OCPP; the planner is a child process, so a solver never blocks a socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from aggregator.api.access import public_access
+from aggregator.api.app import create_app
+from aggregator.api.ports import Services
+from aggregator.assets_file import AssetsFile
+from aggregator.cli import Refused
+from aggregator.clock import Clock, WallClock
+from aggregator.config import ConfigError, Settings, load_clock, load_settings
+from aggregator.dispatch.capabilities import CapabilityNotes
+from aggregator.dispatch.desired import fallback_command
+from aggregator.dispatch.fast_loop import FastLoop
+from aggregator.dispatch.trims import Trim
+from aggregator.dispatch.outbox import Outbox, queue_commands
+from aggregator.dispatch.permits import DischargeUse, EvseApproval, PermitBook, VehicleApproval
+from aggregator.dispatch.stop import DischargeStop
+from aggregator.dispatch.verify import Verifier
+from aggregator.fleet.beliefs import Beliefs, SiteDefaults, VehicleModel
+from aggregator.fleet.departures import DepartureErrors
+from aggregator.fleet.desk import FleetDesk
+from aggregator.fleet.site_power import SitePower
+from aggregator.live import LivePicture
+from aggregator.loop import Loop
+from aggregator.ocpp.directory import CommissionedStations, EvseAddress
+from aggregator.ocpp.events import MeterSample
+from aggregator.ocpp.gateway import Gateway
+from aggregator.operations.access import StationPasswords
+from aggregator.operations.health import Health, UnhealthyError
+from aggregator.operations.logging import configure_logging
+from aggregator.operations.metrics import Metrics
+from aggregator.operations.tokens import TokenService, load_or_create_key
+from aggregator.planning.forecast import BaseLoadForecast
+from aggregator.planning.horizon import RecedingHorizon, SiteModel
+from aggregator.planning.process import PlannerProcess
+from aggregator.service_ports import ChargerPort, FleetPort, HealthPort, SiteMeterPort
+from aggregator.signals.desk import SignalDesk
+from aggregator.store import ClientRecord, MessageKey, SessionRecord, Store, StoreError
+from aggregator.web import live_ticker, web_router
+from markets.rate import RateError, RateSchedule, load_rate
+
+log = structlog.get_logger(__name__)
+
+_COUNT_EVERY_S = 1.0
+_STOP_WAIT_S = 5.0
+
+
+def site_model(assets: AssetsFile, rate: RateSchedule, settings: Settings) -> SiteModel:
+    """What planning needs to know of the configuration."""
+    section, wear = assets.site_section, assets.wear_per_kwh()
+    return SiteModel(
+        site=assets.site(), evses={evse.id: evse for evse in assets.evses()},
+        vehicles={name: VehicleModel(vehicle, wear[name]) for name, vehicle in assets.vehicles().items()},
+        rate=rate, base_load=BaseLoadForecast(section.base_load_forecast_kw, section.timezone),
+        departures=DepartureErrors(), step_s=settings.step_s, steps=settings.horizon_steps,
+    )
+
+
+def permit_book(assets: AssetsFile) -> PermitBook:
+    """Every permit that the assets file grants."""
+    currents = {evse.id: evse.current for evse in assets.evses()}
+    permits = assets.permits
+    return PermitBook.of(
+        tuple(
+            EvseApproval(p.evse_id, p.reference, p.grid_code, p.max_discharge_kw, currents[p.evse_id], p.expires)
+            for p in permits.evses
+        ),
+        permits.site_export_limit_kw,
+        tuple(
+            VehicleApproval(
+                p.model, p.current, p.warranty_kwh, p.warranty_hours,
+                frozenset(p.evse_ids) if p.evse_ids is not None else None,
+            )
+            for p in permits.vehicles
+        ),
+        permits.programmes,
+    )
+
+
+def site_defaults(assets: AssetsFile) -> SiteDefaults:
+    """What is assumed of a driver who declared nothing: the most common kind of car, by order in the file."""
+    section = assets.site_section
+    return SiteDefaults(
+        timedelta(hours=section.default_stay_h), section.default_request_kwh, assets.vehicle_sections[0].id
+    )
+
+
+def past_use(sessions: Sequence[SessionRecord]) -> dict[str, DischargeUse]:
+    """Discharge of ended sessions by car, as warranties count it."""
+    use: dict[str, DischargeUse] = {}
+    for session in sessions:
+        if session.ended_at is None or not session.export_wh:
+            continue
+        kwh = (session.export_wh - session.export_wh_start) / 1000.0
+        if kwh > 0:
+            hours = (session.ended_at - session.started_at).total_seconds() / 3600.0
+            use[session.id_token] = use.get(session.id_token, DischargeUse()).plus(kwh, hours)
+    return use
+
+
+@dataclass
+class Service:
+    """All parts, made by `assemble`."""
+
+    settings: Settings
+    clock: Clock
+    store: Store
+    assets: AssetsFile
+    loop: Loop
+    fleet: FleetDesk
+    gateway: Gateway
+    outbox: Outbox
+    verifier: Verifier
+    desk: SignalDesk
+    planner: PlannerProcess
+    horizon: RecedingHorizon
+    picture: LivePicture
+    metrics: Metrics
+    server: uvicorn.Server
+    ticker_close: contextlib.ExitStack
+    counted: dict[MessageKey, int] = field(default_factory=dict)
+
+    async def run(self, http: socket.socket) -> None:
+        """Serve until SIGTERM or SIGINT; then stop in the reverse order."""
+        await self._prepare()
+        tasks = [
+            asyncio.create_task(work, name=name)
+            for name, work in (
+                ("outbox", self.outbox.run()), ("signals", self.desk.run()), ("horizon", self.horizon.run()),
+                ("verifier", self.verifier.run()), ("counts", self._count_forever()),
+            )
+        ]
+        await self.gateway.start(self.settings.host, self.settings.ocpp_port)
+        serving = asyncio.create_task(self.server.serve([http]), name="http")
+        stopping = asyncio.Event()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(name, stopping.set)
+        waiting = asyncio.create_task(stopping.wait())
+        log.info("service started", http_port=http.getsockname()[1], ocpp_port=self.gateway.port)
+        self.horizon.request("start")
+        try:
+            done, _ = await asyncio.wait({*tasks, serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {waiting}:
+                if not task.cancelled() and (fault := task.exception()) is not None:
+                    raise fault  # a part that dies takes the service down: a supervisor restarts it whole
+        finally:
+            await self._stop(tasks, serving, waiting)
+
+    async def _prepare(self) -> None:
+        """Bring back what was known, commission the fallback profiles, start the planner."""
+        async with self.store.transaction("service") as tx:
+            for client in self.assets.clients():
+                await tx.clients.put(ClientRecord(
+                    client.client_id, client.role, client.scopes, client.secret_sha256, client.party
+                ))
+            self.loop.permits = self.loop.permits.with_use(past_use(await tx.sessions.all()))
+        await self.loop.stop.load()
+        await self.fleet.recover()
+        await self.desk.recover()
+        now = self.clock.now()
+        async with self.store.transaction("service") as tx:
+            await queue_commands(tx, [
+                fallback_command(evse_id, kw, now) for evse_id, kw in self.assets.fallback_kw().items()
+            ])
+        await self.planner.start()
+
+    async def _stop(self, tasks: list[asyncio.Task[None]], *others: asyncio.Task[object]) -> None:
+        log.info("service stopping")
+        self.ticker_close.close()
+        self.server.should_exit = True
+        await asyncio.wait({others[0]}, timeout=_STOP_WAIT_S)
+        await self.gateway.stop()
+        for task in (*tasks, *others):
+            task.cancel()
+        await asyncio.gather(*tasks, *others, return_exceptions=True)
+        await self._count()
+        await self.planner.aclose()
+        await self.store.close()
+
+    async def _count_forever(self) -> None:
+        while True:
+            await asyncio.sleep(_COUNT_EVERY_S)
+            await self._count()
+            async with self.store.read() as tx:
+                self.picture.alerts = tuple(await tx.alerts.open())
+
+    async def _count(self) -> None:
+        """Move the gateway's message counts since the last time into the store."""
+        counters = self.gateway.counters
+        fresh: Counter[MessageKey] = Counter()
+        for direction, counted in (("in", counters.messages_in), ("out", counters.messages_out)):
+            for (version, action), count in counted.items():
+                fresh[MessageKey(version, action, direction)] = count
+        news = {key: count - self.counted.get(key, 0) for key, count in fresh.items()}
+        self.counted = dict(fresh)
+        if any(news.values()):
+            await self.store.telemetry.count_messages({key: count for key, count in news.items() if count})
+
+
+async def assemble(settings: Settings) -> Service:
+    """Make every part and wire them together; nothing runs yet.
+
+    Raises:
+        ConfigError: the assets or clock file is faulty. RateError: the tariff is. StoreError: the database is.
+    """
+    assets, rate = AssetsFile.load(settings.assets), load_rate(settings.tariff)
+    clock: Clock = load_clock(settings.clock) if settings.clock is not None else WallClock()
+    configure_logging(settings.log_level, clock=clock)
+    store = await Store.open(settings.store_url, clock=clock)
+    model, metrics, health = site_model(assets, rate, settings), Metrics(), Health()
+    addresses = [EvseAddress(e.id, e.station_id, e.evse_number, e.version) for e in assets.evse_sections]
+    stations = {address.evse_id: address.station_id for address in addresses}
+
+    def evses_of(station_id: str) -> list[str]:
+        return [address.evse_id for address in addresses if address.station_id == station_id]
+
+    async def on_meter(sample: MeterSample) -> None:
+        loop.fast.meter(sample)
+        await verifier.meter(sample)
+
+    def on_ended(evse_id: str) -> None:
+        loop.fast.forget(evse_id)
+        verifier.forget(evse_id)
+
+    def on_boot(station_id: str) -> None:
+        for evse_id in evses_of(station_id):
+            outbox.resync(evse_id)
+
+    def on_trim(_trims: tuple[Trim, ...]) -> None:
+        horizon.request("trim")
+
+    fleet = FleetDesk(
+        store, clock, Beliefs(model.vehicles, site_defaults(assets)),
+        on_change=lambda reason: horizon.request(reason), on_boot=on_boot, on_meter=on_meter, on_ended=on_ended,
+    )
+    gateway = Gateway(
+        events=fleet, auth=StationPasswords(assets.station_passwords()), clock=clock,
+        directory=CommissionedStations(addresses),
+    )
+    power = SitePower(assets.site_section.peak_so_far_kw)
+    loop = Loop(
+        store=store, clock=clock, model=model, fleet=fleet, power=power, permits=permit_book(assets), commands=gateway
+    )
+    capabilities = CapabilityNotes()
+    outbox = Outbox(
+        store, gateway, clock, permit_of=loop.permit_of, transaction_of=loop.transaction_of, capabilities=capabilities,
+        on_clip=loop.on_clip, on_accepted=lambda command: verifier.accepted(command),
+    )
+    verifier = Verifier(
+        commands=gateway, outbox=outbox, clock=clock, capabilities=capabilities,
+        model_of=lambda evse_id: fleet.model_of(stations[evse_id]),
+        response_s_of=lambda evse_id: _response_s(model, evse_id),
+    )
+
+    async def on_signal(_signal: object) -> None:
+        horizon.request("grid signal")
+
+    desk = SignalDesk(
+        store, clock, assets.programmes(), [model.site.id], loop.on_mandatory, on_signal, measure=loop.measure
+    )
+    fast = FastLoop(
+        import_cap_kw=model.site.import_cap_kw, export_limit_kw=model.site.export_cap_kw,
+        limit_at=lambda when: desk.book(model.site.id).import_cap_at(when, model.site.import_cap_kw),
+        evses=model.evses, fallback_kw=assets.fallback_kw(), sessions=loop.sessions, outbox=outbox, clock=clock,
+        on_trim=on_trim,
+    )
+    stop = DischargeStop(store, outbox, clock, dict.fromkeys(model.evses, model.site.id))
+    loop.attach(outbox, fast, desk, stop)
+    planner = PlannerProcess(settings.planner_timeout_s)
+    horizon = RecedingHorizon(model, clock, planner, loop.observe, loop.adopt, settings.plan_interval_s)
+    picture = LivePicture(loop, clock, {a.evse_id: a.version for a in addresses}, stations)
+    loop.on_reading, loop.on_adopted = picture.site_reading, picture.planned
+
+    async def database_answers() -> None:
+        await store.ping()
+
+    async def planner_runs() -> None:
+        if planner.pid is None:
+            raise UnhealthyError("the planner process is not running")
+
+    health.add("database", database_answers)
+    health.add("planner", planner_runs)
+    ticker = live_ticker(picture)
+    closing = contextlib.ExitStack()
+    closing.callback(ticker.close)
+    app = create_app(Services(
+        store=store, clock=clock, desk=desk, fleet=FleetPort(fleet, loop),
+        site_meters=SiteMeterPort(store, model.site.id, loop), chargers=ChargerPort(loop, addresses),
+        tokens=TokenService(load_or_create_key(settings.data_dir), client_of(store), ttl_s=settings.token_ttl_s),
+        health=HealthPort(health), metrics=metrics,
+        web_router=web_router(picture, ticker=ticker, access=[public_access()]),
+    ))
+    server = uvicorn.Server(uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2, server_header=False
+    ))
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    return Service(
+        settings, clock, store, assets, loop, fleet, gateway, outbox, verifier, desk, planner, horizon, picture,
+        metrics, server, closing,
+    )
+
+
+def client_of(store: Store) -> Callable[[str], Awaitable[ClientRecord | None]]:
+    """Look clients up in the store."""
+
+    async def find(client_id: str) -> ClientRecord | None:
+        async with store.read() as tx:
+            return await tx.clients.get(client_id)
+
+    return find
+
+
+def _response_s(model: SiteModel, evse_id: str) -> float:
+    """Wall of silence plus the longest ramp of one EVSE."""
+    evse = model.evses[evse_id]
+    ramp = evse.response.ramp_kw_per_s
+    return evse.response.delay_s + ((evse.max_charge_kw + evse.max_discharge_kw) / ramp if ramp else 0.0)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        Refused: the port is occupied.
+    """
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise Refused(f"http_port: {port} on {host} cannot be used ({error.strerror}), expected a free port") from None
+    return bound
+
+
+async def _serve(config: Path) -> None:
+    try:
+        settings = load_settings(config)
+    except ConfigError as error:
+        raise Refused(str(error)) from None
+    with contextlib.closing(listen(settings.host, settings.http_port)) as http:
+        listen(settings.host, settings.ocpp_port).close()
+        try:
+            service = await assemble(settings)
+        except (ConfigError, RateError, StoreError) as error:
+            raise Refused(str(error)) from None
+        await service.run(http)
+
+
+def run_service(config: Path) -> None:
+    """Run the service from a configuration file until it is told to stop.
+
+    Raises:
+        Refused: a faulty configuration, an occupied port, a database that cannot be used.
+    """
+    if not config.is_file():
+        raise Refused(f"{config}: no such configuration file")
+    with contextlib.suppress(KeyboardInterrupt):
+        with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+            runner.run(_serve(config))
+
+
+def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - absent on Windows
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

@@ -1,0 +1,149 @@
+"""The service's loop as a controller of the twin: it believes, plans through the gate and follows the plan.
+
+It sees of the world what meters, chargers and drivers' apps would tell, so that a day can be run again with one thing
+changed (no grid signals, say) and compared driver by driver.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+
+from aggregator.fleet.beliefs import Beliefs
+from aggregator.fleet.model import DepartureTarget, LiveSession
+from aggregator.fleet.site_power import SitePower
+from aggregator.ocpp.events import MeterSample
+from aggregator.planning.decision import could_discharge_kw, decide
+from aggregator.planning.gate import GateOutcome, plan_through_gate
+from aggregator.planning.horizon import SiteModel, Situation, build_request, horizon_grid, on_grid
+from aggregator.signals.limits import Held, LimitBook
+from aggregator.signals.model import Decision, GridSignal, Obligation, SignalState
+from twin.assets import Visit
+from twin.engine import WorldView
+
+_REPORTED_SOC_STEP = 0.01
+"""Chargers report SoC in whole per cent."""
+
+
+@dataclass
+class LoopLog:
+    """What the loop did: every outcome with its time and reasons, and the answers to signals."""
+
+    plans: list[tuple[datetime, tuple[str, ...], GateOutcome]] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+
+
+class LoopController:
+    """Implements `twin.engine.Controller`.
+
+    declarations: what each driver's app says at plug-in, by visit id. later: declarations made at an instant.
+    reports_soc: visits whose charger reports SoC. permitted_kw: discharge allowed for a session, all permits counted.
+    signals: what arrives when (`received_at`). progress: called with domain time as the day advances.
+    """
+
+    def __init__(
+        self, model: SiteModel, beliefs: Beliefs, declarations: Mapping[str, DepartureTarget], *,
+        permitted_kw: Callable[[LiveSession, datetime], float],
+        reports_soc: frozenset[str] = frozenset(), later: Sequence[tuple[datetime, DepartureTarget]] = (),
+        signals: Sequence[GridSignal] = (), book: LimitBook | None = None, peak_so_far_kw: float = 0.0,
+        interval_s: int = 900, progress: Callable[[datetime], None] | None = None,
+    ) -> None:
+        self._model, self._beliefs, self._declarations = model, beliefs, declarations
+        self._permitted_kw, self._reports_soc = permitted_kw, reports_soc
+        self._later = sorted(later, key=lambda entry: entry[0])
+        self._signals = sorted(signals, key=lambda signal: signal.received_at)
+        self._book = book or LimitBook(model.site.id)
+        self._power = SitePower(peak_so_far_kw)
+        self._interval_s, self._progress = interval_s, progress
+        self._seen: dict[str, Visit] = {}
+        self._outcome: GateOutcome | None = None
+        self.log = LoopLog()
+
+    def ceiling_kwh(self, visit: Visit) -> float:
+        del visit
+        return math.inf
+
+    def setpoints(self, now: datetime, view: WorldView) -> Mapping[str, float]:
+        reasons = self._observe(now, view)
+        if int(now.timestamp()) % self._interval_s == 0:
+            reasons.append("clock")
+        if reasons:
+            self._plan(now, tuple(dict.fromkeys(reasons)))
+            if self._progress is not None:
+                self._progress(now)
+        return self._ordered(now)
+
+    def _observe(self, now: datetime, view: WorldView) -> list[str]:
+        reasons: list[str] = []
+        for slot, (evse_id, visit) in enumerate(zip(view.evse_ids, view.visits, strict=True)):
+            known = self._seen.get(evse_id)
+            if known is not None and (visit is None or visit.id != known.id):
+                self._beliefs.ended(evse_id, known.id)
+                del self._seen[evse_id]
+                reasons.append("departure")
+            imported_kwh, exported_kwh = view.registers_kwh(slot)
+            if visit is None:
+                continue
+            if evse_id not in self._seen:
+                self._seen[evse_id] = visit
+                self._beliefs.declare(self._declarations[visit.id])
+                self._beliefs.started(
+                    visit.id, evse_id, self._declarations[visit.id].id_token, now,
+                    imported_kwh * 1000.0, exported_kwh * 1000.0,
+                )
+                reasons.append("arrival")
+            soc = None
+            if visit.id in self._reports_soc:
+                true_soc = view.energy_kwh[slot] / visit.vehicle.battery.capacity_kwh
+                soc = round(true_soc / _REPORTED_SOC_STEP) * _REPORTED_SOC_STEP
+            self._beliefs.metered(MeterSample(
+                evse_id, visit.id, now, float(view.power_kw[slot]), imported_kwh * 1000.0, exported_kwh * 1000.0, soc
+            ))
+        ev_kw = float(np.nansum(view.power_kw))
+        grid = view.world.grid
+        base_kw = float(view.world.base_load_kw[min(max(grid.index(now), 0), grid.steps - 1)])
+        self._power.reading(now, base_kw + ev_kw, ev_kw)
+        while self._later and self._later[0][0] <= now:
+            self._beliefs.declare(self._later.pop(0)[1])
+            reasons.append("departure target")
+        while self._signals and self._signals[0].received_at <= now:
+            self._book = self._book.with_(Held(self._signals.pop(0), SignalState.RECEIVED))
+            reasons.append("grid signal")
+        return reasons
+
+    def _plan(self, now: datetime, reasons: tuple[str, ...]) -> None:
+        grid = horizon_grid(now, self._model.step_s, self._model.steps)
+        sessions = self._beliefs.sessions(now)
+        base_kw = self._power.base_kw
+        situation = Situation(
+            now=now, sessions=sessions, measured_base=None if base_kw is None else (now, base_kw),
+            peak_so_far_kw=self._power.peak_kw,
+            import_cap_kw=self._book.import_cap(grid, self._model.site.import_cap_kw, now),
+            permitted_kw={s.evse_id: self._permitted_kw(s, now) for s in sessions},
+            commitments=self._book.commitments(grid, now),
+        )
+        request = build_request(self._model, situation)
+        before, self._outcome = self._outcome, plan_through_gate(request)
+        self.log.plans.append((now, reasons, self._outcome))
+        for held in self._book.held:
+            if held.decision is None and held.signal.obligation is not Obligation.MANDATORY:
+                baseline = before.plan if before is not None else self._outcome.plan
+                decision = decide(
+                    held.signal, request.problem, self._outcome.plan, on_grid(baseline.grid, baseline.net_kw, grid),
+                    could_discharge_kw=could_discharge_kw(self._model, sessions), now=now, plan_id=str(len(self.log.plans)),
+                )
+                self.log.decisions.append(decision)
+                self._book = self._book.with_(Held(held.signal, decision.state, decision))
+
+    def _ordered(self, now: datetime) -> dict[str, float]:
+        if self._outcome is None:
+            return {}
+        schedule = self._outcome.schedule
+        step = schedule.grid.index(now)
+        if not 0 <= step < schedule.grid.steps:
+            return {}
+        return dict(zip(schedule.evse_ids, schedule.power_kw[:, step].tolist(), strict=True))
