@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from aggregator.store import tables
 from aggregator.store.columns import to_us
+from aggregator.store.connection import Connection
 from aggregator.store.records import AuditEntry, JsonObject
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def link_hash(prev_hash: str, seq: int, draft: Draft) -> str:
     return hashlib.sha256(prev_hash.encode() + canonical(body)).hexdigest()
 
 
-async def append(connection: AsyncConnection, drafts: Sequence[Draft]) -> None:
+async def append(connection: Connection, drafts: Sequence[Draft]) -> None:
     """Add `drafts` to the end of the chain, inside the caller's transaction (which must hold the write lock)."""
     if not drafts:
         return
@@ -115,7 +115,7 @@ def _fields(draft: Draft) -> dict[str, Any]:
     return {name: getattr(draft, name) for name in Draft.__slots__}
 
 
-async def read_head(connection: AsyncConnection) -> AuditHead:
+async def read_head(connection: Connection) -> AuditHead:
     row = (await connection.execute(sa.select(tables.audit_head.c.seq, tables.audit_head.c.hash))).first()
     return AuditHead(0, GENESIS) if row is None else AuditHead(row.seq, row.hash)
 

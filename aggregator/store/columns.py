@@ -12,7 +12,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
-from sqlalchemy.ext.asyncio import AsyncConnection
+
+from aggregator.store.connection import Connection
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -47,7 +48,7 @@ _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.in
 
 
 async def upsert(
-    connection: AsyncConnection,
+    connection: Connection,
     table: sa.Table,
     rows: Sequence[Mapping[str, Any]],
     *,
@@ -61,7 +62,7 @@ async def upsert(
     if not rows:
         return
     keys = [column.name for column in table.primary_key]
-    insert = _INSERTS[connection.dialect.name](table)
+    insert = _INSERTS[connection.dialect_name](table)
     written = [name for name in rows[0] if name not in keys and name not in keep]
     changes = {
         name: sa.func.coalesce(table.c[name], insert.excluded[name]) if fill else insert.excluded[name]

@@ -22,6 +22,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from aggregator.store import audit, migrate
+from aggregator.store.connection import begun
 from aggregator.store.telemetry import Telemetry
 from aggregator.store.transaction import Transaction
 
@@ -133,7 +134,7 @@ class Store:
         Raises:
             NestedTransactionError: this task already holds one.
         """
-        async with self._lock, self._writer.connect() as connection, connection.begin():
+        async with self._lock, begun(self._writer) as connection:
             tx = Transaction(connection, actor, self._clock.now())
             yield tx
             await tx.write_audit()
@@ -141,12 +142,12 @@ class Store:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
         """A consistent snapshot that waits for nobody. Writing through it is an error of the database."""
-        async with self._reader.connect() as connection, connection.begin():
+        async with begun(self._reader) as connection:
             yield Transaction(connection, "reader", self._clock.now())
 
     async def ping(self) -> None:
         """Answer a trivial query, or raise: the readiness check."""
-        async with self._reader.connect() as connection:
+        async with begun(self._reader) as connection:
             await connection.execute(sa.text("SELECT 1"))
 
 
@@ -158,7 +159,7 @@ class _Snapshots:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
-        async with self._reader.connect() as connection, connection.begin():
+        async with begun(self._reader) as connection:
             yield Transaction(connection, "reader", datetime.now(UTC))
 
 

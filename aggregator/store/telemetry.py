@@ -20,10 +20,11 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from aggregator.store import tables
 from aggregator.store.columns import from_us, to_us, upsert
+from aggregator.store.connection import Connection, begun
 from aggregator.store.records import MessageKey, SiteReading
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ class Telemetry:
                 request.done.set_result(None)
 
     async def _commit(self, batch: Sequence[_Request]) -> None:
-        async with self._lock, self._writer.connect() as connection, connection.begin():
+        async with self._lock, begun(self._writer) as connection:
             for table in (tables.meter_values, tables.site_readings):
                 rows = [row for request in batch if request.table is table for row in request.rows]
                 await upsert(connection, table, rows, fill=True)
@@ -213,9 +214,9 @@ class Telemetry:
     async def message_counts(self) -> dict[MessageKey, int]:
         table = tables.message_counts
         query = sa.select(table.c.protocol, table.c.action, table.c.direction, table.c.count)
-        async with self._reader.connect() as connection:
-            rows = (await connection.execute(query)).all()
-        return {MessageKey(protocol, action, direction): count for protocol, action, direction, count in rows}
+        async with begun(self._reader) as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        return {MessageKey(row["protocol"], row["action"], row["direction"]): row["count"] for row in rows}
 
     async def _series(
         self, table: sa.Table, key: sa.Column[Any], of: str, start: datetime, end: datetime, names: Sequence[str]
@@ -225,14 +226,14 @@ class Telemetry:
             .where(key == of, table.c.ts_us >= to_us(start), table.c.ts_us < to_us(end))
             .order_by(table.c.ts_us)
         )
-        async with self._reader.connect() as connection:
+        async with begun(self._reader) as connection:
             rows = (await connection.execute(query)).all()
         stamps = np.array([row[0] for row in rows], dtype=np.int64)
         columns = [np.array([row[at] for row in rows], dtype=np.float64) for at in range(1, len(names) + 1)]
         return stamps, columns
 
 
-async def _add_counts(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
+async def _add_counts(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     table = tables.message_counts
     for row in rows:
         key = sa.and_(*(table.c[name] == row[name] for name in MessageKey._fields))

@@ -9,9 +9,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from aggregator.store import audit
+from aggregator.store.connection import Connection
 from aggregator.store.records import JsonObject
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ class Transaction:
     clients: Clients
     alerts: Alerts
 
-    def __init__(self, connection: AsyncConnection, actor: str, now: datetime) -> None:
+    def __init__(self, connection: Connection, actor: str, now: datetime) -> None:
         # The repositories know signals and profiles, whose rooms import the store: loaded at first use, not before.
         from aggregator.store import repositories as rooms  # noqa: PLC0415
 
