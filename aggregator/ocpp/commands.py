@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from aggregator.clock import Clock
@@ -21,6 +22,7 @@ from aggregator.ocpp.session import Link, ReportedPart, StationMemory
 from twin.wire.ocpp import CallFailed, CallTimeout, PeerClosed, SchemaFault
 
 REPORT_TIMEOUT_S = 20.0
+SETTLE_TIMEOUT_S = 5.0
 
 _UNABLE = frozenset(("NotImplemented", "NotSupported"))
 
@@ -107,6 +109,9 @@ class StationCommands:
     ) -> tuple[dict[str, Any] | None, Delivery]:
         """Send a request and wait; the answer (None without one) and what became of it.
 
+        A station that is about to boot is commanded after its boot answer (OCPP 2.0.1 B02.FR.02), but not kept
+        waiting for ever by it.
+
         may_go: called when it is the request's turn; it may raise to stop it.
         """
         sent_wall: float | None = None
@@ -118,6 +123,9 @@ class StationCommands:
             self.counters.messages_out[request.action] += 1
             sent_wall = time.time()
 
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_TIMEOUT_S):
+                await link.settled.wait()
         answer: dict[str, Any] | None = None
         try:
             answer = await link.peer.call(request.action, request.payload, on_sent=leaving)

@@ -194,6 +194,9 @@ class Gateway(StationCommands):
         self, memory: StationMemory, version: OcppVersion, connection: ServerConnection
     ) -> tuple[Link, StationSession]:
         dialect = DIALECTS[version]
+        settled = asyncio.Event()
+        if memory.booted is version:
+            settled.set()  # the line broke, the station did not: it need not boot again
         session = StationSession(
             memory,
             memory.epoch,
@@ -205,6 +208,7 @@ class Gateway(StationCommands):
             clock=self._clock,
             counters=self.counters,
             heartbeat_interval_s=self._options.heartbeat_interval_s,
+            settled=settled,
         )
         peer = Peer(
             WebSocketTransport(connection),
@@ -214,12 +218,13 @@ class Gateway(StationCommands):
             mend=mender(version.value, self._clock.now),
             counters=self.counters.wire,
         )
-        return Link(peer, version, dialect, memory.epoch), session
+        return Link(peer, version, dialect, memory.epoch, settled), session
 
     async def _ask_to_boot(self, memory: StationMemory, link: Link) -> None:
         """Some stations connect and never say who they are; what they are is then unknown until asked."""
         await asyncio.sleep(self._options.boot_patience_s)
         if memory.link is link and memory.booted is not link.version:
+            link.settled.set()
             await self.exchange(link, link.dialect.trigger("BootNotification", None))
 
     def _chore(self, work: Coroutine[Any, Any, object]) -> None:

@@ -50,12 +50,16 @@ ReportedPart = tuple[Sequence[InstalledProfile], bool]
 
 @dataclass(slots=True)
 class Link:
-    """The connection that speaks for a station now."""
+    """The connection that speaks for a station now.
+
+    settled: set once the station may be commanded: it has its boot answer, or did not boot for a while.
+    """
 
     peer: Peer
     version: OcppVersion
     dialect: Dialect
     epoch: int
+    settled: asyncio.Event
 
 
 @dataclass(slots=True)
@@ -92,6 +96,7 @@ class StationSession:
         clock: Clock,
         counters: GatewayCounters,
         heartbeat_interval_s: int,
+        settled: asyncio.Event,
     ) -> None:
         self._memory = memory
         self._epoch = epoch
@@ -103,6 +108,7 @@ class StationSession:
         self._clock = clock
         self._counters = counters
         self._heartbeat_interval_s = heartbeat_interval_s
+        self._settled = settled
 
     async def handle(self, action: str, payload: dict[str, Any]) -> dict[str, Any]:
         """Answer one request of the station; the `Handler` of its peer."""
@@ -113,9 +119,16 @@ class StationSession:
         if action != "BootNotification" and not self._directory.evses_of(self._memory.station_id):
             # Before it is accepted a station may only boot (OCPP 2.0.1 B02.FR.09, B03.FR.07).
             raise CallRefused("SecurityError", "the station is not commissioned")
-        async with self._memory.order:
-            self._refuse_if_fenced()
-            return await self._dialect.answer(self, action, payload)
+        if action == "BootNotification":
+            # Until it has its answer a station takes no command; the peer sends it before any call that waits here.
+            self._settled.clear()
+        try:
+            async with self._memory.order:
+                self._refuse_if_fenced()
+                return await self._dialect.answer(self, action, payload)
+        finally:
+            if action == "BootNotification":
+                self._settled.set()
 
     async def tell(self, event: ChargerEvent) -> None:
         """Hand an event of the connection itself on, in order with the station's words."""

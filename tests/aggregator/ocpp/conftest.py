@@ -195,7 +195,7 @@ class Bench:
 
 @pytest.fixture
 def options() -> GatewayOptions:
-    return GatewayOptions(call_timeout_s=2.0, boot_patience_s=0.05, max_frame_bytes=64 * 1024)
+    return GatewayOptions(call_timeout_s=2.0, boot_patience_s=0.15, max_frame_bytes=64 * 1024)
 
 
 @pytest.fixture

@@ -116,6 +116,25 @@ async def test_a_station_that_never_boots_is_asked_to(bench: Any) -> None:
     assert station.requests == [("TriggerMessage", {"requestedMessage": "BootNotification"})]
 
 
+async def test_no_command_overtakes_the_answer_to_a_boot(bench: Any) -> None:
+    connection = await bench.open("S16", "ocpp1.6")
+    bench.events.hold = asyncio.Event()
+    await connection.send('[2,"b","BootNotification",{"chargePointVendor":"v","chargePointModel":"m"}]')
+    start = bench.clock.now()
+    fallback = ProfileCommand("E16", Purpose.FALLBACK, 1, (ProfilePeriod(start, 1.5),), start, None)
+    async with asyncio.timeout(5):
+        while not bench.gateway.is_online("E16"):  # noqa: ASYNC110 - the state of a real connection has no event
+            await asyncio.sleep(0.005)
+    await asyncio.sleep(0.02)
+    sending = asyncio.create_task(bench.gateway.set_profile(fallback))
+    await asyncio.sleep(0.02)
+    bench.events.hold.set()
+    frames = [json.loads(await connection.recv()) for _ in range(2)]
+    assert [frame[0] for frame in frames] == [3, 2]
+    await connection.send(json.dumps([3, frames[1][1], {"status": "Accepted"}]))
+    assert (await sending).state is DeliveryState.ACCEPTED
+
+
 async def test_the_newest_connection_replaces_the_older(bench: Any) -> None:
     first = await bench.station("S16", OcppVersion.V16)
     second = await bench.station("S16", OcppVersion.V16)
