@@ -103,7 +103,7 @@ def write_composite(
     rows: list[dict[str, Any]] = []
     for at, order in periods:
         value = electrics.from_kw(order.power_kw, unit)
-        row: dict[str, Any] = {"startPeriod": max(0, round(at - start))}
+        row: dict[str, Any] = {"startPeriod": round(at - start) if rows else 0}
         if order.is_setpoint and version == "ocpp2.1":
             row |= {"setpoint": value, "operationMode": "CentralSetpoint"}
         else:

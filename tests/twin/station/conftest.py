@@ -85,7 +85,7 @@ class RecordingCsms:
         async def handle(action: str, payload: dict[str, Any]) -> dict[str, Any]:
             self.requests.append(Request(station_id, action, payload))
             if action == self.deaf_to:
-                await asyncio.sleep(3600)
+                await asyncio.sleep(0.5)
             return self._answer(version, action, payload)
 
         peer = Peer(WebSocketTransport(connection), version, handle, call_timeout_s=5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -85,7 +86,8 @@ def stacks(draw: st.DrawFn) -> list[ChargingProfile]:
         periods = []
         for start in starts:
             if purpose is Purpose.STATION_MAX:
-                periods.append(Period(start, draw(limits), discharge_limit_kw=draw(st.none() | limits.map(lambda x: -x))))
+                floor = draw(st.none() | limits.map(lambda kw: -kw))
+                periods.append(Period(start, draw(limits), discharge_limit_kw=floor))
             elif draw(st.booleans()):
                 periods.append(Period(start, setpoint_kw=draw(st.integers(-14, 14).map(float))))
             else:
@@ -115,7 +117,7 @@ def test_the_composite_schedule_is_what_a_second_by_second_reader_finds(
         store.go_offline(offline_since)
     merged = store.composite(float(begin), float(begin + duration), TX)
     assert merged[0][0] == begin
-    assert all(a[1] != b[1] for a, b in zip(merged, merged[1:], strict=False)), "equal neighbours are merged"
+    assert all(a[1] != b[1] for a, b in pairwise(merged)), "equal neighbours are merged"
     for second in range(begin, begin + duration):
         order = [o for at, o in merged if at <= second][-1]
         assert (order.power_kw, order.is_setpoint) == brute_force(profiles, second, offline_since)
@@ -232,9 +234,9 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("version", "period", "changes", "why"), FAULTS, ids=[fault[3] for fault in FAULTS])
+@pytest.mark.parametrize(("version", "period", "changes"), [f[:3] for f in FAULTS], ids=[f[3] for f in FAULTS])
 def test_what_the_station_cannot_obey_it_refuses(
-    version: str, period: dict[str, Any], changes: dict[str, Any], why: str
+    version: str, period: dict[str, Any], changes: dict[str, Any]
 ) -> None:
     with pytest.raises(ProfileRefused):
         read(version, wire(version, period, **changes))

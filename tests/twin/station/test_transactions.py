@@ -25,7 +25,9 @@ def imported(meter_value: dict[str, Any]) -> float:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_a_station_authenticates_boots_and_tells_its_status(csms: Any, emulate: Any, kit: Any, version: str) -> None:
+async def test_a_station_authenticates_boots_and_tells_its_status(
+    csms: Any, emulate: Any, kit: Any, version: str
+) -> None:
     await emulate(kit.fleet(kit.station(version)))
     await csms.until(lambda: csms.of("StatusNotification"))
     assert csms.headers["CA-1"]["Authorization"] == "Basic Q0EtMTpzZWNyZXQ="  # CA-1:secret
