@@ -117,6 +117,12 @@ async def _form(request: Request) -> dict[str, str]:
     return fields
 
 
+@router.get("/oauth/jwks")
+async def public_keys(request: Request) -> dict[str, Any]:
+    """The public keys of our tokens, as a JSON Web Key Set (RFC 7517)."""
+    return services_of(request).tokens.jwks
+
+
 def _refused(error: TokenError, description: str) -> JSONResponse:
     is_client = error == "invalid_client"
     headers = {"Cache-Control": "no-store"} | ({"WWW-Authenticate": 'Basic realm="v2g"'} if is_client else {})

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 FORM = {"grant_type": "client_credentials", "client_id": "grid-co", "client_secret": "s3cret/+ %"}
 PUBLIC = {
     "/livez", "/readyz", "/metrics", "/openapi.json", "/oauth/token", "/openadr3/3.1.0/auth/token",
-    "/openadr3/3.1.0/auth/server",
+    "/openadr3/3.1.0/auth/server", "/oauth/jwks",
 }
 
 
@@ -120,6 +120,12 @@ async def test_a_changed_token_is_no_token(served: Any) -> None:
 async def test_the_token_server_names_itself(served: Any) -> None:
     answer = await served.http.get("/openadr3/3.1.0/auth/server")
     assert answer.json() == {"tokenURL": "http://test/openadr3/3.1.0/auth/token"}
+
+
+async def test_the_public_key_is_published_and_the_private_part_is_not(served: Any) -> None:
+    (key,) = (await served.http.get("/oauth/jwks")).json()["keys"]
+    assert (key["kty"], key["alg"]) == ("EC", "ES256")
+    assert "d" not in key
 
 
 async def test_unknown_paths_and_methods_are_problem_documents(served: Any) -> None:

@@ -48,7 +48,7 @@ def test_no_made_up_request_breaks_the_service_or_its_description(listening: tup
     for operation in operations:
 
         @settings(
-            max_examples=6, deadline=None, database=None, phases=[Phase.generate], derandomize=True,
+            max_examples=12, deadline=None, database=None, phases=[Phase.generate], derandomize=True,
             suppress_health_check=list(HealthCheck),
         )
         @given(operation.as_strategy())
