@@ -1,0 +1,64 @@
+import asyncio
+import time
+
+import pytest
+
+from aggregator.operations import Health, UnhealthyError, fresh_within
+
+pytestmark = pytest.mark.anyio
+
+
+async def _well() -> None:
+    pass
+
+
+async def _ill() -> None:
+    raise UnhealthyError("no solver")
+
+
+async def _asleep() -> None:
+    await asyncio.sleep(60)
+
+
+async def test_ready_only_if_every_check_passes() -> None:
+    health = Health()
+    assert (await health.ready()).ok
+    health.add("store", _well)
+    assert (await health.ready()).ok
+    health.add("planner", _ill)
+    readiness = await health.ready()
+    assert not readiness.ok
+    assert [(check.name, check.ok, check.detail) for check in readiness.checks] == [
+        ("planner", False, "UnhealthyError: no solver"), ("store", True, ""),
+    ]
+
+
+async def test_a_check_that_hangs_fails_in_time_and_holds_up_no_other() -> None:
+    health = Health(timeout_s=0.05)
+    for number in range(5):
+        health.add(f"hangs-{number}", _asleep)
+    health.add("store", _well)
+    start = time.monotonic()
+    readiness = await health.ready()
+    assert time.monotonic() - start < 1.0
+    assert {check.detail for check in readiness.checks if not check.ok} == {"no answer within 0.05 s"}
+    assert [check.name for check in readiness.checks if check.ok] == ["store"]
+
+
+def test_a_name_is_used_once() -> None:
+    health = Health()
+    health.add("store", _well)
+    with pytest.raises(ValueError, match="'store' exists"):
+        health.add("store", _ill)
+
+
+async def test_what_must_happen_now_and_then_is_watched() -> None:
+    last: list[float | None] = [None]
+    check = fresh_within(5.0, lambda: last[0], "dispatch")
+    with pytest.raises(UnhealthyError, match="dispatch: never yet"):
+        await check()
+    last[0] = time.monotonic()
+    await check()
+    last[0] -= 100
+    with pytest.raises(UnhealthyError, match="100 s ago, expected within 5 s"):
+        await check()
