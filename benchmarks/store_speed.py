@@ -54,8 +54,9 @@ async def urgent(store: Store) -> None:
     for number in range(40):
         start = time.perf_counter()
         async with store.transaction("limit") as tx:
+            payload = {"periods": [[0, number]]}
             await tx.desired.put_many(
-                [DesiredRecord(f"E{n}", Purpose.PLAN, {"periods": [[0, number]]}, str(number), START) for n in range(30)]
+                [DesiredRecord(f"E{n}", Purpose.PLAN, payload, str(number), START) for n in range(30)]
             )
         waits.append(time.perf_counter() - start)
     print(f"30 desired profiles with audit: median {1000 * statistics.median(waits):.1f} ms, worst "

@@ -19,6 +19,7 @@ from aggregator.store.records import DesiredRecord, DesiredState
 from aggregator.store.repositories.base import Repository, build, values
 
 _TABLE = tables.desired
+_MOST_NAMES = 500
 _UNSETTLED = (DesiredState.QUEUED.value, DesiredState.SENT.value)
 
 
@@ -35,7 +36,7 @@ class Desired(Repository):
         Raises:
             ValueError: two records for the same EVSE and purpose.
         """
-        before = {(old.evse_id, old.purpose): old for old in await self.all()}
+        before = {(old.evse_id, old.purpose): old for old in await self._of([record.evse_id for record in records])}
         queued = []
         for record in records:
             old = before.get((record.evse_id, record.purpose))
@@ -53,6 +54,12 @@ class Desired(Repository):
                 "replaces": None if old is None else {"version": old.version, "state": old.state.value},
             })
         return queued
+
+    async def _of(self, evse_ids: Sequence[str]) -> list[DesiredRecord]:
+        """Rows of these EVSEs; of all, when there are more than a statement has room for."""
+        if len(evse_ids) > _MOST_NAMES:
+            return await self.all()
+        return [_record(row) for row in await self._rows(sa.select(_TABLE).where(_TABLE.c.evse_id.in_(evse_ids)))]
 
     async def pending(self) -> list[DesiredRecord]:
         """What still has to be sent or answered, oldest change first (rows "sent" when the process died included)."""
