@@ -18,7 +18,6 @@ from pathlib import Path
 import structlog
 import uvicorn
 
-from aggregator.api.access import public_access
 from aggregator.api.app import create_app
 from aggregator.api.ports import Services
 from aggregator.assets_file import AssetsFile
@@ -305,7 +304,7 @@ async def assemble(settings: Settings) -> Service:
         site_meters=SiteMeterPort(store, model.site.id, loop), chargers=ChargerPort(loop, addresses),
         tokens=TokenService(load_or_create_key(settings.data_dir), client_of(store), ttl_s=settings.token_ttl_s),
         health=HealthPort(health), metrics=metrics,
-        web_router=web_router(picture, ticker=ticker, access=[public_access()]),
+        web_router=web_router(picture, ticker=ticker),
     ))
     server = uvicorn.Server(uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2, server_header=False
@@ -340,7 +339,7 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         Refused: the port is occupied.
     """
-    bound = socket.socket()
+    bound = socket.socket(proto=socket.IPPROTO_TCP)  # named, so that asyncio sets TCP_NODELAY on its connections
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))

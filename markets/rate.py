@@ -167,10 +167,15 @@ def load_rate(path: Path) -> RateSchedule:
     return rate
 
 
+def rate_path(name: str) -> Path:
+    """The file of a rate that comes with the package."""
+    return Path(str(files("markets") / "data" / f"{name}.toml"))
+
+
 @lru_cache(maxsize=16)
 def shipped_rate(name: str) -> RateSchedule:
     """A rate that comes with the package, e.g. "sce_tou_ev_4"."""
-    return load_rate(Path(str(files("markets") / "data" / f"{name}.toml")))
+    return load_rate(rate_path(name))
 
 
 def require_complete(rate: RateSchedule, where: str) -> None:

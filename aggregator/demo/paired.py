@@ -6,9 +6,11 @@ compared with what the real run delivered.
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 
 from aggregator.assets_file import AssetsFile
 from aggregator.config import load_settings
-from aggregator.demo.scene import Scene, target_of
+from aggregator.demo.scene import Scene, load_scene, target_of
 from aggregator.fleet.beliefs import Beliefs
 from aggregator.fleet.model import LiveSession
 from aggregator.service import permit_book, site_defaults, site_model
@@ -24,8 +26,9 @@ from aggregator.signals.limits import LimitBook
 from aggregator.signals.model import GridSignal
 from aggregator.studies.loop import LoopController, LoopLog
 from markets.rate import load_rate
-from twin.assets import TimeGrid, World
+from twin.assets import World
 from twin.engine import Run, Uncontrolled, simulate
+from twin.scenario import resource_path
 
 _CONTROL_STEP_S = 60
 
@@ -85,7 +88,22 @@ def _day(run: Run, log: LoopLog | None) -> SimulatedDay:
     )
 
 
-def day_grid(scene: Scene) -> TimeGrid:
-    """The scenario's window by the minute."""
-    public = scene.scenario.public()
-    return TimeGrid(public.start, 60, int((public.end - public.start) / timedelta(minutes=1)))
+def save_day(day: SimulatedDay, path: Path) -> None:
+    """Write what a report needs of a simulated day."""
+    path.write_text(json.dumps({
+        "net_kw": day.net_kw.tolist(), "delivered_kwh": day.delivered_kwh, "exported_kwh": day.exported_kwh,
+    }), "utf-8")
+
+
+def load_day(path: Path) -> SimulatedDay:
+    raw = json.loads(path.read_text("utf-8"))
+    return SimulatedDay(np.array(raw["net_kw"]), raw["delivered_kwh"], raw["exported_kwh"], None)
+
+
+def main(folder: Path) -> None:
+    """The day of the demo in `folder` without the grid's signals, into its `paired.json`."""
+    save_day(loop_day(load_scene(resource_path("workplace_caltech.toml")), folder), folder / "paired.json")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

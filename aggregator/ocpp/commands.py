@@ -120,7 +120,7 @@ class StationCommands:
             nonlocal sent_wall
             if may_go is not None:
                 may_go()
-            self.counters.messages_out[request.action] += 1
+            self.counters.messages_out[link.version.value, request.action] += 1
             sent_wall = time.time()
 
         with suppress(TimeoutError):

@@ -112,7 +112,7 @@ class StationSession:
 
     async def handle(self, action: str, payload: dict[str, Any]) -> dict[str, Any]:
         """Answer one request of the station; the `Handler` of its peer."""
-        self._counters.messages_in[action] += 1
+        self._counters.messages_in[self._version.value, action] += 1
         self._refuse_if_fenced()
         if action in UNORDERED:
             return await self._dialect.answer(self, action, payload)

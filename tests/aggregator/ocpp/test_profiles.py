@@ -204,7 +204,7 @@ async def test_a_2_1_station_receives_its_discharge_and_the_times_are_wall_times
     (action, payload), = station.requests
     assert action == "SetChargingProfile"
     assert negatives(payload) == [-5000.0]
-    assert bench.gateway.counters.messages_out["SetChargingProfile"] == 1
+    assert bench.gateway.counters.messages_out["ocpp2.1", "SetChargingProfile"] == 1
 
 
 @pytest.mark.anyio

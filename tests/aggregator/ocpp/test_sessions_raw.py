@@ -210,7 +210,7 @@ async def test_notices_of_2_x_are_acknowledged(bench: Any, version: OcppVersion)
     await station.ask("StatusNotification",
                       {"timestamp": AT, "connectorStatus": "Occupied", "evseId": 1, "connectorId": 1})
     assert bench.events.of(ConnectorStatus)[0].state is ConnectorState.PREPARING
-    assert bench.gateway.counters.messages_in["NotifyReport"] == 1
+    assert bench.gateway.counters.messages_in[version.value, "NotifyReport"] == 1
 
 
 async def test_the_log_holds_no_drivers_token(bench: Any, caplog: pytest.LogCaptureFixture) -> None:

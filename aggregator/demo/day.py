@@ -1,0 +1,327 @@
+"""The demo itself: set the stage, let the day run, judge it by what was measured.
+
+    service (v2g serve)  <--HTTP--  utility, grid operator, drivers' apps, fleet manager, meter (people.py)
+         ^ OCPP
+    stations (python -m twin.station): batteries, chargers, the building
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import httpx
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from aggregator.config import ConfigError, load_clock
+from aggregator.cli import Refused
+from aggregator.clock import ScaledClock, Segment, segments_through
+from aggregator.demo.configuration import Credentials, write_clock, write_configuration
+from aggregator.demo.evidence import day_facts, read_store
+from aggregator.demo.paired import SimulatedDay, load_day, uncontrolled_day
+from aggregator.demo.people import ClientFault, OutsideWorld
+from aggregator.demo.processes import Process, free_port
+from aggregator.demo.scene import Scene, load_scene
+from aggregator.reports import judge, render_report, result_json
+from twin.scenario import ScenarioError, resource_path
+
+HOST = "127.0.0.1"
+SCENARIO = "workplace_caltech.toml"
+_MARKER = "demo.json"
+_LEAD_WALL_S = 6.0
+"""The clock starts this long before the day, so that the service and every station are up when it begins."""
+_SLOW_BEFORE_S = 3.0
+_SLOW_WALL_S = 20.0
+"""Around the mandatory limit the clock runs at factor 1, so that its seconds are seconds."""
+_READY_WALL_S = 60.0
+_SETTLE_WALL_S = 1.5
+_RESTARTS = 5
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """speed: domain seconds per wall second. resume: continue the run in `data`."""
+
+    speed: float
+    data: Path
+    http_port: int
+    ocpp_port: int
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class DemoOutcome:
+    succeeded: bool
+    result: dict[str, Any]
+    report: Path
+
+
+@dataclass
+class _Stage:
+    """Everything that stands while the day runs."""
+
+    folder: Path
+    scene: Scene
+    credentials: Credentials
+    clock: ScaledClock
+    http_port: int
+    ocpp_port: int
+    console: Console
+    world: OutsideWorld
+    plugged: set[str] = field(default_factory=set)
+    summary: dict[str, Any] = field(default_factory=dict)
+    service: Process | None = None
+    stations: Process | None = None
+    restarts: int = 0
+
+
+async def run_demo(options: DemoOptions, console: Console) -> DemoOutcome:
+    """Run the day and write `report/index.html` and `report/result.json` below the data folder.
+
+    Raises:
+        Refused: an occupied port, a folder that is not the demo's, nothing to resume, a faulty scenario.
+    """
+    began = time.time()
+    try:
+        scene = load_scene(resource_path(SCENARIO))
+    except ScenarioError as error:
+        raise Refused(str(error)) from None
+    http_port, ocpp_port = free_port(HOST, options.http_port), free_port(HOST, options.ocpp_port)
+    credentials, clock = _set_up(options, scene, http_port, ocpp_port)
+    folder = options.data
+    paired = await Process.start(
+        "paired run", ["-m", "aggregator.demo.paired", str(folder)], folder / "logs/paired.log", nice=15
+    )
+    try:
+        async with httpx.AsyncClient(base_url=f"http://{HOST}:{http_port}", timeout=20.0) as http:
+            world = OutsideWorld(scene, credentials, clock, http)
+            stage = _Stage(folder, scene, credentials, clock, http_port, ocpp_port, console, world)
+            await _run_day(stage, http)
+            await _judge_time(stage, paired)
+    finally:
+        await paired.stop()
+    return await _report(stage, options.speed, time.time() - began)
+
+
+# --- before ------------------------------------------------------------------------------------------------------
+
+
+def _set_up(options: DemoOptions, scene: Scene, http_port: int, ocpp_port: int) -> tuple[Credentials, ScaledClock]:
+    """A fresh folder with everything the processes need, or the clock and credentials of the run to continue."""
+    folder = options.data
+    marker = folder / _MARKER
+    if options.resume:
+        if not marker.is_file():
+            raise Refused(f"--data: {folder} holds no demo to resume")
+        credentials = Credentials.load(folder / "credentials.json")
+        write_configuration(
+            folder, scene, credentials, host=HOST, http_port=http_port, ocpp_port=ocpp_port
+        )
+        try:
+            clock = load_clock(folder / "clock.json")
+        except ConfigError as error:
+            raise Refused(str(error)) from None
+        if clock.now() >= scene.scenario.public().end:
+            raise Refused(f"--resume: the day in {folder} is over; run without --resume to start a new one")
+        return credentials, clock
+    if folder.exists() and any(folder.iterdir()) and not marker.is_file():
+        raise Refused(f"--data: {folder} is not empty and holds no demo; choose another folder")
+    shutil.rmtree(folder, ignore_errors=True)
+    credentials = Credentials.make(scene)
+    write_configuration(folder, scene, credentials, host=HOST, http_port=http_port, ocpp_port=ocpp_port)
+    segments = _segments(scene, options.speed, time.time())
+    write_clock(folder / "clock.json", segments)
+    marker.write_text(json.dumps({"speed": options.speed, "started_wall": segments[0].wall_start}), "utf-8")
+    return credentials, ScaledClock(segments)
+
+
+def _segments(scene: Scene, speed: float, wall: float) -> list[Segment]:
+    start = scene.scenario.public().start - timedelta(seconds=_LEAD_WALL_S * speed)
+    limit = scene.tables.signals.limit.start.astimezone(UTC) - timedelta(seconds=_SLOW_BEFORE_S)
+    slow = [] if speed == 1.0 else [(limit, _SLOW_WALL_S)]
+    return segments_through(wall, start, speed, slow)
+
+
+# --- the day -----------------------------------------------------------------------------------------------------
+
+
+async def _run_day(stage: _Stage, http: httpx.AsyncClient) -> None:
+    stage.service = await _start_service(stage)
+    try:
+        await _until_ready(stage, http)
+        stage.console.print(
+            f"Live page  http://{HOST}:{stage.http_port}/   OCPP  ws://{HOST}:{stage.ocpp_port}/<station id>"
+        )
+        await stage.world.register_programmes()
+        stage.stations = await Process.start(
+            "stations", [
+                "-m", "twin.station", "--fleet", str(stage.folder / "stations.json"),
+                "--clock", str(stage.folder / "clock.json"), "--ocpp", f"ws://{HOST}:{stage.ocpp_port}",
+                "--truth", str(stage.folder / "truth.jsonl"),
+            ], stage.folder / "logs/stations.log", has_lines=True,
+        )
+        async with asyncio.TaskGroup() as group:
+            background = [
+                group.create_task(work) for work in (
+                    _listen(stage, group), stage.world.meter(), _keep_service(stage), *_future(stage),
+                )
+            ]
+            await _watch_clock(stage)
+            await stage.stations.stop()
+            await asyncio.sleep(_SETTLE_WALL_S)
+            for task in background:
+                task.cancel()
+        for trace in (stage.world.event, stage.world.limit):
+            if trace.event_id:
+                await stage.world.read_signal(trace, wants_decision=False)
+    except* ClientFault as faults:
+        raise Refused(str(faults.exceptions[0])) from None
+    finally:
+        for process in (stage.stations, stage.service):
+            if process is not None:
+                await process.stop()
+
+
+def _future(stage: _Stage) -> list[Coroutine[Any, Any, None]]:
+    """What people will still do today; a resumed day does not repeat what lies behind it."""
+    tables, now = stage.scene.tables, stage.clock.now()
+    plans = [
+        (tables.demo.fleet_change.at, stage.world.fleet_manager), (tables.signals.event.posted, stage.world.utility),
+        (tables.signals.limit.start, stage.world.grid_operator),
+    ]
+    return [person() for at, person in plans if at.astimezone(UTC) > now]
+
+
+async def _start_service(stage: _Stage) -> Process:
+    return await Process.start(
+        "service", ["-m", "aggregator.cli", "serve", "--config", str(stage.folder / "v2g.toml")],
+        stage.folder / "logs/service.log",
+    )
+
+
+async def _keep_service(stage: _Stage) -> None:
+    """Start the service again if it dies, as a supervisor would: nothing accepted may be lost by it."""
+    while True:
+        service = stage.service
+        if service is None:
+            return
+        code = await service.wait()
+        stage.restarts += 1
+        if stage.restarts > _RESTARTS:
+            raise Refused(f"the service ended {stage.restarts} times:\n{service.last_words()}")
+        stage.console.print(f"[yellow]The service ended (code {code}); started again on the same data.")
+        stage.world.notes.append(f"the service was restarted at {stage.clock.now():%H:%M:%S} UTC after code {code}")
+        stage.service = await _start_service(stage)
+
+
+async def _until_ready(stage: _Stage, http: httpx.AsyncClient) -> None:
+    until = time.monotonic() + _READY_WALL_S
+    while time.monotonic() < until:
+        if stage.service is not None and stage.service.returncode is not None:
+            raise Refused(f"the service did not start:\n{stage.service.last_words()}")
+        with contextlib.suppress(httpx.TransportError):
+            if (await http.get("/readyz")).is_success:
+                return
+        await asyncio.sleep(0.1)
+    raise Refused(f"the service was not ready within {_READY_WALL_S:g} s:\n"
+                  f"{stage.service.last_words() if stage.service else ''}")
+
+
+async def _listen(stage: _Stage, group: asyncio.TaskGroup) -> None:
+    """What the stations' process says of the physical world; apps and meter pass on what is theirs to tell."""
+    if stage.stations is None:
+        return
+    async for line in stage.stations.lines():
+        match line["type"]:
+            case "site_meter":
+                stage.world.meter_says(line["at"], line["import_kw"], line["ev_kw"])
+            case "plugged":
+                stage.plugged.add(line["visit_id"])
+                group.create_task(stage.world.driver_plugged_in(line["visit_id"]))
+            case "unplugged":
+                stage.plugged.discard(line["visit_id"])
+            case "summary":
+                stage.summary = line
+
+
+async def _watch_clock(stage: _Stage) -> None:
+    """Show the day passing until it is over."""
+    public = stage.scene.scenario.public()
+    zone = ZoneInfo(public.site.timezone)
+    total = (public.end - public.start).total_seconds()
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]}"), TimeElapsedColumn(),
+        console=stage.console,
+    ) as progress:
+        task = progress.add_task(f"{public.start.astimezone(zone):%H:%M}", total=total, words="")
+        while (now := stage.clock.now()) < public.end:
+            if stage.stations is not None and stage.stations.returncode not in (None, 0):
+                raise Refused(f"the stations' process ended:\n{stage.stations.last_words()}")
+            local = now.astimezone(zone)
+            progress.update(
+                task, completed=max(0.0, (now - public.start).total_seconds()), description=f"{local:%H:%M}",
+                words=_words(stage, now),
+            )
+            await asyncio.sleep(0.25)
+        progress.update(task, completed=total)
+
+
+def _words(stage: _Stage, now: datetime) -> str:
+    event = stage.world.event.signal
+    words = f"{len(stage.plugged)} cars"
+    if event and event.get("decision"):
+        decision = event["decision"]
+        words += f", event {decision['state']} {decision['committed_kw']:.0f} of {decision['requested_kw']:.0f} kW"
+    table = stage.scene.tables.signals
+    if table.limit.start <= now < table.limit.end:
+        words += ", mandatory limit in force"
+    return words
+
+
+# --- after -------------------------------------------------------------------------------------------------------
+
+
+async def _judge_time(stage: _Stage, paired: Process) -> None:
+    """Wait for the paired run, which has been going on beside the day."""
+    if paired.returncode is None:
+        with stage.console.status("Paired run without the grid's signals"):
+            await paired.wait()
+    if paired.returncode != 0:
+        raise Refused(f"the paired run failed:\n{paired.last_words()}")
+
+
+async def _report(stage: _Stage, speed: float, wall_s: float) -> DemoOutcome:
+    folder, scene = stage.folder, stage.scene
+    stored = await read_store(folder, scene)
+    facts = day_facts(
+        folder, scene, stored, paired=load_day(folder / "paired.json"), uncontrolled=uncontrolled_day(scene),
+        event=stage.world.event, limit=stage.world.limit, speed=speed, wall_s=wall_s, notes=stage.world.notes,
+    )
+    verdict, result = judge(facts), result_json(facts)
+    report = folder / "report" / "index.html"
+    report.parent.mkdir(exist_ok=True)
+    report.write_text(render_report(facts), "utf-8")
+    (report.parent / "result.json").write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2))
+    table = Table(title="The day, judged by what was measured", show_lines=False)
+    table.add_column("")
+    table.add_column("Criterion")
+    table.add_column("Measured")
+    for check in verdict.checks:
+        table.add_row("[green]pass" if check.passed else "[red]FAIL", check.title, check.measured)
+    stage.console.print(table)
+    stage.console.print(f"Report  {report}   ({wall_s:.0f} s)")
+    for check in verdict.failed:
+        stage.console.print(f"[red]Failed: {check.title}: {check.measured}")
+    return DemoOutcome(verdict.succeeded, result, report)
