@@ -8,8 +8,6 @@ from typing import Annotated, Literal
 
 import msgspec
 
-_NotNegative = Annotated[Decimal, msgspec.Meta(ge=0)]
-
 
 class ProgramError(ValueError):
     """Terms that cannot be read; the message names file, field and what was expected."""
@@ -28,13 +26,20 @@ class Terms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     source: str
     currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$")]
-    incentive_per_kwh: _NotNegative
-    shortfall_per_kwh: _NotNegative = Decimal(0)
-    pay_up_to: _NotNegative = Decimal(1)
-    tolerance: Annotated[Decimal, msgspec.Meta(ge=0, le=1)] = Decimal(0)
+    incentive_per_kwh: Decimal
+    shortfall_per_kwh: Decimal = Decimal(0)
+    pay_up_to: Decimal = Decimal(1)
+    tolerance: Decimal = Decimal(0)
     interval_s: Annotated[int, msgspec.Meta(gt=0)] = 900
     baseline: Literal["declared_schedule", "same_day_3_plus_2"] = "declared_schedule"
-    driver_share: Annotated[Decimal, msgspec.Meta(ge=0, le=1)] = Decimal("0.5")
+    driver_share: Decimal = Decimal("0.5")
+
+    def __post_init__(self) -> None:
+        for field, highest in (("incentive_per_kwh", None), ("shortfall_per_kwh", None), ("pay_up_to", None),
+                               ("tolerance", 1), ("driver_share", 1)):
+            value: Decimal = getattr(self, field)
+            if not value.is_finite() or value < 0 or (highest is not None and value > highest):
+                raise ValueError(f"{field}: {value}, expected 0 or more" + (f", at most {highest}" if highest else ""))
 
 
 def load_terms(path: Path) -> Terms:

@@ -83,6 +83,11 @@ class GateOutcome:
         """How many rounds the twin refused."""
         return sum(1 for each in self.rounds if each.refusals)
 
+    @property
+    def lasting_cuts(self) -> tuple[Cut, ...]:
+        """What was learnt about the cars themselves: the next problem may start with it."""
+        return tuple(cut for each in self.rounds for cut in each.cuts if cut.kind == "taper")
+
     def record(self) -> dict[str, Any]:
         """All of it but the arrays, ready for JSON."""
         plan = self.plan

@@ -67,9 +67,7 @@ def learn(problem: Problem, plan: Plan, replayed: Replayed, refusals: tuple[Refu
         elif refusal.kind == "evse_rating":
             cuts += _rating(problem, plan, refusal)
         elif refusal.kind == "floor" and refusal.asset_id in rows:
-            row = rows[refusal.asset_id]
-            cuts += [_ceiling(problem.evs[row], step, 0.0) for step in range(refusal.first, refusal.last)
-                     if plan.discharge_kw[row, step] > 0]
+            cuts.append(_floor(problem, plan, replayed, rows[refusal.asset_id], refusal))
     if any(cut.kind == "site_headroom" for cut in problem.cuts):
         again = max((cut.value for cut in cuts if cut.kind == "site_headroom"), default=0.0)
         cuts += [Cut("site_headroom", again, step=step) for step in range(problem.grid.steps) if again > 0]
@@ -148,6 +146,13 @@ def _event(problem: Problem, plan: Plan, replayed: Replayed, refusal: Refusal) -
         if over.get(step, 0.0) - missing > 0:
             cuts.append(Cut("event_margin", over[step] - missing + _EVENT_KW, step=step))
     return cuts
+
+
+def _floor(problem: Problem, plan: Plan, replayed: Replayed, row: int, refusal: Refusal) -> Cut:
+    """The car had less in its battery than the plan believed when it began to discharge."""
+    steps = slice(max(refusal.first - 1, 0), refusal.last)
+    believed = float((plan.energy_kwh[row, steps] - replayed.energy_kwh[row, steps]).max())
+    return Cut("floor_margin", max(believed, refusal.worst, 0.0) + _ENERGY_KWH, ev_id=problem.evs[row].id)
 
 
 def _undelivered(problem: Problem, plan: Plan, replayed: Replayed, step: int) -> tuple[list[Cut], float]:

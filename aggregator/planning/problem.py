@@ -61,7 +61,9 @@ class Commitment:
     shortfall_per_kwh: float
 
 
-CutKind = Literal["power_ceiling", "taper", "energy_margin", "site_headroom", "export_headroom", "event_margin"]
+CutKind = Literal[
+    "power_ceiling", "taper", "energy_margin", "floor_margin", "site_headroom", "export_headroom", "event_margin"
+]
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Cut:
         without a step it holds in all of them.
     taper: EV `ev_id` cannot charge above `value` - `slope_per_h` * (its mean energy in the step in kWh) kW.
     energy_margin: raise the target of `ev_id` by `value` kWh.
+    floor_margin: raise the floor of `ev_id` by `value` kWh.
     site_headroom: keep `value` kW free under the import cap in `step`; export_headroom: under the export cap.
     event_margin: hold net import `value` kW below the commitment in `step`.
     """

@@ -6,7 +6,7 @@ thing to each of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -45,7 +45,7 @@ class Taper:
 class Window:
     """One EV inside the horizon; arrays have shape (steps,) and are 0 outside first <= step < last.
 
-    charge_kw, discharge_kw: limits after ceilings. reach_kwh: end-of-step energy if it had always charged fully.
+    ev: the demand with what cuts added to its floor. charge_kw, discharge_kw: limits after ceilings. reach_kwh: end-of-step energy if it had always charged fully.
     lower_kwh, upper_kwh: energy never leaves these. tapers: hold charging down as the battery fills.
      floor_kwh: shape (steps,), the floor as far as it is reachable.
     need_kwh: wanted at the end of last - 1. leave: weight of energy missing at the end of a step.
@@ -96,6 +96,7 @@ def windows(problem: Problem) -> tuple[Window, ...]:
     ceilings: dict[str, list[tuple[int | None, float]]] = {}
     tapers: dict[str, list[Taper]] = {}
     margins: dict[str, float] = {}
+    floors: dict[str, float] = {}
     for cut in problem.cuts:
         if cut.ev_id is None:
             continue
@@ -105,9 +106,12 @@ def windows(problem: Problem) -> tuple[Window, ...]:
             tapers.setdefault(cut.ev_id, []).append(Taper(cut.value, cut.slope_per_h))
         elif cut.kind == "energy_margin":
             margins[cut.ev_id] = margins.get(cut.ev_id, 0.0) + cut.value
+        elif cut.kind == "floor_margin":
+            floors[cut.ev_id] = floors.get(cut.ev_id, 0.0) + cut.value
     hours = step_hours(problem)
     return tuple(
-        _window(problem, hours, ev, ceilings.get(ev.id, []), tuple(tapers.get(ev.id, ())), margins.get(ev.id, 0.0))
+        _window(problem, hours, replace(ev, floor_kwh=ev.floor_kwh + floors.get(ev.id, 0.0)), ceilings.get(ev.id, []),
+                tuple(tapers.get(ev.id, ())), margins.get(ev.id, 0.0))
         for ev in problem.evs
     )
 
