@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -23,7 +24,8 @@ from twin.assets import TimeGrid
 
 GRACE = timedelta(hours=2)
 DISCHARGE_LIFETIME = timedelta(hours=1)
-RESOLUTION_KW = 0.001
+_NOISE_W = 1e-3
+"""What a decimal number of watts may lose in binary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,14 @@ class PermitClip:
 
 
 def merged(periods: Iterable[ProfilePeriod]) -> tuple[ProfilePeriod, ...]:
-    """Neighbours of equal power become one; powers are rounded to 1 W, so that noise of a solver sends nothing."""
+    """Neighbours of equal power become one; powers are cut to whole watts, so that noise of a solver sends nothing.
+
+    Cut toward zero: what is sent is never more than what was allowed.
+    """
     result: list[ProfilePeriod] = []
     for period in periods:
-        power_kw = round(period.power_kw / RESOLUTION_KW) * RESOLUTION_KW
-        power_kw = round(power_kw, 6) + 0.0
+        watts = math.trunc(period.power_kw * 1000 + math.copysign(_NOISE_W, period.power_kw))
+        power_kw = watts / 1000
         if not result or result[-1].power_kw != power_kw:
             result.append(ProfilePeriod(period.start, power_kw))
     return tuple(result)

@@ -225,9 +225,9 @@ class FastLoop:
         self, allotted: Mapping[str, float], draws: Sequence[Draw], now: datetime, signal: GridSignal
     ) -> tuple[Trim, ...]:
         """A ceiling for every car that charges now or would later; who is idle now may not start."""
-        start = max(now, signal.start)
         made = []
         for draw in draws:
+            start = max(now, signal.start)
             command = self._site.plan.get(draw.evse_id)
             will_charge = command is not None and any(period.power_kw > 0 for period in command.periods)
             if self._site.ordered_kw(draw.evse_id, now) <= 0 and not will_charge:

@@ -47,6 +47,7 @@ class Ledger:
         self._alerts: list[AlertRecord] = []
         self._stir = asyncio.Event()
         self._writing = asyncio.Lock()
+        self._is_stopped = False
 
     def mark(
         self,
@@ -76,10 +77,18 @@ class Ledger:
         self._alerts.append(AlertRecord(str(uuid.uuid4()), kind, subject, severity, message, self._clock.now()))
         self._stir.set()
 
+    def stop(self) -> None:
+        """Let `run` return after what it is writing; a transaction is never cut in the middle."""
+        self._is_stopped = True
+        self._stir.set()
+
     async def run(self) -> None:
-        """Write until cancelled; what the store refuses now is kept and tried again."""
+        """Write until stopped; what the store refuses now is kept and tried again."""
+        self._is_stopped = False
         while True:
             await self._stir.wait()
+            if self._is_stopped:
+                return
             await asyncio.sleep(GATHER_S)
             try:
                 await self.flush()
@@ -90,7 +99,8 @@ class Ledger:
     async def flush(self) -> None:
         """Write everything collected so far in one transaction."""
         async with self._writing:
-            self._stir.clear()
+            if not self._is_stopped:
+                self._stir.clear()
             marks, self._marks = self._marks, {}
             alerts, self._alerts = self._alerts, []
             if not marks and not alerts:

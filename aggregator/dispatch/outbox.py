@@ -12,8 +12,11 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from aggregator.clock import Clock
 from aggregator.dispatch.capabilities import CapabilityNotes, Limitation
@@ -26,10 +29,13 @@ from aggregator.store import DesiredRecord, DesiredState, Store, Transaction
 
 log = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
+
 RETRY_S = (1.0, 2.0, 5.0, 15.0)
 """Wall seconds between attempts; the last repeats."""
 JITTER = 0.2
 OFFLINE_CHECK_S = 15.0
+READ_RETRY_S = 1.0
 REFUSALS_BEFORE_DOWNGRADE = 2
 """One refusal may be a race with the end of the transaction; two are an answer."""
 
@@ -73,6 +79,19 @@ async def queue_commands(
     return tuple(replace(command, version=row.version) for command, row in zip(commands, queued, strict=True))
 
 
+async def unbroken(work: Coroutine[Any, Any, _T]) -> _T:
+    """Do `work` to its end even if the caller is cancelled, and only then let the cancellation through.
+
+    A cancellation that hits a database call can be swallowed by the driver's clean-up; the caller would never hear it.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
 class Outbox:
     """The one way profiles take to chargers.
 
@@ -112,7 +131,6 @@ class Outbox:
         self._jitter = jitter or random.Random()
         self._lines: dict[str, Line] = {}
         self._ledger = Ledger(store, clock)
-        self._to_read: set[str] = set()
         self._to_resync: set[str] = set()
         self._stir = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
@@ -120,9 +138,9 @@ class Outbox:
     # --- what others ask -----------------------------------------------------------------------------------------
 
     def wake(self, evse_ids: Iterable[str]) -> None:
-        """Rows of these EVSEs were committed: read and deliver them."""
-        self._to_read.update(evse_ids)
-        self._stir.set()
+        """Rows of these EVSEs were committed: read and deliver them (one read serves all that were woken)."""
+        if any(True for _ in evse_ids):
+            self._stir.set()
 
     def resync(self, evse_id: str) -> None:
         """A charger booted or came back: give it everything again, the fallback first.
@@ -159,9 +177,11 @@ class Outbox:
             raise OutboxNotRunning("deliver_now: the outbox is not running, expected run() in a task")
         if not commands:
             return {}
-        async with self._store.transaction(actor) as tx:
-            queued = await queue_commands(tx, commands)
-            tx.audit("dispatch.deliver_now", reason, {"evses": [command.evse_id for command in queued]})
+        try:
+            queued = await unbroken(self._queue_now(commands, actor, reason))
+        except asyncio.CancelledError:
+            self.wake([command.evse_id for command in commands])  # it may have been committed
+            raise
         answers: dict[str, asyncio.Future[Delivery]] = {}
         for command in queued:
             line = self._line(command.evse_id)
@@ -184,6 +204,14 @@ class Outbox:
         """Raise an alert about one EVSE with the next write to the store."""
         self._ledger.alert(kind, evse_id, message)
 
+    async def _queue_now(
+        self, commands: Sequence[ProfileCommand], actor: str, reason: str
+    ) -> tuple[ProfileCommand, ...]:
+        async with self._store.transaction(actor) as tx:
+            queued = await queue_commands(tx, commands)
+            tx.audit("dispatch.deliver_now", reason, {"evses": [command.evse_id for command in queued]})
+            return queued
+
     # --- the loop ------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -198,22 +226,29 @@ class Outbox:
                 while True:
                     await self._stir.wait()
                     self._stir.clear()
-                    await self._take_up()
+                    try:
+                        await unbroken(self._take_up())
+                    except SQLAlchemyError:
+                        log.exception("desired rows could not be read, trying again in %s s", READ_RETRY_S)
+                        await asyncio.sleep(READ_RETRY_S)
+                        self._stir.set()
         finally:
             self._group = None
             for line in self._lines.values():
                 line.abandon("outbox stopped")
-            writing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await writing
-            await self._ledger.flush()
+            self._ledger.stop()
+            await writing
+            await unbroken(self._ledger.flush())
 
     async def _take_up(self) -> None:
         """Read what was woken and hand it to the lines; the first time that is everything pending."""
-        resync, self._to_resync = self._to_resync, set()
-        self._to_read.clear()
         async with self._store.read() as tx:
-            rows = await (tx.desired.all() if resync else tx.desired.pending())
+            resync, self._to_resync = self._to_resync, set()
+            try:
+                rows = await (tx.desired.all() if resync else tx.desired.pending())
+            except BaseException:
+                self._to_resync |= resync
+                raise
         for evse_id in resync:
             line = self._line(evse_id)
             line.held.clear()
@@ -261,7 +296,8 @@ class Outbox:
                 continue
             rest_s = max(0.0, (line.next_due() or now) - now)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(line.changed.wait(), rest_s)
+                async with asyncio.timeout(rest_s):  # `wait_for` of Python 3.11 can swallow a cancellation
+                    await line.changed.wait()
 
     async def _do(self, line: Line, job: Job) -> None:
         if job.command is None and self._transaction_of(line.evse_id) is not None:
