@@ -32,6 +32,7 @@ from twin.station.reporter import Reporter
 from twin.wire.ocpp import Peer, WebSocketTransport
 
 DAY = datetime(2019, 7, 15, 13, tzinfo=UTC)
+CALM_S = 0.4
 
 
 def _now() -> str:
@@ -94,6 +95,7 @@ class RecordingCsms:
 
     def _answer(self, version: str, action: str, payload: dict[str, Any]) -> dict[str, Any]:
         word = "idTagInfo" if version == "ocpp1.6" else "idTokenInfo"
+        verdict = {"status": self.token_status if action == "Authorize" else self.start_status}
         match action:
             case "BootNotification":
                 answer = {"status": "Accepted", "interval": 300}
@@ -102,13 +104,11 @@ class RecordingCsms:
                 return {"currentTime": _now()} | answer
             case "Heartbeat":
                 return {"currentTime": _now()}
-            case "Authorize":
-                return {word: {"status": self.token_status}}
             case "StartTransaction":
                 self.next_transaction_id += 1
-                return {"transactionId": self.next_transaction_id, word: {"status": self.start_status}}
-            case "TransactionEvent" if "idToken" in payload:
-                return {word: {"status": self.start_status}}
+                return {"transactionId": self.next_transaction_id, word: verdict}
+            case "Authorize" | "TransactionEvent" if {"idTag", "idToken"} & set(payload):
+                return {word: verdict}
             case "NotifyEVChargingNeeds":
                 return {"status": "Accepted"}
             case _:
@@ -167,7 +167,9 @@ def vehicle(*, v2g: bool = False, **changes: Any) -> VehicleSpec:
     return VehicleSpec(**base | changes)
 
 
-def visit(name: str = "visit-1", *, at_min: float = 1, for_min: float = 600, v2g: bool = False, **changes: Any) -> VisitSpec:
+def visit(
+    name: str = "visit-1", *, at_min: float = 1, for_min: float = 600, v2g: bool = False, **changes: Any
+) -> VisitSpec:
     base: dict[str, Any] = {
         "id": name, "id_token": f"token-{name}"[:20], "vehicle": vehicle(v2g=v2g), "energy_kwh": 20.0,
         "arrival": DAY + timedelta(minutes=at_min), "departure": DAY + timedelta(minutes=at_min + for_min),
@@ -177,9 +179,9 @@ def visit(name: str = "visit-1", *, at_min: float = 1, for_min: float = 600, v2g
 
 
 def station(version: str, *visits: VisitSpec, name: str = "CA-1", v2g: bool = False) -> StationSpec:
-    evse = EvseSpec(id=name, current=Current.DC, max_charge_kw=11.0, max_discharge_kw=11.0, voltage_v=400.0) if v2g else (
-        EvseSpec(id=name, current=Current.AC, max_charge_kw=6.656, min_charge_kw=1.248, voltage_v=208.0)
-    )
+    evse = EvseSpec(id=name, current=Current.AC, max_charge_kw=6.656, min_charge_kw=1.248, voltage_v=208.0)
+    if v2g:
+        evse = EvseSpec(id=name, current=Current.DC, max_charge_kw=11.0, max_discharge_kw=11.0, voltage_v=400.0)
     return StationSpec(
         id=name, version=version, vendor="Emulated", model="One", password="secret", evse=evse, visits=visits
     )
@@ -206,11 +208,13 @@ Emulate = Callable[..., Awaitable[Running]]
 
 @pytest.fixture
 async def emulate(csms: RecordingCsms) -> AsyncIterator[Emulate]:
-    """Start a fleet in this event loop at DAY, with the clock at `factor`."""
+    """Start a fleet in this event loop at DAY: a moment at factor 1 to connect and boot, then at `factor`."""
     started: list[Running] = []
 
-    async def start(fleet_file: FleetFile, factor: float = 2400.0) -> Running:
-        clock = DomainClock([ClockSegment(time.time(), DAY, factor)])
+    async def start(fleet_file: FleetFile, factor: float = 6000.0) -> Running:
+        wall = time.time()
+        begun = DAY + timedelta(seconds=CALM_S)
+        clock = DomainClock([ClockSegment(wall, DAY, 1.0), ClockSegment(wall + CALM_S, begun, factor)])
         lines = Lines()
         reporter = Reporter(lines)
         process = StationProcess(fleet_file, clock, csms.url, reporter)

@@ -106,7 +106,7 @@ def stacks(draw: st.DrawFn) -> list[ChargingProfile]:
     return profiles
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(stacks(), st.integers(0, 150), st.integers(1, 150), st.none() | st.integers(0, 150).map(float))
 def test_the_composite_schedule_is_what_a_second_by_second_reader_finds(
     profiles: list[ChargingProfile], begin: int, duration: int, offline_since: float | None
@@ -123,7 +123,7 @@ def test_the_composite_schedule_is_what_a_second_by_second_reader_finds(
         assert (order.power_kw, order.is_setpoint) == brute_force(profiles, second, offline_since)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(stacks(), st.integers(0, 150), st.none() | st.integers(0, 150).map(float))
 def test_between_boundaries_nothing_changes(
     profiles: list[ChargingProfile], begin: int, offline_since: float | None
@@ -136,7 +136,7 @@ def test_between_boundaries_nothing_changes(
     now = store.order_at(float(begin), TX)
     boundary = store.next_boundary(float(begin), TX)
     assert boundary > begin
-    for second in range(begin, begin + 300):
+    for second in range(begin, begin + 200):
         if second >= boundary:
             break
         assert store.order_at(float(second), TX) == now
