@@ -261,15 +261,15 @@ def _plan_seconds(facts: DayFacts, totals: Totals) -> Figure | None:
         {"type": "histogram", "x": seconds, "nbinsx": 30, "marker": {"color": "--planned"}, "name": "Plans",
          "hovertemplate": "%{y} plans at %{x} s"}
     ]
-    marks = [(totals.plan_median_s, "median"), (totals.plan_p95_s, "95 %")]
+    marks = [(totals.plan_median_s, "median", "right"), (totals.plan_p95_s, "95 %", "left")]
     layout = {
         "bargap": 0.05, "hovermode": "closest",
         "xaxis": {"title": {"text": "seconds to build, solve and replay, all rounds"}, "rangemode": "tozero"},
         "yaxis": {"title": {"text": "plans"}},
         "shapes": [{"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1,
-                    "line": {"color": "--ink", "width": 1.5, "dash": "dot"}} for x, _ in marks],
-        "annotations": [{"x": x, "yref": "paper", "y": 1, "yanchor": "bottom", "text": text, "showarrow": False,
-                         "font": {"color": "--ink"}} for x, text in marks],
+                    "line": {"color": "--ink", "width": 1.5, "dash": "dot"}} for x, _, _ in marks],
+        "annotations": [{"x": x, "yref": "paper", "y": 1, "yanchor": "bottom", "text": text, "showarrow": False, "xanchor": anchor,
+                         "font": {"color": "--ink"}} for x, text, anchor in marks],
         "margin": {"l": 44, "r": 12, "t": 24, "b": 40},
     }
     caption = (

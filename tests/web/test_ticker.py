@@ -184,7 +184,7 @@ def pictures() -> st.SearchStrategy[LiveSnapshot]:
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(pictures(), min_size=1, max_size=6), st.data())
 def test_deltas_lead_to_the_same_picture_as_a_snapshot(shown: list[LiveSnapshot], data: st.DataObject) -> None:
     """A browser that applies what it receives, slow or not, ends with exactly what a newcomer is given."""
