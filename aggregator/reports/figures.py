@@ -268,8 +268,8 @@ def _plan_seconds(facts: DayFacts, totals: Totals) -> Figure | None:
         "yaxis": {"title": {"text": "plans"}},
         "shapes": [{"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1,
                     "line": {"color": "--ink", "width": 1.5, "dash": "dot"}} for x, _, _ in marks],
-        "annotations": [{"x": x, "yref": "paper", "y": 1, "yanchor": "bottom", "text": text, "showarrow": False, "xanchor": anchor,
-                         "font": {"color": "--ink"}} for x, text, anchor in marks],
+        "annotations": [{"x": x, "yref": "paper", "y": 1, "yanchor": "bottom", "text": text, "showarrow": False,
+                         "xanchor": anchor, "font": {"color": "--ink"}} for x, text, anchor in marks],
         "margin": {"l": 44, "r": 12, "t": 24, "b": 40},
     }
     caption = (
