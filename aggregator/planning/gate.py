@@ -69,6 +69,7 @@ class GateOutcome:
     schedule: set-points by EVSE of the world; report: its replay (None if there was none).
     passed: the schedule returned showed nothing in its replay beyond what it declares.
     alerts: sentences for the operator.
+    lasting_cuts: what is known by now about the cars themselves (their taper); the next problem may begin with it.
     """
 
     plan: Plan
@@ -77,16 +78,12 @@ class GateOutcome:
     rounds: tuple[Round, ...]
     report: ValidationReport | None
     alerts: tuple[str, ...] = ()
+    lasting_cuts: tuple[Cut, ...] = ()
 
     @property
     def refused(self) -> int:
         """How many rounds the twin refused."""
         return sum(1 for each in self.rounds if each.refusals)
-
-    @property
-    def lasting_cuts(self) -> tuple[Cut, ...]:
-        """What was learnt about the cars themselves: the next problem may start with it."""
-        return tuple(cut for each in self.rounds for cut in each.cuts if cut.kind == "taper")
 
     def record(self) -> dict[str, Any]:
         """All of it but the arrays, ready for JSON."""
@@ -128,7 +125,7 @@ def plan_through_gate(request: PlanRequest) -> GateOutcome:
 
     require_match(request)
     problem, rounds, alerts = request.problem, [], []
-    for number in range(1, request.max_rounds + 1):
+    for number in range(1, max(1, request.max_rounds) + 1):
         plan = solve(problem, time_limit_s=request.time_limit_s)
         exam = _examine(request, plan)
         refusals = exam.refusals
@@ -138,14 +135,19 @@ def plan_through_gate(request: PlanRequest) -> GateOutcome:
         alerts += _cap_alert(request.world, plan) if not refusals else []
         if not refusals:
             return GateOutcome(plan, exam.schedule, passed=True, rounds=tuple(rounds), report=exam.report,
-                               alerts=tuple(alerts))
+                               alerts=tuple(alerts), lasting_cuts=_lasting(problem.cuts))
         forbidden = {refusal.asset_id for refusal in refusals if refusal.kind == BreachKind.PERMIT}
         if forbidden:
             alerts.append(f"a plan discharged without a permit at {', '.join(sorted(forbidden))}: refused, corrected")
             problem = _permit_only(problem, request.discharge_allowed_kw)
         if number < request.max_rounds:
             problem = replace(problem, cuts=problem.cuts + cuts)
-    return _last_resort(request, plan, exam, tuple(rounds), alerts)
+    outcome = _last_resort(request, plan, exam, tuple(rounds), alerts)
+    return replace(outcome, lasting_cuts=_lasting(problem.cuts + cuts))
+
+
+def _lasting(cuts: tuple[Cut, ...]) -> tuple[Cut, ...]:
+    return tuple(dict.fromkeys(cut for cut in cuts if cut.kind == "taper"))
 
 
 def safe_outcome(request: PlanRequest, alert: str) -> GateOutcome:

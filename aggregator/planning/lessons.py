@@ -38,8 +38,9 @@ class Refusal:
 class Replayed:
     """What the replay showed, in the order of the problem.
 
-    power_kw: shape (ev, step), positive charges. energy_kwh: shape (ev, step), end of step. over_import_kw, over_export_kw: shape (step,), the worst minute's
-        excess over the site's caps, 0 or less if none. event_over_kw: by signal id, excess over the promise per step.
+    power_kw: shape (ev, step), positive charges. energy_kwh: shape (ev, step), end of step.
+    over_import_kw, over_export_kw: shape (step,), the worst minute's excess over the site's caps, 0 or less if none.
+    event_over_kw: by signal id, excess over the promise per step.
     """
 
     power_kw: Floats

@@ -45,10 +45,12 @@ class Taper:
 class Window:
     """One EV inside the horizon; arrays have shape (steps,) and are 0 outside first <= step < last.
 
-    ev: the demand with what cuts added to its floor. charge_kw, discharge_kw: limits after ceilings. reach_kwh: end-of-step energy if it had always charged fully.
+    ev: the demand with what cuts added to its floor. charge_kw, discharge_kw: limits after ceilings.
+    reach_kwh: end-of-step energy if it had always charged fully.
     lower_kwh, upper_kwh: energy never leaves these. tapers: hold charging down as the battery fills.
-     floor_kwh: shape (steps,), the floor as far as it is reachable.
+    floor_kwh: shape (steps,), the floor as far as it is reachable.
     need_kwh: wanted at the end of last - 1. leave: weight of energy missing at the end of a step.
+    is_capped_below_minimum: shape (steps,), a ceiling holds the car below the EVSE's minimum.
     """
 
     ev: EvDemand

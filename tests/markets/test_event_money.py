@@ -19,7 +19,7 @@ TERMS = Terms(id="dr", name="DR", source="test", currency="USD", incentive_per_k
 powers = arrays(np.float64, 8, elements=st.floats(-100, 200))
 
 
-@given(day=arrays(np.float64, 96, elements=st.floats(-50, 200)), inside=arrays(np.float64, 8, elements=st.floats(-50, 200)))
+@given(day=arrays(np.float64, 96, elements=st.floats(-50, 200)), inside=powers)
 def test_what_happens_in_the_event_cannot_move_its_same_day_baseline(day: np.ndarray, inside: np.ndarray) -> None:
     steps = tuple(range(40, 48))
     moved = day.copy()

@@ -60,11 +60,11 @@ def test_the_night_is_shorter_or_longer_when_the_clock_changes(zone: str, day: s
 
 
 @settings(max_examples=60, deadline=None)
-@given(start=st.datetimes(datetime(2019, 1, 1), datetime(2025, 1, 1)), step_s=st.sampled_from([60, 300, 900, 1800, 3600]),
+@given(minute=st.integers(0, 6 * 365 * 1440), step_s=st.sampled_from([60, 300, 900, 1800, 3600]),
        steps=st.integers(1, 30))
-def test_a_step_across_periods_has_the_mean_price_of_its_minutes(start: datetime, step_s: int, steps: int) -> None:
+def test_a_step_across_periods_has_the_mean_price_of_its_minutes(minute: int, step_s: int, steps: int) -> None:
     """The oracle asks for each minute alone."""
-    begin = start.replace(second=0, microsecond=0, tzinfo=UTC)
+    begin = datetime(2019, 1, 1, tzinfo=UTC) + timedelta(minutes=minute)
     fine = np.array([float(RATE.period_at(begin + timedelta(seconds=60 * k))[1].import_per_kwh)
                      for k in range(step_s // 60 * steps)])
     coarse = RATE.prices(begin, step_s, steps).import_per_kwh

@@ -67,7 +67,8 @@ def world_of(problem: Problem, *, taper_from: float = 0.8, response: bool = True
         is_v2g = ev.max_discharge_kw > 0
         evses.append(Evse(ev.evse_id, "site", Current.DC if is_v2g else Current.AC, ev.max_charge_kw,
                           ev.min_charge_kw, ev.max_discharge_kw, dc if is_v2g else ac))
-        charge = PowerCurve((0.0, taper_from, 1.0), (11.0, 11.0, 1.0)) if taper_from < 1 else PowerCurve((0, 1), (50, 50))
+        tapering, flat = PowerCurve((0.0, min(taper_from, 0.99), 1.0), (11.0, 11.0, 1.0)), PowerCurve((0, 1), (50, 50))
+        charge = tapering if taper_from < 1 else flat
         battery = Battery(ev.capacity_kwh, charge, PowerCurve((0, 0.1, 1), (0, 13, 13)) if is_v2g else None,
                           LossCurve(0.05, 0.05, 0.002))
         vehicle = Vehicle("car", battery, ev.max_charge_kw, ev.max_discharge_kw, ev.min_discharge_kw)

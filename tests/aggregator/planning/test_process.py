@@ -43,7 +43,7 @@ def small(make_problem: MakeProblem, make_world: MakeWorld) -> PlanRequest:
 
 def long(make_problem: MakeProblem, make_world: MakeWorld) -> PlanRequest:
     """Takes seconds, so that something can happen to it meanwhile."""
-    problem = make_problem(3, evs=600, steps=96)
+    problem = make_problem(3, evs=300, steps=96)
     return PlanRequest(problem, make_world(problem), time_limit_s=60.0)
 
 
