@@ -40,8 +40,10 @@ from twin.scenario import ScenarioError, resource_path
 HOST = "127.0.0.1"
 SCENARIO = "workplace_caltech.toml"
 _MARKER = "demo.json"
-_LEAD_WALL_S = 6.0
+_LEAD_WALL_S = 9.0
 """The clock starts this long before the day, so that the service and every station are up when it begins."""
+_STATIONS_WALL_S = 3.0
+_SLOWEST_START_S = 60.0
 _SLOW_BEFORE_S = 3.0
 _SLOW_WALL_S = 20.0
 """Around the mandatory limit the clock runs at factor 1, so that its seconds are seconds."""
@@ -72,19 +74,23 @@ class DemoOutcome:
 class _Stage:
     """Everything that stands while the day runs."""
 
-    folder: Path
+    options: DemoOptions
     scene: Scene
-    credentials: Credentials
-    clock: ScaledClock
     http_port: int
     ocpp_port: int
     console: Console
     world: OutsideWorld
+    clock: ScaledClock
     plugged: set[str] = field(default_factory=set)
     summary: dict[str, Any] = field(default_factory=dict)
     service: Process | None = None
     stations: Process | None = None
+    paired: Process | None = None
     restarts: int = 0
+
+    @property
+    def folder(self) -> Path:
+        return self.options.data
 
 
 async def run_demo(options: DemoOptions, console: Console) -> DemoOutcome:
@@ -100,19 +106,18 @@ async def run_demo(options: DemoOptions, console: Console) -> DemoOutcome:
         raise Refused(str(error)) from None
     http_port, ocpp_port = free_port(HOST, options.http_port), free_port(HOST, options.ocpp_port)
     credentials, clock = _set_up(options, scene, http_port, ocpp_port)
-    folder = options.data
-    paired = await Process.start(
-        "paired run", ["-m", "aggregator.demo.paired", str(folder)], folder / "logs/paired.log", nice=15
-    )
-    try:
-        async with httpx.AsyncClient(base_url=f"http://{HOST}:{http_port}", timeout=20.0) as http:
-            world = OutsideWorld(scene, credentials, clock, http)
-            stage = _Stage(folder, scene, credentials, clock, http_port, ocpp_port, console, world)
-            await _run_day(stage, http)
-            await _judge_time(stage, paired)
-    finally:
-        await paired.stop()
-    return await _report(stage, options.speed, time.time() - began)
+    async with httpx.AsyncClient(base_url=f"http://{HOST}:{http_port}", timeout=20.0) as http:
+        world = OutsideWorld(scene, credentials, clock, http)
+        stage = _Stage(options, scene, http_port, ocpp_port, console, world, clock)
+        try:
+            await _raise_curtain(stage, http)
+            await _run_day(stage)
+            await _finish_pair(stage)
+        finally:
+            for process in (stage.stations, stage.service, stage.paired):
+                if process is not None:
+                    await process.stop()
+    return await _report(stage, time.time() - began)
 
 
 # --- before ------------------------------------------------------------------------------------------------------
@@ -141,14 +146,19 @@ def _set_up(options: DemoOptions, scene: Scene, http_port: int, ocpp_port: int) 
     shutil.rmtree(folder, ignore_errors=True)
     credentials = Credentials.make(scene)
     write_configuration(folder, scene, credentials, host=HOST, http_port=http_port, ocpp_port=ocpp_port)
-    segments = _segments(scene, options.speed, time.time())
+    marker.write_text(json.dumps({"speed": options.speed}), "utf-8")
+    return credentials, _new_clock(folder, scene, options.speed, _LEAD_WALL_S)
+
+
+def _new_clock(folder: Path, scene: Scene, speed: float, lead_s: float) -> ScaledClock:
+    """A clock on which the day begins `lead_s` wall seconds from now, for every process of the demo."""
+    segments = _segments(scene, speed, time.time(), lead_s)
     write_clock(folder / "clock.json", segments)
-    marker.write_text(json.dumps({"speed": options.speed, "started_wall": segments[0].wall_start}), "utf-8")
-    return credentials, ScaledClock(segments)
+    return ScaledClock(segments)
 
 
-def _segments(scene: Scene, speed: float, wall: float) -> list[Segment]:
-    start = scene.scenario.public().start - timedelta(seconds=_LEAD_WALL_S * speed)
+def _segments(scene: Scene, speed: float, wall: float, lead_s: float) -> list[Segment]:
+    start = scene.scenario.public().start - timedelta(seconds=lead_s * speed)
     limit = scene.tables.signals.limit.start.astimezone(UTC) - timedelta(seconds=_SLOW_BEFORE_S)
     slow = [] if speed == 1.0 else [(limit, _SLOW_WALL_S)]
     return segments_through(wall, start, speed, slow)
@@ -157,21 +167,43 @@ def _segments(scene: Scene, speed: float, wall: float) -> list[Segment]:
 # --- the day -----------------------------------------------------------------------------------------------------
 
 
-async def _run_day(stage: _Stage, http: httpx.AsyncClient) -> None:
-    stage.service = await _start_service(stage)
-    try:
+async def _raise_curtain(stage: _Stage, http: httpx.AsyncClient) -> None:
+    """Service, programmes, stations: all up before the day begins; on a slow machine the day begins later."""
+    lead_s = _LEAD_WALL_S
+    while True:
+        began = time.monotonic()
+        stage.service = await _start_service(stage)
         await _until_ready(stage, http)
-        stage.console.print(
-            f"Live page  http://{HOST}:{stage.http_port}/   OCPP  ws://{HOST}:{stage.ocpp_port}/<station id>"
-        )
-        await stage.world.register_programmes()
-        stage.stations = await Process.start(
-            "stations", [
-                "-m", "twin.station", "--fleet", str(stage.folder / "stations.json"),
-                "--clock", str(stage.folder / "clock.json"), "--ocpp", f"ws://{HOST}:{stage.ocpp_port}",
-                "--truth", str(stage.folder / "truth.jsonl"),
-            ], stage.folder / "logs/stations.log", has_lines=True,
-        )
+        took_s = time.monotonic() - began
+        if stage.options.resume or took_s + _STATIONS_WALL_S <= lead_s:
+            break
+        if lead_s > _SLOWEST_START_S:
+            raise Refused(f"the service needed {took_s:.0f} s to start; this machine is too slow for the demo")
+        await stage.service.stop()
+        lead_s = 2.0 * (took_s + _STATIONS_WALL_S)
+        (stage.folder / "v2g.sqlite").unlink(missing_ok=True)
+        stage.clock = _new_clock(stage.folder, stage.scene, stage.options.speed, lead_s)
+        stage.world.clock = stage.clock
+    stage.console.print(
+        f"Live page  http://{HOST}:{stage.http_port}/   OCPP  ws://{HOST}:{stage.ocpp_port}/<station id>"
+    )
+    await stage.world.register_programmes()
+    stage.stations = await Process.start(
+        "stations", [
+            "-m", "twin.station", "--fleet", str(stage.folder / "stations.json"),
+            "--clock", str(stage.folder / "clock.json"), "--ocpp", f"ws://{HOST}:{stage.ocpp_port}",
+            "--truth", str(stage.folder / "truth.jsonl"),
+        ], stage.folder / "logs/stations.log", has_lines=True,
+    )
+    stage.paired = await Process.start(
+        "paired run", ["-m", "aggregator.demo.paired", str(stage.folder)], stage.folder / "logs/paired.log", nice=15
+    )
+
+
+async def _run_day(stage: _Stage) -> None:
+    if stage.stations is None:
+        return
+    try:
         async with asyncio.TaskGroup() as group:
             background = [
                 group.create_task(work) for work in (
@@ -186,12 +218,10 @@ async def _run_day(stage: _Stage, http: httpx.AsyncClient) -> None:
         for trace in (stage.world.event, stage.world.limit):
             if trace.event_id:
                 await stage.world.read_signal(trace, wants_decision=False)
-    except* ClientFault as faults:
+    except* (ClientFault, Refused) as faults:
         raise Refused(str(faults.exceptions[0])) from None
-    finally:
-        for process in (stage.stations, stage.service):
-            if process is not None:
-                await process.stop()
+    if stage.service is not None:
+        await stage.service.stop()
 
 
 def _future(stage: _Stage) -> list[Coroutine[Any, Any, None]]:
@@ -293,21 +323,23 @@ def _words(stage: _Stage, now: datetime) -> str:
 # --- after -------------------------------------------------------------------------------------------------------
 
 
-async def _judge_time(stage: _Stage, paired: Process) -> None:
+async def _finish_pair(stage: _Stage) -> None:
     """Wait for the paired run, which has been going on beside the day."""
-    if paired.returncode is None:
+    if stage.paired is None:
+        return
+    if stage.paired.returncode is None:
         with stage.console.status("Paired run without the grid's signals"):
-            await paired.wait()
-    if paired.returncode != 0:
-        raise Refused(f"the paired run failed:\n{paired.last_words()}")
+            await stage.paired.wait()
+    if stage.paired.returncode != 0:
+        raise Refused(f"the paired run failed:\n{stage.paired.last_words()}")
 
 
-async def _report(stage: _Stage, speed: float, wall_s: float) -> DemoOutcome:
+async def _report(stage: _Stage, wall_s: float) -> DemoOutcome:
     folder, scene = stage.folder, stage.scene
     stored = await read_store(folder, scene)
     facts = day_facts(
         folder, scene, stored, paired=load_day(folder / "paired.json"), uncontrolled=uncontrolled_day(scene),
-        event=stage.world.event, limit=stage.world.limit, speed=speed, wall_s=wall_s, notes=stage.world.notes,
+        event=stage.world.event, limit=stage.world.limit, speed=stage.options.speed, wall_s=wall_s, notes=stage.world.notes,
     )
     verdict, result = judge(facts), result_json(facts)
     report = folder / "report" / "index.html"

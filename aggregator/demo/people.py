@@ -90,7 +90,7 @@ class OutsideWorld:
     """
 
     def __init__(self, scene: Scene, credentials: Credentials, clock: Clock, http: httpx.AsyncClient) -> None:
-        self._scene, self._clock = scene, clock
+        self._scene, self.clock = scene, clock
         self._site_id = scene.scenario.public().site.id
         secrets = credentials.clients
         self._utility, self._grid_operator, self._fleet, self._meter = (
@@ -111,12 +111,17 @@ class OutsideWorld:
     async def driver_plugged_in(self, visit_id: str) -> None:
         """The driver's app says when the car leaves and what it needs."""
         declared = self._scene.declared()[visit_id]
-        await self._apps[declared.id_token].request("PUT", "/v1/departure-targets", _target(declared, declared.departure))
+        try:
+            await self._apps[declared.id_token].request(
+                "PUT", "/v1/departure-targets", _target(declared, declared.departure)
+            )
+        except ClientFault as fault:  # the driver sees an error in the app and charges without a declaration
+            self.notes.append(f"a driver's declaration at {declared.evse_id} was refused: {fault}")
 
     async def fleet_manager(self) -> None:
         """Moves one car's departure earlier."""
         change = self._scene.tables.demo.fleet_change
-        await self._clock.sleep_until(change.at.astimezone(UTC))
+        await self.clock.sleep_until(change.at.astimezone(UTC))
         declared = self._scene.changed_visit()
         await self._fleet.request("PUT", "/v1/departure-targets", _target(declared, change.departure))
         self.notes.append(f"fleet manager moved the departure at {change.evse} to {change.departure:%H:%M}")
@@ -159,7 +164,7 @@ class OutsideWorld:
     async def utility(self) -> None:
         """Posts the event at its time and reads the decision."""
         table = self._scene.tables.signals.event
-        await self._clock.sleep_until(table.posted.astimezone(UTC))
+        await self.clock.sleep_until(table.posted.astimezone(UTC))
         await self._post_event(
             self._utility, self.event, table.programme, table.start.astimezone(UTC), table.end.astimezone(UTC),
             table.max_net_kw, "Afternoon peak relief",
@@ -170,7 +175,7 @@ class OutsideWorld:
         """Posts the mandatory limit the moment it starts: nobody knew."""
         table = self._scene.tables.signals.limit
         await self._grid_operator.request("GET", f"{_OPENADR}/programs")  # a token in hand, as a poller has
-        await self._clock.sleep_until(table.start.astimezone(UTC))
+        await self.clock.sleep_until(table.start.astimezone(UTC))
         await self._post_event(
             self._grid_operator, self.limit, table.programme, table.start.astimezone(UTC), table.end.astimezone(UTC),
             table.max_net_kw, "Emergency limit",
@@ -180,7 +185,7 @@ class OutsideWorld:
     async def _post_event(
         self, client: ApiClient, trace: SignalTrace, programme: str, start: datetime, end: datetime, kw: float, name: str
     ) -> None:
-        trace.posted_at = self._clock.now()
+        trace.posted_at = self.clock.now()
         trace.posted_wall = time.time()
         answer = await client.request("POST", f"{_OPENADR}/events", {
             "programID": self._programmes[programme], "eventName": name, "targets": [self._site_id],

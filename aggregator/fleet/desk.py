@@ -238,4 +238,4 @@ class FleetDesk:
             await tx.stations.upsert(known)
         if not isinstance(event, StationOffline):
             self._on_boot(event.station_id)
-        log.info("station", station=event.station_id, event=type(event).__name__)
+        log.info("station", station=event.station_id, news=type(event).__name__)
