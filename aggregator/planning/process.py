@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import pickle
 import queue
@@ -143,7 +144,11 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a solver prints must not reach the parent as an answer
     threading.Thread(target=_read, args=(source, requests), daemon=True).start()
     _write(sink, _self_test())
+    # A Pyomo model is a hundred thousand small objects in cycles: collecting them in the middle of the next build
+    # doubles its time, so it is done while nobody waits.
+    gc.disable()
     while True:
+        gc.collect()
         request: PlanRequest = pickle.loads(requests.get())  # noqa: S301 - our own parent's pipe
         try:
             answer: object = plan_through_gate(request)
