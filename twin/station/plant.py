@@ -11,6 +11,8 @@ from twin.assets import Vehicle
 from twin.battery import FleetState
 from twin.station.timeline import Event, Timeline
 
+SAME_INSTANT_S = 1e-3  # POSIX seconds in a float carry about 0.2 microseconds
+
 
 class Plant:
     """A `FleetState` whose time is the timeline's: every access first moves it to the present event."""
@@ -44,13 +46,17 @@ class Plant:
 
     def watch(self) -> None:
         """See to it that an event stands where some car's power next changes by itself (taper, full, empty)."""
-        if self._self_change is not None:
-            self._self_change.cancel()
-            self._self_change = None
         wait = self.fleet.next_change_s()
+        due = self._timeline.now + wait
+        pending = self._self_change
+        if pending is not None and pending.call is not None:
+            if abs(pending.at - due) < SAME_INSTANT_S:
+                return
+            pending.cancel()
+        self._self_change = None
         if math.isfinite(wait):
             # The event only gives the others a chance to look; the fleet turns over its segments by itself.
-            self._self_change = self._timeline.at(self._timeline.now + wait, lambda _: None)
+            self._self_change = self._timeline.at(due, lambda _: None)
 
 
 class Building:

@@ -13,6 +13,7 @@ from twin.wire.ocpp import CallFailed
 pytestmark = pytest.mark.anyio
 
 VERSIONS = ["ocpp1.6", "ocpp2.0.1", "ocpp2.1"]
+OLDEST_AND_NEWEST = ["ocpp1.6", "ocpp2.1"]  # where 2.0.1 shares every line with 2.1 and the test takes a second
 
 
 def iso(when: datetime) -> str:
@@ -44,7 +45,7 @@ async def charging(csms: Any) -> None:
     await csms.until(told)
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", OLDEST_AND_NEWEST)
 async def test_a_profile_is_followed_at_the_exact_instants_of_its_periods(
     csms: Any, emulate: Any, kit: Any, version: str
 ) -> None:
@@ -152,7 +153,7 @@ async def test_discharge_ends_by_itself_without_the_csms_and_the_fallback_holds(
     assert rows == [{"startPeriod": 0, "limit": 2000.0}], "void for good"
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", OLDEST_AND_NEWEST)
 async def test_what_happened_without_the_line_is_delivered_in_order_with_its_own_times(
     csms: Any, emulate: Any, kit: Any, version: str
 ) -> None:
@@ -282,7 +283,7 @@ async def test_what_the_station_does_not_do_is_answered_with_not_implemented(
     assert refused.value.code == "NotImplemented"
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", OLDEST_AND_NEWEST)
 async def test_a_reset_ends_the_transaction_boots_again_and_starts_a_new_one(
     csms: Any, emulate: Any, kit: Any, version: str
 ) -> None:
@@ -296,7 +297,7 @@ async def test_a_reset_ends_the_transaction_boots_again_and_starts_a_new_one(
     assert len(ends) == 1
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", OLDEST_AND_NEWEST)
 async def test_a_station_taken_out_of_service_charges_nobody(csms: Any, emulate: Any, kit: Any, version: str) -> None:
     running = await emulate(kit.fleet(kit.station(version, kit.visit(at_min=60, for_min=300))))
     peer = await csms.until(lambda: csms.of("StatusNotification") and csms.peers["CA-1"])
@@ -312,7 +313,7 @@ async def test_a_station_taken_out_of_service_charges_nobody(csms: Any, emulate:
     assert (await peer.call("ChangeAvailability", off))["status"] == "Scheduled"
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", OLDEST_AND_NEWEST)
 async def test_a_remote_stop_opens_the_contactor(csms: Any, emulate: Any, kit: Any, version: str) -> None:
     running = await emulate(kit.fleet(kit.station(version, kit.visit(for_min=120))))
     await charging(csms)

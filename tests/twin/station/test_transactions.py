@@ -10,6 +10,7 @@ import pytest
 pytestmark = pytest.mark.anyio
 
 VERSIONS = ["ocpp1.6", "ocpp2.0.1", "ocpp2.1"]
+OLDEST_AND_NEWEST = ["ocpp1.6", "ocpp2.1"]  # where 2.0.1 shares every line with 2.1 and the test takes a second
 
 
 def register(meter_value: dict[str, Any], measurand: str) -> float:
@@ -36,7 +37,7 @@ async def test_a_station_authenticates_boots_and_tells_its_status(
     assert status.get("status", status.get("connectorStatus")) == "Available"
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", OLDEST_AND_NEWEST)
 async def test_a_pending_station_asks_again_and_says_nothing_else_until_accepted(
     csms: Any, emulate: Any, kit: Any, version: str
 ) -> None:
@@ -100,7 +101,7 @@ async def test_the_register_is_the_integral_of_the_power_and_the_ledger_closes(
     assert gained == pytest.approx(summary["import_kwh"] - summary["loss_kwh"], rel=1e-9)
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", OLDEST_AND_NEWEST)
 async def test_a_refused_token_gets_no_energy(csms: Any, emulate: Any, kit: Any, version: str) -> None:
     csms.token_status = "Invalid"
     running = await emulate(kit.fleet(kit.station(version, kit.visit(for_min=60))))
