@@ -33,6 +33,7 @@ class RecordingChargers:
         self.log: list[tuple[str, str, Purpose]] = []
         self.offline: set[str] = set()
         self.answer: Callable[[ProfileCommand], DeliveryState] = lambda _: DeliveryState.ACCEPTED
+        self.clear_answer = DeliveryState.ACCEPTED
         self.latency_s: Callable[[ProfileCommand], float] = lambda _: 0.0
         self.composites: dict[str, tuple[ProfilePeriod, ...] | None] = {}
         self.holds: dict[str, ProfileCommand] = {}
@@ -69,7 +70,7 @@ class RecordingChargers:
         with self._flying(evse_id):
             self.log.append(("clear", evse_id, purpose))
             await asyncio.sleep(0)
-            return Delivery(DeliveryState.ACCEPTED)
+            return Delivery(self.clear_answer)
 
     async def composite_schedule(self, evse_id: str, duration_s: int) -> tuple[ProfilePeriod, ...] | None:
         assert duration_s > 0

@@ -147,16 +147,16 @@ async def test_after_a_boot_the_fallback_comes_first_and_an_old_plan_is_cleared(
 async def test_a_clear_that_waits_for_its_retry_does_not_remove_the_next_cars_plan(kit: Any, tmp_path: Path) -> None:
     async with kit.bench(tmp_path) as bench, kit.running(bench.outbox):
         bench.cars.discard("A")
-        bench.chargers.offline.add("A")
+        bench.chargers.clear_answer = DeliveryState.TIMEOUT
         bench.outbox.resync("A")
-        await asyncio.sleep(0.05)
-        bench.chargers.offline.discard("A")
+        await kit.eventually(lambda: len(bench.chargers.log) >= 1)
         bench.cars.add("A")
         await put(bench, kit.command("A", 5.0))
-        bench.outbox.resync("A")
+        bench.outbox.wake(["A"])
         await kit.eventually(lambda: len(bench.accepted) == 1)
-        await asyncio.sleep(0.1)
-        assert [verb for verb, _, _ in bench.chargers.log] == ["set"]
+        await asyncio.sleep(0.2)  # several retries long
+        assert bench.chargers.log[-1] == ("set", "A", Purpose.PLAN)
+        assert bench.outbox.held("A").version == 1
 
 
 async def test_an_offline_charger_gets_its_state_when_it_returns(kit: Any, tmp_path: Path) -> None:
