@@ -47,7 +47,8 @@ class Plant:
     def watch(self) -> None:
         """See to it that an event stands where some car's power next changes by itself (taper, full, empty)."""
         wait = self.fleet.next_change_s()
-        due = self._timeline.now + wait
+        # A wait below the resolution of the float would bring the same instant back for ever.
+        due = self._timeline.now + max(wait, SAME_INSTANT_S)
         pending = self._self_change
         if pending is not None and pending.call is not None:
             if abs(pending.at - due) < SAME_INSTANT_S:
