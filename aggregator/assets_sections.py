@@ -30,6 +30,8 @@ class SiteSection(Section):
     """The connection point and what to assume where nobody said.
 
     base_load_forecast_kw: building load for each local hour of the day. peak_so_far_kw: this month's billing peak.
+    arrivals_per_hour: mean arrivals in each local hour of an ordinary day; without it no arrival is expected.
+    arrival_energy_kwh, arrival_power_kw: what an expected car takes, and how fast.
     default_stay_h, default_request_kwh: of a driver who declared nothing.
     """
 
@@ -40,6 +42,9 @@ class SiteSection(Section):
     export_cap_kw: NonNegative = 0.0
     peak_so_far_kw: NonNegative = 0.0
     base_load_forecast_kw: Annotated[tuple[NonNegative, ...], Field(min_length=_HOURS, max_length=_HOURS)]
+    arrivals_per_hour: Annotated[tuple[NonNegative, ...], Field(min_length=_HOURS, max_length=_HOURS)] | None = None
+    arrival_energy_kwh: Positive = 10.0
+    arrival_power_kw: Positive = 6.656
     default_stay_h: Positive = 8.0
     default_request_kwh: Positive = 10.0
 
@@ -76,7 +81,7 @@ class LossSection(Section):
 
 
 class VehicleSection(Section):
-    """A vehicle model. wear_per_kwh: money per kWh discharged from the battery, in the tariff's currency."""
+    """A vehicle model. wear_per_kwh: money per kWh through the battery, each way, in the tariff's currency."""
 
     id: Name
     capacity_kwh: Positive

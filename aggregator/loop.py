@@ -25,7 +25,7 @@ from aggregator.fleet.site_power import SitePower
 from aggregator.ocpp.events import ChargerCommands, ProfileCommand
 from aggregator.planning.decision import could_discharge_kw, decide
 from aggregator.planning.gate import GateOutcome, PlanRequest
-from aggregator.planning.horizon import SiteModel, Situation, horizon_grid, on_grid
+from aggregator.planning.horizon import SiteModel, Situation, horizon_grid
 from aggregator.signals.desk import SignalDesk
 from aggregator.signals.measurement import event_performance
 from aggregator.signals.model import GridSignal, Obligation, SignalState
@@ -111,6 +111,7 @@ class Loop:
             import_cap_kw=book.import_cap(grid, self.model.site.import_cap_kw, now),
             permitted_kw={s.evse_id: self._permit(s.evse_id, s, now).allowed_kw for s in sessions},
             commitments=book.commitments(grid, now),
+            known_cuts=self.adopted.outcome.lasting_cuts if self.adopted is not None else (),
         )
 
     # --- adopt ---------------------------------------------------------------------------------------------------
@@ -121,7 +122,6 @@ class Loop:
         """Store the plan with everything its chargers should hold, in one transaction; then send and answer."""
         plan_id = uuid.uuid4().hex
         record = plan_record(plan_id, request, situation, outcome, reasons)
-        before = self.adopted
         async with self.store.transaction("planner") as tx:
             await tx.plans.add(record)
             commands, clips = self._commands(outcome)
@@ -133,7 +133,7 @@ class Loop:
             self.on_clip(clip)
         for alert in outcome.alerts:
             self.outbox.raise_alert("plan", self.model.site.id, alert)
-        await self._answer(plan_id, request, situation, outcome, before)
+        await self._answer(plan_id, request, situation, outcome)
 
     def _commands(self, outcome: GateOutcome) -> tuple[list[ProfileCommand], list[PermitClip]]:
         """The plan's rows for cars that are (still) there, under the permits in force at this moment."""
@@ -157,20 +157,19 @@ class Loop:
         return commands, clips
 
     async def _answer(
-        self, plan_id: str, request: PlanRequest, situation: Situation, outcome: GateOutcome,
-        before: AdoptedPlan | None,
+        self, plan_id: str, request: PlanRequest, situation: Situation, outcome: GateOutcome
     ) -> None:
         """Answer every signal that this plan is the first to consider."""
-        grid = outcome.plan.grid
+        if outcome.plan.status == "safe":
+            return  # a stopgap is no ground for a promise; the next plan answers
         considered = {commitment.signal_id for commitment in situation.commitments}
         for held in self.desk.book(self.model.site.id).held:
             signal = held.signal
             if signal.obligation is Obligation.MANDATORY or held.state not in _UNDECIDED or signal.id not in considered:
                 continue
-            without = before.outcome.plan if before is not None else outcome.plan
+            without = outcome.counterfactual or outcome.plan
             decision = decide(
-                signal, request.problem, outcome.plan,
-                on_grid(without.grid, without.net_kw, grid),
+                signal, request.problem, outcome.plan, without.net_kw,
                 could_discharge_kw=could_discharge_kw(self.model, situation.sessions),
                 now=self.clock.now(), plan_id=plan_id,
             )

@@ -46,7 +46,7 @@ from aggregator.operations.health import Health, UnhealthyError
 from aggregator.operations.logging import configure_logging
 from aggregator.operations.metrics import Metrics
 from aggregator.operations.tokens import TokenService, load_or_create_key
-from aggregator.planning.forecast import BaseLoadForecast
+from aggregator.planning.forecast import ArrivalForecast, BaseLoadForecast
 from aggregator.planning.horizon import RecedingHorizon, SiteModel
 from aggregator.planning.process import PlannerProcess
 from aggregator.service_ports import ChargerPort, FleetPort, HealthPort, SiteMeterPort
@@ -68,6 +68,9 @@ def site_model(assets: AssetsFile, rate: RateSchedule, settings: Settings) -> Si
         site=assets.site(), evses={evse.id: evse for evse in assets.evses()},
         vehicles={name: VehicleModel(vehicle, wear[name]) for name, vehicle in assets.vehicles().items()},
         rate=rate, base_load=BaseLoadForecast(section.base_load_forecast_kw, section.timezone),
+        arrivals=None if section.arrivals_per_hour is None else ArrivalForecast(
+            section.arrivals_per_hour, section.arrival_energy_kwh, section.arrival_power_kw, section.timezone
+        ),
         departures=DepartureErrors(), step_s=settings.step_s, steps=settings.horizon_steps,
     )
 

@@ -73,6 +73,9 @@ def assets_tables(scene: Scene, credentials: Credentials) -> dict[str, Any]:
             "import_cap_kw": public.site.import_cap_kw, "export_cap_kw": public.site.export_cap_kw,
             "peak_so_far_kw": tables.tariff.peak_so_far_kw,
             "base_load_forecast_kw": list(tables.forecast.base_load_kw),
+            "arrivals_per_hour": list(tables.forecast.arrivals_per_hour),
+            "arrival_energy_kwh": tables.forecast.arrival_energy_kwh,
+            "arrival_power_kw": tables.forecast.arrival_power_kw,
         },
         "evses": [
             {

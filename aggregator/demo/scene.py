@@ -25,8 +25,11 @@ class _Table(BaseModel):
 
 
 class ForecastTable(_Table):
-    """Typical building load of each local hour."""
+    """What a site knows of its ordinary day, by local hour: building load and arrivals."""
 
+    arrivals_per_hour: Annotated[tuple[NonNegative, ...], Field(min_length=24, max_length=24)]
+    arrival_energy_kwh: NonNegative
+    arrival_power_kw: NonNegative
     base_load_kw: Annotated[tuple[NonNegative, ...], Field(min_length=24, max_length=24)]
 
 

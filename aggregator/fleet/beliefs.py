@@ -18,6 +18,8 @@ from twin.battery import battery_kw
 _OVERSTAY = timedelta(minutes=30)
 """A car still plugged in after its declared departure is expected to leave within this time, again and again."""
 _ASLEEP_KW = 0.05
+_SOC_RESOLUTION = 0.01
+"""OCPP and ISO 15118 report SoC in whole per cent."""
 
 
 class UnknownVehicleModel(ValueError):
@@ -49,10 +51,8 @@ class _Session:
     export_wh: float
     power_kw: float = 0.0
     moved_kwh: float = 0.0
-    reported_soc: float | None = None
     reported_at: datetime | None = None
-    reported_first: tuple[float, float] | None = None
-    moved_at_report: float = 0.0
+    arrival_kwh: float | None = None
     capacity_kwh: float | None = None
     is_full: bool = False
     discharged_h: float = 0.0
@@ -142,10 +142,14 @@ class Beliefs:
         session = self._open.get(evse_id)
         if session is None:
             return
-        session.reported_soc, session.reported_at, session.moved_at_report = soc, at, session.moved_kwh
-        if session.reported_first is None:
-            session.reported_first = (soc, session.moved_kwh)
         session.capacity_kwh = capacity_kwh or session.capacity_kwh
+        session.reported_at = at
+        capacity = session.capacity_kwh or self._vehicle_of(session).battery.capacity_kwh
+        low, high = ((soc + error) * capacity - session.moved_kwh for error in (-_SOC_RESOLUTION / 2, _SOC_RESOLUTION / 2))
+        # Registers say what moved far finer than a SoC in whole per cent says where it began: a report only narrows
+        # where the session may have begun, it does not make the estimate jump to the nearest per cent.
+        before = session.arrival_kwh
+        session.arrival_kwh = (low + high) / 2 if before is None else min(max(before, low), high)
 
     def stopped_drawing(self, evse_id: str) -> None:
         """The charger says the car itself suspends charging although it was offered power: it is full."""
@@ -181,10 +185,9 @@ class Beliefs:
         capacity = session.capacity_kwh or vehicle.battery.capacity_kwh
         requested = target.requested_kwh if target else self._defaults.requested_kwh
         top = capacity * vehicle.battery.soc_max
-        if session.reported_soc is not None and session.reported_first is not None:
-            first_soc, moved_then = session.reported_first
-            arrival = max(0.0, first_soc * capacity - moved_then)
-            energy = session.reported_soc * capacity + session.moved_kwh - session.moved_at_report
+        if session.arrival_kwh is not None:
+            arrival = max(0.0, session.arrival_kwh)
+            energy = arrival + session.moved_kwh
             source, soc_at = SocSource.REPORTED, session.reported_at or session.last_at
         else:
             arrival = min(self._defaults.arrival_soc * capacity, max(0.0, top - requested))

@@ -38,7 +38,7 @@ def evaluate(problem: Problem, charge_kw: Floats, discharge_kw: Floats) -> Evalu
     spans = windows(problem)
     energy = np.zeros_like(charge_kw)
     shortfall: dict[str, float] = {}
-    early = floor = wear = 0.0
+    early = floor = guard = wear = 0.0
     for row, span in enumerate(spans):
         ev = span.ev
         change = hours * (ev.charge_efficiency * charge_kw[row] - discharge_kw[row] / ev.discharge_efficiency)
@@ -47,6 +47,7 @@ def evaluate(problem: Problem, charge_kw: Floats, discharge_kw: Floats) -> Evalu
         shortfall[ev.id] = max(0.0, span.need_kwh - float(at_end)) if span.matters else 0.0
         early += float(span.leave @ np.maximum(0.0, span.early_target_kwh - energy[row]))
         floor += float(hours @ np.maximum(0.0, span.floor_kwh - energy[row]))
+        guard += ev.guard_weight * float(hours @ np.maximum(0.0, span.guard_kwh - energy[row]))
         wear += ev.wear_per_kwh * float(hours @ (charge_kw[row] + discharge_kw[row]))
 
     net = problem.base_kw + (charge_kw - discharge_kw).sum(axis=0)
@@ -58,6 +59,7 @@ def evaluate(problem: Problem, charge_kw: Floats, discharge_kw: Floats) -> Evalu
     for event, limits in zip(problem.commitments, event_limits(problem), strict=True):
         missing = tuple(0.0 if at is None else max(0.0, float(net[at[0]]) - at[1]) for at in limits)
         declared[event.signal_id] = missing
+        event_cost += event.worst_per_kw * max(missing, default=0.0)
         event_cost += sum(event.shortfall_per_kwh * hours[at[0]] * kw
                           for at, kw in zip(limits, missing, strict=True) if at is not None)
     peak = max(problem.peak_so_far_kw, float(bought.max()))
@@ -66,8 +68,9 @@ def evaluate(problem: Problem, charge_kw: Floats, discharge_kw: Floats) -> Evalu
         "demand": problem.demand_price * (peak - problem.peak_so_far_kw),
         "wear": wear,
         "shortfall": problem.shortfall_per_kwh * sum(shortfall.values()),
-        "early_leave": problem.shortfall_per_kwh * early,
+        "early_leave": problem.early_price * early,
         "floor": problem.shortfall_per_kwh * floor,
+        "guard": problem.guard_per_kwh_h * guard,
         "event_shortfall": float(event_cost),
         "cap_slack": problem.cap_slack_per_kwh * float(hours @ slack),
     }

@@ -1,4 +1,4 @@
-"""What the building will draw: a typical day, corrected by what the meter says now."""
+"""What will be drawn: the building as on a typical day, corrected by the meter, and the cars still to come."""
 
 from __future__ import annotations
 
@@ -11,8 +11,44 @@ from numpy.typing import NDArray
 
 from twin.assets import TimeGrid
 
+_SIGMA = 1.96
 _CORRECTION_HALF_LIFE_H = 1.0
 """The present deviation from the typical day fades with this half-life."""
+
+
+@dataclass(frozen=True)
+class ArrivalForecast:
+    """The load of cars that are still to come, as an ordinary day has it; they are taken to charge at once.
+
+    per_hour: 24 values, mean arrivals in each local hour. energy_kwh: mean energy of a visit, charger side, one step's worth or more.
+    power_kw: what one car draws. Sources belong beside the figures, in the site's configuration.
+    """
+
+    per_hour: tuple[float, ...]
+    energy_kwh: float
+    power_kw: float
+    timezone: str
+
+    def __post_init__(self) -> None:
+        if len(self.per_hour) != 24:  # noqa: PLR2004 - hours of a day
+            raise ValueError(f"per_hour: {len(self.per_hour)} values, expected 24")
+
+    def expect(self, grid: TimeGrid, now: datetime) -> NDArray[np.float64]:
+        """Mean load per step in kW of the cars expected after `now`, shape (steps,)."""
+        zone, step_h = ZoneInfo(self.timezone), grid.step_hours
+        arrivals = np.array([self.per_hour[grid.at(k).astimezone(zone).hour] * step_h for k in range(grid.steps)])
+        arrivals[0] *= (grid.at(1) - now).total_seconds() / grid.step_s
+        lasting = self.energy_kwh / self.power_kw / step_h
+        # Share of the k-th step after arrival in which a car draws, arrivals being uniform within a step.
+        left = lasting - np.arange(1, int(lasting) + 2)
+        ending = np.where(left <= 0.0, (1.0 + left) ** 2 / 2.0, 0.5 + left - left**2 / 2.0)
+        shape = np.concatenate([[min(0.5, lasting)], np.where(left >= 1.0, 1.0, np.maximum(ending, 0.0))])
+        return np.convolve(arrivals, shape)[: grid.steps] * self.power_kw
+
+
+    def spread(self, expected_kw: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How much the 97.5 % quantile of that load lies above its mean: arrivals are independent of each other."""
+        return _SIGMA * np.sqrt(expected_kw * self.power_kw)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,9 @@ from twin.validation import Breach, BreachKind, EventPromise, ValidationReport, 
 
 MAX_ROUNDS = 5
 _FORGIVEN_KW = 0.05
+_REACHED_KWH = 0.5
+_TAKEN_BACK = 20.0
+"""Discharging a car below its target weighs this many times as much as charging it later."""
 
 
 class RequestMismatch(ValueError):
@@ -40,6 +43,8 @@ class PlanRequest:
         Empty: the problem's own commitments.
     discharge_allowed_kw: permitted discharge now, by EVSE id; missing means none.
     time_limit_s: for each solve, in wall time.
+    without_signals_kw: shape (steps,), import cap without any grid signal. If it is given, a plan without signals is
+        made first, and what its drivers would hold becomes the guard of the plan with signals.
     """
 
     problem: Problem
@@ -48,6 +53,7 @@ class PlanRequest:
     discharge_allowed_kw: Mapping[str, float] = field(default_factory=dict)
     time_limit_s: float = 5.0
     max_rounds: int = MAX_ROUNDS
+    without_signals_kw: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ class GateOutcome:
     passed: the schedule returned showed nothing in its replay beyond what it declares.
     alerts: sentences for the operator.
     lasting_cuts: what is known by now about the cars themselves (their taper); the next problem may begin with it.
+    counterfactual: the plan without grid signals, where there were any; counterfactual_s: what it took.
     """
 
     plan: Plan
@@ -79,6 +86,8 @@ class GateOutcome:
     report: ValidationReport | None
     alerts: tuple[str, ...] = ()
     lasting_cuts: tuple[Cut, ...] = ()
+    counterfactual: Plan | None = None
+    counterfactual_s: float = 0.0
 
     @property
     def refused(self) -> int:
@@ -106,7 +115,7 @@ class GateOutcome:
 
     def seconds(self) -> dict[str, float]:
         """Wall seconds by phase, summed over the rounds."""
-        total: dict[str, float] = {}
+        total: dict[str, float] = {"counterfactual": self.counterfactual_s} if self.counterfactual else {}
         for each in self.rounds:
             for phase, seconds in each.seconds.items():
                 total[phase] = total.get(phase, 0.0) + seconds
@@ -120,11 +129,43 @@ def plan_through_gate(request: PlanRequest) -> GateOutcome:
         ProblemError: values that no plan could be meant with.
         RequestMismatch: the problem names EVSEs that the world lacks, or another grid.
     """
+    require_match(request)
+    counterfactual, seconds = _without_signals(request)
+    outcome = _rounds(request, _guarded(request.problem, counterfactual))
+    return replace(outcome, counterfactual=counterfactual, counterfactual_s=seconds)
+
+
+def _without_signals(request: PlanRequest) -> tuple[Plan | None, float]:
+    """The plan that would be made if the grid had asked nothing, and the seconds it took."""
+    from aggregator.planning.solve import solve  # noqa: PLC0415 - see _rounds
+
+    if request.without_signals_kw is None:
+        return None, 0.0
+    began = perf_counter()
+    free = replace(request.problem, commitments=(), import_cap_kw=request.without_signals_kw)
+    return solve(free, time_limit_s=request.time_limit_s), perf_counter() - began
+
+
+def _guarded(problem: Problem, counterfactual: Plan | None) -> Problem:
+    """`problem` in which no grid service takes what a driver would hold without it, as far as the target.
+
+    A driver may leave earlier than declared; the guard keeps such a driver as well off as without the signal.
+    """
+    if counterfactual is None:
+        return problem
+    return replace(problem, evs=tuple(
+        replace(ev, guard_kwh=np.clip(held, 0.0, ev.target_kwh),
+                guard_weight=_TAKEN_BACK if ev.energy_kwh >= ev.target_kwh - _REACHED_KWH else 1.0)
+        for ev, held in zip(problem.evs, counterfactual.energy_kwh, strict=True)
+    ))
+
+
+def _rounds(request: PlanRequest, problem: Problem) -> GateOutcome:
     # Pyomo and HiGHS stay out of the service's own process, which needs this module for its types only.
     from aggregator.planning.solve import solve  # noqa: PLC0415
 
-    require_match(request)
-    problem, rounds, alerts = request.problem, [], []
+    rounds: list[Round] = []
+    alerts: list[str] = []
     for number in range(1, max(1, request.max_rounds) + 1):
         plan = solve(problem, time_limit_s=request.time_limit_s)
         exam = _examine(request, plan)

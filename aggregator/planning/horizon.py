@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -18,9 +18,9 @@ from aggregator.clock import Clock
 from aggregator.fleet.beliefs import VehicleModel
 from aggregator.fleet.departures import DepartureErrors
 from aggregator.fleet.model import LiveSession
-from aggregator.planning.forecast import BaseLoadForecast
+from aggregator.planning.forecast import ArrivalForecast, BaseLoadForecast
 from aggregator.planning.gate import GateOutcome, PlanRequest
-from aggregator.planning.problem import Commitment, EvDemand, Problem
+from aggregator.planning.problem import Commitment, Cut, EvDemand, Problem
 from markets.rate import RateSchedule
 from twin.assets import Evse, Site, TimeGrid, Visit, World
 
@@ -29,8 +29,13 @@ from twin.assets import Evse, Site, TimeGrid, Visit, World
 class SiteModel:
     """What is registered about the site: it changes by configuration, not by the hour.
 
+    arrivals: cars still to come count as load that cannot be shifted; None expects none.
     reserve_kw: kept free under the import cap for what the building does within a minute.
-    event_reserve_kw: how far below a commitment the plan stays, for the same reason.
+    event_reserve_kw: how far below a commitment the plan stays, for the same reason; the spread of arrivals comes on
+        top of it.
+    shortfall_per_kwh: of energy missing at the declared departure. It is far above what a quarter hour at a higher
+        billed peak costs per kWh, or drivers would pay for the site's demand charge.
+    early_leave_per_kwh: of energy missing when a driver leaves before that; cap_slack_per_kwh: the dearest.
     """
 
     site: Site
@@ -38,12 +43,15 @@ class SiteModel:
     vehicles: Mapping[str, VehicleModel]
     rate: RateSchedule
     base_load: BaseLoadForecast
+    arrivals: ArrivalForecast | None = None
     departures: DepartureErrors = field(default_factory=DepartureErrors)
     step_s: int = 900
     steps: int = 96
     reserve_kw: float = 3.0
     event_reserve_kw: float = 1.0
-    shortfall_per_kwh: float = 5.0
+    shortfall_per_kwh: float = 100.0
+    early_leave_per_kwh: float = 5.0
+    cap_slack_per_kwh: float = 1000.0
     time_limit_s: float = 3.0
 
 
@@ -52,6 +60,7 @@ class Situation:
     """What is believed at one instant; all a plan depends on besides the `SiteModel`.
 
     import_cap_kw: shape (steps,) with limits in force; permitted_kw: discharge allowed now, by EVSE id.
+    known_cuts: what earlier replays taught about the cars that are still here.
     """
 
     now: datetime
@@ -61,6 +70,7 @@ class Situation:
     import_cap_kw: NDArray[np.float64]
     permitted_kw: Mapping[str, float]
     commitments: tuple[Commitment, ...] = ()
+    known_cuts: tuple[Cut, ...] = ()
 
 
 def horizon_grid(now: datetime, step_s: int, steps: int) -> TimeGrid:
@@ -69,18 +79,15 @@ def horizon_grid(now: datetime, step_s: int, steps: int) -> TimeGrid:
     return TimeGrid(start, step_s, steps)
 
 
-def on_grid(source: TimeGrid, values: NDArray[np.float64], target: TimeGrid) -> NDArray[np.float64]:
-    """Step values of `source` read at the steps of `target`; the ends hold beyond it. Same step length."""
-    steps = np.clip([source.index(target.at(k)) for k in range(target.steps)], 0, source.steps - 1)
-    picked: NDArray[np.float64] = values[steps]
-    return picked
-
-
 def build_request(model: SiteModel, situation: Situation) -> PlanRequest:
     """Turn beliefs into a planning problem and the world in which the twin examines its answer."""
     now = situation.now
     grid = horizon_grid(now, model.step_s, model.steps)
     base_kw = model.base_load.expect(grid, situation.measured_base)
+    spread_kw = np.zeros(grid.steps)
+    if model.arrivals is not None:
+        coming_kw = model.arrivals.expect(grid, now)
+        base_kw, spread_kw = base_kw + coming_kw, model.arrivals.spread(coming_kw)
     prices = model.rate.prices(grid.start, grid.step_s, grid.steps)
     fraction = (grid.at(1) - now).total_seconds() / grid.step_s
     caps = np.minimum(situation.import_cap_kw, model.site.import_cap_kw)
@@ -94,8 +101,9 @@ def build_request(model: SiteModel, situation: Situation) -> PlanRequest:
         export_cap_kw=np.full(grid.steps, model.site.export_cap_kw),
         import_price=prices.import_per_kwh, export_price=prices.export_per_kwh,
         peak_so_far_kw=situation.peak_so_far_kw, demand_price=model.rate.demand_price_per_kw,
-        shortfall_per_kwh=model.shortfall_per_kwh,
-        commitments=tuple(_with_reserve(c, model.event_reserve_kw) for c in situation.commitments),
+        shortfall_per_kwh=model.shortfall_per_kwh, early_leave_per_kwh=model.early_leave_per_kwh,
+        cap_slack_per_kwh=model.cap_slack_per_kwh, cuts=situation.known_cuts, timezone=model.site.timezone,
+        commitments=tuple(_with_reserve(c, model.event_reserve_kw, spread_kw) for c in situation.commitments),
         first_step_fraction=fraction,
     )
     world = World(
@@ -104,15 +112,28 @@ def build_request(model: SiteModel, situation: Situation) -> PlanRequest:
         grid=grid, base_load_kw=base_kw, import_cap_kw=caps,
         export_cap_kw=np.full(grid.steps, model.site.export_cap_kw), begin=now,
     )
+    has_signals = bool(situation.commitments) or bool((caps < model.site.import_cap_kw).any())
     return PlanRequest(
         problem=problem, world=world, promises=situation.commitments,
         discharge_allowed_kw=dict(situation.permitted_kw), time_limit_s=model.time_limit_s,
+        without_signals_kw=(
+            np.full(grid.steps, max(model.site.import_cap_kw - model.reserve_kw, 0.0)) if has_signals else None
+        ),
     )
 
 
-def _with_reserve(commitment: Commitment, reserve_kw: float) -> Commitment:
-    held = tuple(kw - reserve_kw for kw in commitment.max_net_kw)
-    return Commitment(commitment.signal_id, commitment.steps, held, commitment.shortfall_per_kwh)
+def _with_reserve(commitment: Commitment, reserve_kw: float, spread_kw: NDArray[np.float64]) -> Commitment:
+    """The commitment as the plan holds it.
+
+    Until it begins, energy is gathered for 39 of 40 courses of arrivals. Once it runs, what was gathered goes to the
+    promise itself: to save it for arrivals that may not come would break the promise now.
+    """
+    is_running = commitment.steps[0] == 0
+    held = tuple(
+        kw - reserve_kw - (0.0 if is_running else float(spread_kw[k]))
+        for k, kw in zip(commitment.steps, commitment.max_net_kw, strict=True)
+    )
+    return replace(commitment, max_net_kw=held)
 
 
 def _last_step(grid: TimeGrid, departure: datetime) -> int:
@@ -142,8 +163,8 @@ def _demand(
 
 
 def _charge_efficiency(listed: VehicleModel, connector_kw: float) -> float:
-    """Battery over connector energy at 70 % of full power, where a mixed schedule spends most of its energy."""
-    loss, battery_kw = listed.vehicle.battery.loss, 0.7 * connector_kw
+    """Battery over connector energy at half power: a little less than a mixed schedule has, so cars get no less."""
+    loss, battery_kw = listed.vehicle.battery.loss, 0.5 * connector_kw
     lost = loss.standby_kw + loss.proportional * battery_kw + loss.quadratic_per_kw * battery_kw**2
     return battery_kw / (battery_kw + lost)
 
@@ -151,7 +172,7 @@ def _charge_efficiency(listed: VehicleModel, connector_kw: float) -> float:
 def _discharge_efficiency(listed: VehicleModel, connector_kw: float) -> float:
     if connector_kw <= 0.0:
         return 1.0
-    loss, battery_kw = listed.vehicle.battery.loss, 0.7 * connector_kw
+    loss, battery_kw = listed.vehicle.battery.loss, 0.5 * connector_kw
     lost = loss.standby_kw + loss.proportional * battery_kw + loss.quadratic_per_kw * battery_kw**2
     return (battery_kw - lost) / battery_kw
 

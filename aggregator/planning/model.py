@@ -83,6 +83,12 @@ def _ev_part(m: pyo.ConcreteModel, spans: tuple[Window, ...], hours: Floats) -> 
     _missing(m, "floor", low, {(i, t): float(spans[i].floor_kwh[t]) for i, t in low}, spans)
 
 
+    # energy + guard_missing >= what the car would hold without any signal; only where this plan could hold less
+    guarded = [(i, t) for i, t in cells
+               if spans[i].guard_kwh[t] > (spans[i].lower_kwh if spans[i].discharge_kw.any() else spans[i].ev.energy_kwh)]
+    _missing(m, "guard", guarded, {(i, t): float(spans[i].guard_kwh[t]) for i, t in guarded}, spans)
+
+
 def _missing(m: pyo.ConcreteModel, name: str, cells: list[Cell], wanted: dict[Cell, float],
              spans: tuple[Window, ...]) -> None:
     """Variables `name_missing` and rows `name_wanted`: energy + missing >= wanted."""
@@ -132,6 +138,10 @@ def _event_part(m: pyo.ConcreteModel, problem: Problem) -> None:
     m.commitment = pyo.Constraint(list(limits), rule=lambda m, j, k: (
         None, _row([(1.0, m.bought[limits[j, k][0]]), (-1.0, m.sold[limits[j, k][0]]), (-1.0, m.event_missing[j, k])]),
         limits[j, k][1]))
+    m.event_worst = pyo.Var(sorted({j for j, _ in limits}), bounds=lambda m, j: (
+        0.0, max(m.event_missing[at].ub for at in limits if at[0] == j)))
+    m.worst_holds = pyo.Constraint(list(limits), rule=lambda m, j, k: (
+        None, _row([(1.0, m.event_missing[j, k]), (-1.0, m.event_worst[j])]), 0.0))
 
 
 def _cost(m: pyo.ConcreteModel, problem: Problem, spans: tuple[Window, ...], hours: Floats) -> LinearExpression:
@@ -152,8 +162,10 @@ def _cost_terms(m: pyo.ConcreteModel, problem: Problem, spans: tuple[Window, ...
         yield hours[t] * problem.cap_slack_per_kwh, m.over_export[t]
     yield problem.demand_price, m.peak
     yield from ((problem.shortfall_per_kwh, v) for v in m.shortfall.values())
-    yield from ((problem.shortfall_per_kwh * spans[i].leave[t], v) for (i, t), v in m.early_missing.items())
+    yield from ((problem.early_price * spans[i].leave[t], v) for (i, t), v in m.early_missing.items())
     yield from ((problem.shortfall_per_kwh * hours[t], v) for (_, t), v in m.floor_missing.items())
+    yield from ((problem.guard_per_kwh_h * spans[i].ev.guard_weight * hours[t], v) for (i, t), v in m.guard_missing.items())
     for (j, k), v in m.event_missing.items():
         event = problem.commitments[j]
         yield hours[event.steps[k]] * event.shortfall_per_kwh, v
+    yield from ((problem.commitments[j].worst_per_kw, v) for j, v in m.event_worst.items())

@@ -26,6 +26,9 @@ class EvDemand:
     floor_kwh: lowest energy discharge may reach (only as far as it is reachable).
     leave_probability: shape (steps,), chance that the driver unplugs at the end of that step although the
         declared departure is later; missing energy then is priced with that weight. Zeros = trust the driver.
+    guard_kwh: shape (steps,), energy at the end of each step that a grid service may not take from this driver: what
+        the car would hold without any signal, as far as the target. None = nothing to guard.
+    guard_weight: times the price of the guard; taking back what a car holds weighs more than delivering it later.
     min_charge_kw, min_discharge_kw: charging is 0 or at least this; repaired after the LP.
     max_discharge_kw: 0 unless every permit is in force.
     """
@@ -46,6 +49,8 @@ class EvDemand:
     min_charge_kw: float = 0.0
     min_discharge_kw: float = 0.0
     leave_probability: Floats | None = None
+    guard_kwh: Floats | None = None
+    guard_weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -53,12 +58,15 @@ class Commitment:
     """An event: net import at or below max_net_kw in `steps`, or pay for the shortfall.
 
     shortfall_per_kwh: price of each kWh above max_net_kw.
+    worst_per_kw: small price of the largest shortfall, so that what is missing spreads evenly over the steps and the
+        most that can be promised throughout shows.
     """
 
     signal_id: str
     steps: tuple[int, ...]
     max_net_kw: tuple[float, ...]
     shortfall_per_kwh: float
+    worst_per_kw: float = 0.05
 
 
 CutKind = Literal[
@@ -94,6 +102,8 @@ class Problem:
     first_step_fraction: share of step 0 that still lies ahead, in (0, 1]; its energy counts only that much.
     Prices are per kWh; demand_price per kW of monthly peak above peak_so_far_kw.
     shortfall_per_kwh: price of energy missing at departure, and per hour of each kWh below the reachable floor.
+    early_leave_per_kwh: price of energy missing when a driver leaves before the declared departure; None = the same.
+    guard_per_kwh_h: price of each kWh below a driver's guard, per hour, times the driver's guard_weight.
     cap_slack_per_kwh: price of crossing the cap (dearest).
     timezone: in which the plan's words tell the time.
     """
@@ -113,6 +123,13 @@ class Problem:
     cuts: tuple[Cut, ...] = ()
     first_step_fraction: float = 1.0
     timezone: str = "UTC"
+    early_leave_per_kwh: float | None = None
+    guard_per_kwh_h: float = 2.0
+
+    @property
+    def early_price(self) -> float:
+        """Per kWh missing at an early departure."""
+        return self.shortfall_per_kwh if self.early_leave_per_kwh is None else self.early_leave_per_kwh
 
 
 @dataclass(frozen=True)
@@ -122,8 +139,8 @@ class Plan:
     charge_kw, discharge_kw: shape (ev, step), both 0 or more; net EV power is charge - discharge.
     energy_kwh: shape (ev, step), end of step. net_kw: shape (step,), site import positive.
     objective, bound: cost incl. penalties, and a proven lower bound; gap is relative.
-    costs: parts by name: energy, demand, wear, shortfall, early_leave, floor, event_shortfall, cap_slack; they sum to
-        objective.
+    costs: parts by name: energy, demand, wear, shortfall, early_leave, floor, guard, event_shortfall, cap_slack; they sum
+        to objective.
     shortfall_kwh: by EV id, below target (and the margin that cuts added) at the declared departure.
     cap_slack_kw: shape (step,). event_shortfall_kw: by signal id, one value per step of the commitment; like the
         shortfall of drivers it is a declaration, so it includes the margin that cuts added.

@@ -49,6 +49,7 @@ class Window:
     reach_kwh: end-of-step energy if it had always charged fully.
     lower_kwh, upper_kwh: energy never leaves these. tapers: hold charging down as the battery fills.
     floor_kwh: shape (steps,), the floor as far as it is reachable.
+    guard_kwh: shape (steps,), energy that no grid service may take, as far as it is reachable.
     need_kwh: wanted at the end of last - 1. leave: weight of energy missing at the end of a step.
     is_capped_below_minimum: shape (steps,), a ceiling holds the car below the EVSE's minimum.
     """
@@ -62,6 +63,7 @@ class Window:
     lower_kwh: float
     upper_kwh: float
     floor_kwh: Floats
+    guard_kwh: Floats
     need_kwh: float
     leave: Floats
     tapers: tuple[Taper, ...]
@@ -155,10 +157,12 @@ def _window(problem: Problem, hours: Floats, ev: EvDemand, ceilings: list[tuple[
         leave[first:max(first, last - 1)] = ev.leave_probability[first:max(first, last - 1)]
     plugged = np.zeros(steps, dtype=bool)
     plugged[first:last] = True
+    guard = np.zeros(steps) if ev.guard_kwh is None else np.minimum(ev.guard_kwh, reach)
     return Window(
         ev=ev, first=first, last=last, charge_kw=charge, discharge_kw=discharge, reach_kwh=reach,
         lower_kwh=min(ev.floor_kwh, ev.energy_kwh), upper_kwh=upper, tapers=tapers,
-        floor_kwh=np.where(plugged, np.minimum(ev.floor_kwh, reach), 0.0), need_kwh=need, leave=leave,
+        floor_kwh=np.where(plugged, np.minimum(ev.floor_kwh, reach), 0.0),
+        guard_kwh=np.where(plugged, guard, 0.0), need_kwh=need, leave=leave,
         is_capped_below_minimum=(ceiling > 0) & (ceiling < ev.min_charge_kw) & plugged,
     )
 
@@ -231,7 +235,8 @@ def _site_faults(problem: Problem) -> list[str]:
             faults.append(f"site: {name} holds values that are not finite")
     if not 0 < problem.first_step_fraction <= 1:
         faults.append(f"site: first_step_fraction: {problem.first_step_fraction!r}, expected a value in (0, 1]")
-    for name in ("peak_so_far_kw", "demand_price", "shortfall_per_kwh", "cap_slack_per_kwh"):
+    for name in ("peak_so_far_kw", "demand_price", "shortfall_per_kwh", "cap_slack_per_kwh", "early_price",
+                 "guard_per_kwh_h"):
         value = getattr(problem, name)
         if not (np.isfinite(value) and value >= 0):
             faults.append(f"site: {name}: {value!r}, expected a finite value of 0 or more")
@@ -249,6 +254,8 @@ def _ev_faults(ev: EvDemand, steps: int) -> list[str]:
         value = getattr(ev, name)
         if not 0 < value <= 1:
             faults.append(f"{ev.id}: {name}: {value!r}, expected a value in (0, 1]")
+    if ev.guard_kwh is not None and (ev.guard_kwh.shape != (steps,) or not (ev.guard_kwh >= 0).all()):
+        faults.append(f"{ev.id}: guard_kwh, expected shape ({steps},) with values of 0 or more")
     if ev.leave_probability is not None:
         leave = ev.leave_probability
         if leave.shape != (steps,) or not ((leave >= 0) & (leave <= 1)).all():

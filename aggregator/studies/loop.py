@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 
@@ -19,12 +19,14 @@ from aggregator.fleet.site_power import SitePower
 from aggregator.ocpp.events import MeterSample
 from aggregator.planning.decision import could_discharge_kw, decide
 from aggregator.planning.gate import GateOutcome, plan_through_gate
-from aggregator.planning.horizon import SiteModel, Situation, build_request, horizon_grid, on_grid
+from aggregator.planning.horizon import SiteModel, Situation, build_request, horizon_grid
 from aggregator.signals.limits import Held, LimitBook
 from aggregator.signals.model import Decision, GridSignal, Obligation, SignalState
 from twin.assets import Visit
 from twin.engine import WorldView
 
+_ASLEEP_KW = 0.05
+_SETTLE = timedelta(minutes=2)
 _REPORTED_SOC_STEP = 0.01
 """Chargers report SoC in whole per cent."""
 
@@ -61,6 +63,8 @@ class LoopController:
         self._interval_s, self._progress = interval_s, progress
         self._seen: dict[str, Visit] = {}
         self._outcome: GateOutcome | None = None
+        self._ordered_before: dict[str, float] = {}
+        self._ordered_since: dict[str, datetime] = {}
         self.log = LoopLog()
 
     def ceiling_kwh(self, visit: Visit) -> float:
@@ -75,7 +79,16 @@ class LoopController:
             self._plan(now, tuple(dict.fromkeys(reasons)))
             if self._progress is not None:
                 self._progress(now)
-        return self._ordered(now)
+        ordered = self._ordered(now)
+        for evse_id, kw in ordered.items():
+            if self._ordered_before.get(evse_id) != kw:
+                self._ordered_since[evse_id] = now
+        self._ordered_before = ordered
+        return ordered
+
+    def _is_settled(self, evse_id: str, now: datetime) -> bool:
+        """The charger had time to follow its last order."""
+        return now - self._ordered_since.get(evse_id, now) >= _SETTLE
 
     def _observe(self, now: datetime, view: WorldView) -> list[str]:
         reasons: list[str] = []
@@ -100,6 +113,9 @@ class LoopController:
             if visit.id in self._reports_soc:
                 true_soc = view.energy_kwh[slot] / visit.vehicle.battery.capacity_kwh
                 soc = round(true_soc / _REPORTED_SOC_STEP) * _REPORTED_SOC_STEP
+            is_asleep = abs(float(view.power_kw[slot])) < _ASLEEP_KW
+            if is_asleep and self._ordered_before.get(evse_id, 0.0) > _ASLEEP_KW and self._is_settled(evse_id, now):
+                self._beliefs.stopped_drawing(evse_id)
             self._beliefs.metered(MeterSample(
                 evse_id, visit.id, now, float(view.power_kw[slot]), imported_kwh * 1000.0, exported_kwh * 1000.0, soc
             ))
@@ -125,15 +141,17 @@ class LoopController:
             import_cap_kw=self._book.import_cap(grid, self._model.site.import_cap_kw, now),
             permitted_kw={s.evse_id: self._permitted_kw(s, now) for s in sessions},
             commitments=self._book.commitments(grid, now),
+            known_cuts=self._outcome.lasting_cuts if self._outcome is not None else (),
         )
         request = build_request(self._model, situation)
-        before, self._outcome = self._outcome, plan_through_gate(request)
+        self._outcome = plan_through_gate(request)
         self.log.plans.append((now, reasons, self._outcome))
         for held in self._book.held:
-            if held.decision is None and held.signal.obligation is not Obligation.MANDATORY:
-                baseline = before.plan if before is not None else self._outcome.plan
+            is_stopgap = self._outcome.plan.status == "safe"
+            if held.decision is None and not is_stopgap and held.signal.obligation is not Obligation.MANDATORY:
+                baseline = self._outcome.counterfactual or self._outcome.plan
                 decision = decide(
-                    held.signal, request.problem, self._outcome.plan, on_grid(baseline.grid, baseline.net_kw, grid),
+                    held.signal, request.problem, self._outcome.plan, baseline.net_kw,
                     could_discharge_kw=could_discharge_kw(self._model, sessions), now=now, plan_id=str(len(self.log.plans)),
                 )
                 self.log.decisions.append(decision)

@@ -85,6 +85,21 @@ def test_a_reported_soc_replaces_the_estimate_and_ages_with_the_registers() -> N
     assert session.target_kwh == pytest.approx(31.0 + 12.0)
 
 
+def test_a_report_in_whole_per_cent_does_not_make_the_estimate_jump() -> None:
+    known = beliefs()
+    known.declare(target())
+    known.started("t1", "E1", "card", T0, 0.0)
+    true_kwh = 31.2
+    known.soc_reported("E1", round(true_kwh / 50.0, 2), T0, capacity_kwh=50.0)
+    for minute in range(1, 121):
+        true_kwh += battery_kw(car().vehicle, 6.0) / 60
+        known.metered(sample(minute, 100.0 * minute, soc=round(true_kwh / 50.0, 2)))
+    session = known.session("E1", T0 + timedelta(hours=2))
+    assert session is not None
+    assert session.energy_kwh == pytest.approx(true_kwh, abs=0.02)
+    assert session.delivered_kwh == pytest.approx(2 * battery_kw(car().vehicle, 6.0), rel=1e-6)
+
+
 def test_discharge_lowers_the_battery_by_more_than_the_meter_exports() -> None:
     known = beliefs()
     known.declare(target())
