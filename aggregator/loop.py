@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING
 import structlog
 
 from aggregator.clock import Clock
-from aggregator.dispatch.desired import PermitClip, discharges, from_now, plan_command, without_discharge
+from aggregator.dispatch.desired import PermitClip, discharges, from_now, plan_command, power_at, without_discharge
 from aggregator.dispatch.fast_loop import FastLoop
 from aggregator.dispatch.outbox import Outbox, queue_commands
 from aggregator.dispatch.permits import DischargePermit, DischargeUse, PermitBook
 from aggregator.dispatch.stop import DischargeStop
 from aggregator.fleet.desk import FleetDesk
+from aggregator.fleet.draw import DrawLimits
 from aggregator.fleet.model import LiveSession
 from aggregator.fleet.site_power import SitePower
-from aggregator.ocpp.events import ChargerCommands, ProfileCommand
+from aggregator.ocpp.events import ChargerCommands, MeterSample, ProfileCommand
 from aggregator.planning.decision import could_discharge_kw, decide
 from aggregator.planning.gate import GateOutcome, PlanRequest
 from aggregator.planning.horizon import SiteModel, Situation, horizon_grid
@@ -59,6 +60,7 @@ class Loop:
         self.store, self.clock, self.model, self.fleet, self.power = store, clock, model, fleet, power
         self.permits, self.commands = permits, commands
         self.adopted: AdoptedPlan | None = None
+        self.draws = DrawLimits()
         self.on_reading: Callable[[SiteReading, float], None] = lambda _reading, _ev_kw: None
         self.on_adopted: Callable[[], None] = lambda: None
         self.outbox: Outbox
@@ -111,6 +113,7 @@ class Loop:
             import_cap_kw=book.import_cap(grid, self.model.site.import_cap_kw, now),
             permitted_kw={s.evse_id: self._permit(s.evse_id, s, now).allowed_kw for s in sessions},
             commitments=book.commitments(grid, now),
+            draw_limits_kw=self.draws.all(),
             known_cuts=self.adopted.outcome.lasting_cuts if self.adopted is not None else (),
         )
 
@@ -176,6 +179,13 @@ class Loop:
             await self.desk.record_decision(decision)
             await self.desk.advance(signal.id, SignalState.SCHEDULED, f"plan {plan_id}")
             log.info("signal answered", signal=signal.id, state=decision.state, committed_kw=decision.committed_kw)
+
+    def metered(self, sample: MeterSample) -> None:
+        """See whether the car takes what it is offered."""
+        held = self.outbox.held(sample.evse_id)
+        ordered_kw = power_at(held, sample.at) if held is not None else None
+        if ordered_kw is not None and sample.power_kw is not None:
+            self.draws.seen(sample.evse_id, sample.at, ordered_kw, sample.power_kw)
 
     # --- signals and meters --------------------------------------------------------------------------------------
 

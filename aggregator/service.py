@@ -235,10 +235,12 @@ async def assemble(settings: Settings) -> Service:
 
     async def on_meter(sample: MeterSample) -> None:
         loop.fast.meter(sample)
+        loop.metered(sample)
         await verifier.meter(sample)
 
     def on_ended(evse_id: str) -> None:
         loop.fast.forget(evse_id)
+        loop.draws.forget(evse_id)
         verifier.forget(evse_id)
 
     def on_boot(station_id: str) -> None:

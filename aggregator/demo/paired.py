@@ -31,6 +31,8 @@ from twin.engine import Run, Uncontrolled, simulate
 from twin.scenario import resource_path
 
 _CONTROL_STEP_S = 60
+_LATENCY_WALL_S = 0.4
+"""From a car's arrival to its plan at the charger: building, solving, replaying, storing, sending."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,12 @@ def uncontrolled_day(scene: Scene) -> SimulatedDay:
 
 
 def loop_day(
-    scene: Scene, folder: Path, signals: Sequence[GridSignal] = (), *, progress: Callable[[datetime], None] | None = None
+    scene: Scene, folder: Path, signals: Sequence[GridSignal] = (), *, speed: float = 0.0, progress: Callable[[datetime], None] | None = None
 ) -> SimulatedDay:
-    """The loop over the twin, from the configuration in `folder`, with `signals` as they are received."""
+    """The loop over the twin, from the configuration in `folder`, with `signals` as they are received.
+
+    speed: clock factor of the run it is compared with, which stretches the loop's own seconds in domain time.
+    """
     settings = load_settings(folder / "v2g.toml")
     assets = AssetsFile.load(settings.assets)
     model = site_model(assets, load_rate(settings.tariff), settings)
@@ -76,7 +81,8 @@ def loop_day(
         reports_soc=frozenset(v.id for v in truth.visits if v.vehicle.max_discharge_kw > 0),
         later=[(change.at, target_of(scene.changed_visit(), change.departure))],
         signals=signals, book=LimitBook(model.site.id, {p.name: p for p in assets.programmes()}),
-        peak_so_far_kw=assets.site_section.peak_so_far_kw, interval_s=settings.plan_interval_s, progress=progress,
+        peak_so_far_kw=assets.site_section.peak_so_far_kw, interval_s=settings.plan_interval_s,
+        latency_s=_LATENCY_WALL_S * speed, fallback_kw=assets.fallback_kw(), progress=progress,
     )
     return _day(simulate(true_world(scene), controller), controller.log)
 
@@ -102,7 +108,9 @@ def load_day(path: Path) -> SimulatedDay:
 
 def main(folder: Path) -> None:
     """The day of the demo in `folder` without the grid's signals, into its `paired.json`."""
-    save_day(loop_day(load_scene(resource_path("workplace_caltech.toml")), folder), folder / "paired.json")
+    speed = float(json.loads((folder / "demo.json").read_text("utf-8"))["speed"])
+    scene = load_scene(resource_path("workplace_caltech.toml"))
+    save_day(loop_day(scene, folder, speed=speed), folder / "paired.json")
 
 
 if __name__ == "__main__":

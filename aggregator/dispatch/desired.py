@@ -126,7 +126,9 @@ def permitted(command: ProfileCommand, permit: DischargePermit) -> tuple[Profile
         return command, ()
     periods: list[ProfilePeriod] = []
     clips: list[PermitClip] = []
-    for period in _split_at(command.periods, permit.until):
+    # An approval that outlives the command cuts nothing out of it.
+    outlives = permit.until is None or (command.valid_to is not None and permit.until >= command.valid_to)
+    for period in _split_at(command.periods, None if outlives else permit.until):
         given_kw = max(period.power_kw, -permit.allows_at(period.start))
         if given_kw != period.power_kw:
             clips.append(PermitClip(command.evse_id, period.start, period.power_kw, given_kw + 0.0, permit.missing))

@@ -61,6 +61,7 @@ class Situation:
 
     import_cap_kw: shape (steps,) with limits in force; permitted_kw: discharge allowed now, by EVSE id.
     known_cuts: what earlier replays taught about the cars that are still here.
+    draw_limits_kw: by EVSE id, what the car was seen to take where it is less than it was offered.
     """
 
     now: datetime
@@ -71,6 +72,7 @@ class Situation:
     permitted_kw: Mapping[str, float]
     commitments: tuple[Commitment, ...] = ()
     known_cuts: tuple[Cut, ...] = ()
+    draw_limits_kw: Mapping[str, float] = field(default_factory=dict)
 
 
 def horizon_grid(now: datetime, step_s: int, steps: int) -> TimeGrid:
@@ -92,7 +94,7 @@ def build_request(model: SiteModel, situation: Situation) -> PlanRequest:
     fraction = (grid.at(1) - now).total_seconds() / grid.step_s
     caps = np.minimum(situation.import_cap_kw, model.site.import_cap_kw)
     demands = tuple(
-        _demand(model, session, situation.permitted_kw.get(session.evse_id, 0.0), grid, now)
+        _demand(model, session, situation, grid)
         for session in situation.sessions
     )
     problem = Problem(
@@ -141,12 +143,13 @@ def _last_step(grid: TimeGrid, departure: datetime) -> int:
     return min(max(grid.index(departure), 1), grid.steps)
 
 
-def _demand(
-    model: SiteModel, session: LiveSession, permitted_kw: float, grid: TimeGrid, now: datetime
-) -> EvDemand:
+def _demand(model: SiteModel, session: LiveSession, situation: Situation, grid: TimeGrid) -> EvDemand:
+    now, permitted_kw = situation.now, situation.permitted_kw.get(session.evse_id, 0.0)
     evse, listed = model.evses[session.evse_id], model.vehicles[session.vehicle_model]
     vehicle = listed.vehicle
     charge_kw = min(evse.max_charge_kw, vehicle.max_charge_kw)
+    if (taken_kw := situation.draw_limits_kw.get(session.evse_id)) is not None:
+        charge_kw = min(charge_kw, max(taken_kw, evse.min_charge_kw))
     discharge_kw = min(evse.max_discharge_kw, vehicle.max_discharge_kw, permitted_kw)
     return EvDemand(
         id=session.transaction_id, evse_id=session.evse_id, arrive=0, depart=_last_step(grid, session.departure),

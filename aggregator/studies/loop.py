@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from aggregator.fleet.beliefs import Beliefs
+from aggregator.fleet.draw import DrawLimits
 from aggregator.fleet.model import DepartureTarget, LiveSession
 from aggregator.fleet.site_power import SitePower
 from aggregator.ocpp.events import MeterSample
@@ -44,6 +45,8 @@ class LoopController:
 
     declarations: what each driver's app says at plug-in, by visit id. later: declarations made at an instant.
     reports_soc: visits whose charger reports SoC. permitted_kw: discharge allowed for a session, all permits counted.
+    latency_s: domain seconds from the start of a plan until chargers follow it. fallback_kw: by EVSE id, what a car
+        charges at until a plan knows it.
     signals: what arrives when (`received_at`). progress: called with domain time as the day advances.
     """
 
@@ -52,7 +55,8 @@ class LoopController:
         permitted_kw: Callable[[LiveSession, datetime], float],
         reports_soc: frozenset[str] = frozenset(), later: Sequence[tuple[datetime, DepartureTarget]] = (),
         signals: Sequence[GridSignal] = (), book: LimitBook | None = None, peak_so_far_kw: float = 0.0,
-        interval_s: int = 900, progress: Callable[[datetime], None] | None = None,
+        interval_s: int = 900, latency_s: float = 0.0, fallback_kw: Mapping[str, float] | None = None,
+        progress: Callable[[datetime], None] | None = None,
     ) -> None:
         self._model, self._beliefs, self._declarations = model, beliefs, declarations
         self._permitted_kw, self._reports_soc = permitted_kw, reports_soc
@@ -63,6 +67,10 @@ class LoopController:
         self._interval_s, self._progress = interval_s, progress
         self._seen: dict[str, Visit] = {}
         self._outcome: GateOutcome | None = None
+        self._reasons: list[str] = []
+        self._coming: tuple[datetime, GateOutcome] | None = None
+        self._latency, self._fallback_kw = timedelta(seconds=latency_s), fallback_kw or {}
+        self._draws = DrawLimits()
         self._ordered_before: dict[str, float] = {}
         self._ordered_since: dict[str, datetime] = {}
         self.log = LoopLog()
@@ -72,11 +80,16 @@ class LoopController:
         return math.inf
 
     def setpoints(self, now: datetime, view: WorldView) -> Mapping[str, float]:
-        reasons = self._observe(now, view)
+        self._reasons += self._observe(now, view)
         if int(now.timestamp()) % self._interval_s == 0:
-            reasons.append("clock")
-        if reasons:
-            self._plan(now, tuple(dict.fromkeys(reasons)))
+            self._reasons.append("clock")
+        if self._coming is not None and now >= self._coming[0]:
+            self._outcome, self._coming = self._coming[1], None
+        if self._reasons and self._coming is None:
+            reasons, self._reasons = tuple(dict.fromkeys(self._reasons)), []
+            self._coming = (now + self._latency, self._plan(now, reasons))
+            if self._latency <= timedelta(0):
+                self._outcome, self._coming = self._coming[1], None
             if self._progress is not None:
                 self._progress(now)
         ordered = self._ordered(now)
@@ -96,6 +109,7 @@ class LoopController:
             known = self._seen.get(evse_id)
             if known is not None and (visit is None or visit.id != known.id):
                 self._beliefs.ended(evse_id, known.id)
+                self._draws.forget(evse_id)
                 del self._seen[evse_id]
                 reasons.append("departure")
             imported_kwh, exported_kwh = view.registers_kwh(slot)
@@ -116,6 +130,8 @@ class LoopController:
             is_asleep = abs(float(view.power_kw[slot])) < _ASLEEP_KW
             if is_asleep and self._ordered_before.get(evse_id, 0.0) > _ASLEEP_KW and self._is_settled(evse_id, now):
                 self._beliefs.stopped_drawing(evse_id)
+            if evse_id in self._ordered_before:
+                self._draws.seen(evse_id, now, self._ordered_before[evse_id], float(view.power_kw[slot]))
             self._beliefs.metered(MeterSample(
                 evse_id, visit.id, now, float(view.power_kw[slot]), imported_kwh * 1000.0, exported_kwh * 1000.0, soc
             ))
@@ -131,7 +147,7 @@ class LoopController:
             reasons.append("grid signal")
         return reasons
 
-    def _plan(self, now: datetime, reasons: tuple[str, ...]) -> None:
+    def _plan(self, now: datetime, reasons: tuple[str, ...]) -> GateOutcome:
         grid = horizon_grid(now, self._model.step_s, self._model.steps)
         sessions = self._beliefs.sessions(now)
         base_kw = self._power.base_kw
@@ -141,27 +157,37 @@ class LoopController:
             import_cap_kw=self._book.import_cap(grid, self._model.site.import_cap_kw, now),
             permitted_kw={s.evse_id: self._permitted_kw(s, now) for s in sessions},
             commitments=self._book.commitments(grid, now),
+            draw_limits_kw=self._draws.all(),
             known_cuts=self._outcome.lasting_cuts if self._outcome is not None else (),
         )
         request = build_request(self._model, situation)
-        self._outcome = plan_through_gate(request)
-        self.log.plans.append((now, reasons, self._outcome))
+        outcome = plan_through_gate(request)
+        self.log.plans.append((now, reasons, outcome))
         for held in self._book.held:
-            is_stopgap = self._outcome.plan.status == "safe"
+            is_stopgap = outcome.plan.status == "safe"
             if held.decision is None and not is_stopgap and held.signal.obligation is not Obligation.MANDATORY:
-                baseline = self._outcome.counterfactual or self._outcome.plan
+                baseline = outcome.counterfactual or outcome.plan
                 decision = decide(
-                    held.signal, request.problem, self._outcome.plan, baseline.net_kw,
+                    held.signal, request.problem, outcome.plan, baseline.net_kw,
                     could_discharge_kw=could_discharge_kw(self._model, sessions), now=now, plan_id=str(len(self.log.plans)),
                 )
                 self.log.decisions.append(decision)
                 self._book = self._book.with_(Held(held.signal, decision.state, decision))
+        return outcome
 
     def _ordered(self, now: datetime) -> dict[str, float]:
-        if self._outcome is None:
-            return {}
-        schedule = self._outcome.schedule
-        step = schedule.grid.index(now)
-        if not 0 <= step < schedule.grid.steps:
-            return {}
-        return dict(zip(schedule.evse_ids, schedule.power_kw[:, step].tolist(), strict=True))
+        """The plan's power for cars it knows, the charger's fallback share for one that came since."""
+        planned: dict[str, str] = {}
+        step, row_of, power = -1, {}, None
+        if self._outcome is not None:
+            schedule = self._outcome.schedule
+            planned = dict(zip(self._outcome.plan.evse_ids, self._outcome.plan.ev_ids, strict=True))
+            step, power = schedule.grid.index(now), schedule.power_kw
+            row_of = {evse_id: row for row, evse_id in enumerate(schedule.evse_ids)}
+        ordered = {}
+        for evse_id, visit in self._seen.items():
+            if power is not None and planned.get(evse_id) == visit.id and 0 <= step < power.shape[1]:
+                ordered[evse_id] = float(power[row_of[evse_id], step])
+            else:
+                ordered[evse_id] = self._fallback_kw.get(evse_id, 0.0)
+        return ordered

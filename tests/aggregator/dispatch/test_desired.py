@@ -89,6 +89,14 @@ def test_discharge_is_cut_to_the_kilowatts_and_the_end_of_the_permit() -> None:
     assert [clip.given_kw for clip in clips] == [-5.0, 0.0]
 
 
+def test_a_permit_that_outlives_the_command_cuts_nothing() -> None:
+    row = [0.0] * (GRID.steps - 1) + [-5.0]
+    command, _ = plan_command("A", GRID, row, GRID.at(GRID.steps - 1), "t1", FULL)
+    kept, clips = permitted(command, DischargePermit("A", 11.0, (), GRID.end + timedelta(days=365)))
+    assert kept == command
+    assert clips == ()
+
+
 def test_a_charger_that_holds_few_periods_gets_the_first_and_an_earlier_end() -> None:
     row = [1.0, 2.0] * 8
     command, _ = plan_command("A", GRID, row, GRID.start, "tx", FULL, max_periods=3)
