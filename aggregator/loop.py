@@ -113,7 +113,7 @@ class Loop:
             import_cap_kw=book.import_cap(grid, self.model.site.import_cap_kw, now),
             permitted_kw={s.evse_id: self._permit(s.evse_id, s, now).allowed_kw for s in sessions},
             commitments=book.commitments(grid, now),
-            draw_limits_kw=self.draws.all(),
+            draw_limits_kw=self.draws.at(now),
             known_cuts=self.adopted.outcome.lasting_cuts if self.adopted is not None else (),
         )
 
@@ -184,7 +184,7 @@ class Loop:
         """See whether the car takes what it is offered."""
         held = self.outbox.held(sample.evse_id)
         ordered_kw = power_at(held, sample.at) if held is not None else None
-        if ordered_kw is not None and sample.power_kw is not None:
+        if ordered_kw is not None and sample.power_kw is not None and sample.soc is None:
             self.draws.seen(sample.evse_id, sample.at, ordered_kw, sample.power_kw)
 
     # --- signals and meters --------------------------------------------------------------------------------------

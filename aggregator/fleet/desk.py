@@ -214,7 +214,7 @@ class FleetDesk:
         self.states[event.evse_id] = event.state
         if event.state is ConnectorState.SUSPENDED_EV and before is not ConnectorState.SUSPENDED_EV:
             self.beliefs.stopped_drawing(event.evse_id)
-            self._on_change("car stopped drawing")
+            self._on_change(f"{event.evse_id} stopped drawing")
 
     async def _station(self, event: StationOnline | StationBooted | StationOffline) -> None:
         from aggregator.store.records import StationRecord  # noqa: PLC0415 - the store knows this room's words

@@ -48,7 +48,7 @@ class SiteModel:
     step_s: int = 900
     steps: int = 96
     reserve_kw: float = 3.0
-    event_reserve_kw: float = 1.0
+    event_reserve_kw: float = 1.5
     shortfall_per_kwh: float = 100.0
     early_leave_per_kwh: float = 5.0
     cap_slack_per_kwh: float = 1000.0

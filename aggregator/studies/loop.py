@@ -130,7 +130,7 @@ class LoopController:
             is_asleep = abs(float(view.power_kw[slot])) < _ASLEEP_KW
             if is_asleep and self._ordered_before.get(evse_id, 0.0) > _ASLEEP_KW and self._is_settled(evse_id, now):
                 self._beliefs.stopped_drawing(evse_id)
-            if evse_id in self._ordered_before:
+            if evse_id in self._ordered_before and soc is None:
                 self._draws.seen(evse_id, now, self._ordered_before[evse_id], float(view.power_kw[slot]))
             self._beliefs.metered(MeterSample(
                 evse_id, visit.id, now, float(view.power_kw[slot]), imported_kwh * 1000.0, exported_kwh * 1000.0, soc
@@ -157,7 +157,7 @@ class LoopController:
             import_cap_kw=self._book.import_cap(grid, self._model.site.import_cap_kw, now),
             permitted_kw={s.evse_id: self._permitted_kw(s, now) for s in sessions},
             commitments=self._book.commitments(grid, now),
-            draw_limits_kw=self._draws.all(),
+            draw_limits_kw=self._draws.at(now),
             known_cuts=self._outcome.lasting_cuts if self._outcome is not None else (),
         )
         request = build_request(self._model, situation)

@@ -1,0 +1,53 @@
+"""What a car is seen to take, learnt from a standing order and the meter."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from aggregator.fleet.draw import DrawLimits
+
+T0 = datetime(2019, 7, 15, 20, 0, tzinfo=UTC)
+
+
+def after(minutes: float) -> datetime:
+    return T0 + timedelta(minutes=minutes)
+
+
+def test_a_tapering_car_is_planned_at_little_more_than_it_takes() -> None:
+    draws = DrawLimits()
+    for minute in range(5):
+        draws.seen("E1", after(minute), 6.6, 2.0)
+    assert draws.at(after(5))["E1"] == pytest.approx(2.4)
+
+
+def test_an_order_younger_than_the_answer_of_a_charger_says_nothing() -> None:
+    draws = DrawLimits()
+    draws.seen("E1", after(0), 6.6, 0.5)
+    draws.seen("E1", after(1), 6.6, 0.5)
+    assert draws.at(after(1)) == {}
+
+
+@pytest.mark.parametrize(("ordered", "metered"), [(6.6, 6.6), (6.6, 6.3), (0.1, 0.05), (0.0, 0.0), (-8.0, -3.0)])
+def test_a_car_that_follows_or_an_order_too_small_to_judge_sets_no_limit(ordered: float, metered: float) -> None:
+    draws = DrawLimits()
+    for minute in range(10):
+        draws.seen("E1", after(minute), ordered, metered)
+    assert draws.at(after(10)) == {}
+
+
+def test_a_car_that_takes_all_of_its_limit_is_offered_more_and_at_last_everything() -> None:
+    draws = DrawLimits()
+    for minute in range(5):
+        draws.seen("E1", after(minute), 6.6, 2.0)
+    for minute in range(5, 12):
+        draws.seen("E1", after(minute), 2.4, 2.4)
+    assert draws.at(after(12))["E1"] > 3.0
+    assert draws.at(after(60)) == {}
+
+
+def test_a_limit_leaves_with_the_car() -> None:
+    draws = DrawLimits()
+    for minute in range(5):
+        draws.seen("E1", after(minute), 6.6, 2.0)
+    draws.forget("E1")
+    assert draws.at(after(5)) == {}
