@@ -127,11 +127,13 @@ class LivePicture:
                 self._target_at(minute.at),
             ))
         ahead = sorted(at for at in self._planned if at > now)
-        for at in ahead[: bisect.bisect_right(ahead, now + _AHEAD)]:
-            points.append(SitePoint(
+        points.extend(
+            SitePoint(
                 at, planned_kw=self._planned[at], cap_kw=cap_kw, limit_kw=book.mandatory_limit_at(at),
                 target_kw=self._target_at(at),
-            ))
+            )
+            for at in ahead[: bisect.bisect_right(ahead, now + _AHEAD)]
+        )
         return tuple(points)
 
     def _chargers(self, now: datetime) -> tuple[ChargerRow, ...]:
@@ -212,7 +214,10 @@ def refusals_of(rounds: list[dict[str, object]], grid: TimeGrid) -> tuple[Refusa
         breaches = each.get("breaches")
         if isinstance(breaches, list):
             found.extend(
-                Refusal(int(str(each["number"])), b["kind"], b["asset_id"], grid.at(b["first"]), grid.at(b["last"]), b["worst"])
+                Refusal(
+                    int(str(each["number"])), b["kind"], b["asset_id"], grid.at(b["first"]), grid.at(b["last"]),
+                    b["worst"],
+                )
                 for b in breaches
             )
     return tuple(found)

@@ -205,7 +205,9 @@ class Loop:
             decision = await tx.signals.decision(signal.id)
         if decision is None:
             return {"decision": None}
-        series = await self.store.telemetry.site_series(signal.site_id, signal.start - _METER_LEAD, signal.end + _METER_LEAD)
+        series = await self.store.telemetry.site_series(
+            signal.site_id, signal.start - _METER_LEAD, signal.end + _METER_LEAD
+        )
         performance = event_performance(signal, decision, series)
         return {
             "committed_kw": round(performance.committed_kw, 3), "delivered_kw": round(performance.delivered_kw, 3),
@@ -221,7 +223,9 @@ class Loop:
 
     def on_clip(self, clip: PermitClip) -> None:
         """A discharge order met a missing permit at the last moment: an alarm, because planner and gate let it by."""
-        self.outbox.raise_alert("permit", clip.evse_id, f"discharge of {-clip.asked_kw:.1f} kW cut: {', '.join(clip.missing)}")
+        self.outbox.raise_alert(
+            "permit", clip.evse_id, f"discharge of {-clip.asked_kw:.1f} kW cut: {', '.join(clip.missing)}"
+        )
 
     async def site_reading(self, reading: SiteReading) -> None:
         """A reading of the connection-point meter, already stored."""

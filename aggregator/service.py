@@ -27,10 +27,10 @@ from aggregator.config import ConfigError, Settings, load_clock, load_settings
 from aggregator.dispatch.capabilities import CapabilityNotes
 from aggregator.dispatch.desired import fallback_command
 from aggregator.dispatch.fast_loop import FastLoop
-from aggregator.dispatch.trims import Trim
 from aggregator.dispatch.outbox import Outbox, queue_commands
 from aggregator.dispatch.permits import DischargeUse, EvseApproval, PermitBook, VehicleApproval
 from aggregator.dispatch.stop import DischargeStop
+from aggregator.dispatch.trims import Trim
 from aggregator.dispatch.verify import Verifier
 from aggregator.fleet.beliefs import Beliefs, SiteDefaults, VehicleModel
 from aggregator.fleet.departures import DepartureErrors
@@ -216,7 +216,7 @@ class Service:
             await self.store.telemetry.count_messages({key: count for key, count in news.items() if count})
 
 
-async def assemble(settings: Settings) -> Service:
+async def assemble(settings: Settings) -> Service:  # noqa: PLR0915 - one statement for each part, in their order
     """Make every part and wire them together; nothing runs yet.
 
     Raises:
@@ -252,7 +252,8 @@ async def assemble(settings: Settings) -> Service:
 
     fleet = FleetDesk(
         store, clock, Beliefs(model.vehicles, site_defaults(assets)),
-        on_change=lambda reason: horizon.request(reason), on_boot=on_boot, on_meter=on_meter, on_ended=on_ended,
+        on_change=lambda reason: horizon.request(reason),  # noqa: PLW0108 - made below
+        on_boot=on_boot, on_meter=on_meter, on_ended=on_ended,
     )
     gateway = Gateway(
         events=fleet, auth=StationPasswords(assets.station_passwords()), clock=clock,
@@ -265,7 +266,7 @@ async def assemble(settings: Settings) -> Service:
     capabilities = CapabilityNotes()
     outbox = Outbox(
         store, gateway, clock, permit_of=loop.permit_of, transaction_of=loop.transaction_of, capabilities=capabilities,
-        on_clip=loop.on_clip, on_accepted=lambda command: verifier.accepted(command),
+        on_clip=loop.on_clip, on_accepted=lambda command: verifier.accepted(command),  # noqa: PLW0108 - made below
     )
     verifier = Verifier(
         commands=gateway, outbox=outbox, clock=clock, capabilities=capabilities,
@@ -376,9 +377,8 @@ def run_service(config: Path) -> None:
     """
     if not config.is_file():
         raise Refused(f"{config}: no such configuration file")
-    with contextlib.suppress(KeyboardInterrupt):
-        with asyncio.Runner(loop_factory=_fast_loop()) as runner:
-            runner.run(_serve(config))
+    with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=_fast_loop()) as runner:
+        runner.run(_serve(config))
 
 
 def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

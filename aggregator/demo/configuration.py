@@ -66,6 +66,7 @@ def app_client(id_token: str) -> str:
 def assets_tables(scene: Scene, credentials: Credentials) -> dict[str, Any]:
     """The service's assets file. Of the scenario only its public part goes in."""
     public, tables = scene.scenario.public(), scene.tables
+    fallback = tables.demo.fallback
     bidirectional = [s for s in public.stations if s.evse.max_discharge_kw > 0]
     return {
         "site": {
@@ -82,7 +83,7 @@ def assets_tables(scene: Scene, credentials: Credentials) -> dict[str, Any]:
                 "id": s.evse.id, "station_id": s.id, "version": s.protocol, "current": s.evse.current.value,
                 "max_charge_kw": s.evse.max_charge_kw, "min_charge_kw": s.evse.min_charge_kw,
                 "max_discharge_kw": s.evse.max_discharge_kw,
-                "fallback_kw": tables.demo.fallback.dc_kw if s.evse.current is Current.DC else tables.demo.fallback.ac_kw,
+                "fallback_kw": fallback.dc_kw if s.evse.current is Current.DC else fallback.ac_kw,
                 "response_delay_s": s.evse.response.delay_s, "response_ramp_kw_per_s": s.evse.response.ramp_kw_per_s,
             }
             for s in public.stations
@@ -156,7 +157,7 @@ def _clients(scene: Scene, credentials: Credentials) -> list[dict[str, Any]]:
             "client_id": client_id, "role": role, "scopes": list(scopes), "party": party,
             "secret_sha256": secret_sha256(credentials.clients[client_id]),
         }
-        for client_id, role, scopes, party in dict((row[0], row) for row in rows).values()
+        for client_id, role, scopes, party in {row[0]: row for row in rows}.values()
     ]
 
 

@@ -1,8 +1,8 @@
 """The demo itself: set the stage, let the day run, judge it by what was measured.
 
-    service (v2g serve)  <--HTTP--  utility, grid operator, drivers' apps, fleet manager, meter (people.py)
-         ^ OCPP
-    stations (python -m twin.station): batteries, chargers, the building
+service (v2g serve)  <--HTTP--  utility, grid operator, drivers' apps, fleet manager, meter (people.py)
+     ^ OCPP
+stations (python -m twin.station): batteries, chargers, the building
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from aggregator.config import ConfigError, load_clock
 from aggregator.cli import Refused
 from aggregator.clock import ScaledClock, Segment, segments_through
+from aggregator.config import ConfigError, load_clock
 from aggregator.demo.configuration import Credentials, write_clock, write_configuration
 from aggregator.demo.evidence import day_facts, read_store
-from aggregator.demo.paired import SimulatedDay, load_day, uncontrolled_day
+from aggregator.demo.paired import load_day, uncontrolled_day
 from aggregator.demo.people import ClientFault, OutsideWorld
 from aggregator.demo.processes import Process, free_port
 from aggregator.demo.scene import Scene, load_scene
@@ -339,7 +339,7 @@ async def _report(stage: _Stage, wall_s: float) -> DemoOutcome:
     stored = await read_store(folder, scene)
     facts = day_facts(
         folder, scene, stored, paired=load_day(folder / "paired.json"), uncontrolled=uncontrolled_day(scene),
-        event=stage.world.event, limit=stage.world.limit, speed=stage.options.speed, wall_s=wall_s, notes=stage.world.notes,
+        limit=stage.world.limit, speed=stage.options.speed, wall_s=wall_s, notes=stage.world.notes,
     )
     verdict, result = judge(facts), result_json(facts)
     report = folder / "report" / "index.html"

@@ -90,7 +90,9 @@ async def read_store(folder: Path, scene: Scene) -> Stored:
             rows = await tx.connection.execute(
                 sa.select(audit.c.subject, audit.c.detail).where(audit.c.action == "limit.applied")
             )
-            stamps = {row.subject: row.detail if isinstance(row.detail, dict) else json.loads(row.detail) for row in rows}
+            stamps = {
+                row.subject: row.detail if isinstance(row.detail, dict) else json.loads(row.detail) for row in rows
+            }
         counts = await store.telemetry.message_counts()
         return Stored(
             sessions, sorted(plans, key=lambda plan: plan.created_at),
@@ -105,13 +107,14 @@ async def read_store(folder: Path, scene: Scene) -> Stored:
         )
 
 
-def day_facts(  # noqa: PLR0913 - one argument per source of evidence
+def day_facts(
     folder: Path, scene: Scene, stored: Stored, *, paired: SimulatedDay, uncontrolled: SimulatedDay,
-    event: SignalTrace, limit: SignalTrace, speed: float, wall_s: float, notes: Sequence[str],
+    limit: SignalTrace, speed: float, wall_s: float, notes: Sequence[str],
 ) -> DayFacts:
     """Everything the day's report shows and is judged by."""
     settings = load_settings(folder / "v2g.toml")
-    assets, rate, clock = AssetsFile.load(settings.assets), load_rate(settings.tariff), load_clock(folder / "clock.json")
+    assets, rate = AssetsFile.load(settings.assets), load_rate(settings.tariff)
+    clock = load_clock(folder / "clock.json")
     public = scene.scenario.public()
     start, end = public.start, public.end
     net = _means(stored.site.ts_us, stored.site.import_kw)
@@ -121,15 +124,17 @@ def day_facts(  # noqa: PLR0913 - one argument per source of evidence
     measured_kw = net.means(start, QUARTER_S, grid.steps)
     uncontrolled_kw = StepSeries.regular(start, 60.0, uncontrolled.net_kw).means(start, QUARTER_S, grid.steps)
     visits = _visits(scene, stored, paired, assets, folder)
-    events, credited = _events(scene, stored, assets, rate.currency)
+    events, credited = _events(stored, assets, rate.currency)
     return DayFacts(
         site_id=public.site.id, timezone=public.site.timezone, currency=rate.currency, start=start, end=end,
         speed=speed, wall_s=wall_s, net=net, building=building,
         uncontrolled=StepSeries.regular(start, 60.0, uncontrolled.net_kw), planned=_planned(stored.plans, end),
-        evse_power={evse_id: _register_power(series) for evse_id, series in stored.meters.items() if series.ts_us.size > 1},
+        evse_power={
+            evse_id: _register_power(series) for evse_id, series in stored.meters.items() if series.ts_us.size > 1
+        },
         limits=(
             LimitFact("cap", "cap", start, end, public.site.import_cap_kw, factor=speed),
-            *_limits(stored, scene, clock, limit),
+            *_limits(stored, clock, limit),
         ),
         visits=visits, events=events, plans=tuple(_plan(plan) for plan in stored.plans),
         bill=_bill(bill(rate, start, QUARTER_S, np.nan_to_num(measured_kw), peak_kw)),
@@ -201,7 +206,7 @@ def _bill(priced: Bill) -> BillFact:
     ))
 
 
-def _limits(stored: Stored, scene: Scene, clock: ScaledClock, trace: SignalTrace) -> list[LimitFact]:
+def _limits(stored: Stored, clock: ScaledClock, trace: SignalTrace) -> list[LimitFact]:
     """The mandatory limit with its times in wall seconds after the POST."""
     found = []
     for signal, _, _ in stored.signals:
@@ -219,7 +224,7 @@ def _limits(stored: Stored, scene: Scene, clock: ScaledClock, trace: SignalTrace
     return found
 
 
-def _under_since(  # noqa: PLR0913 - what, when, how much, and two clocks
+def _under_since(
     site: SiteSeries, start: datetime, end: datetime, limit_kw: float, clock: ScaledClock, posted_wall: float
 ) -> float | None:
     """Wall seconds from the POST to the first reading from which on the meter stayed at or below the limit."""
@@ -320,7 +325,7 @@ def _session_of(sessions: Sequence[SessionRecord], visit: Visit, id_token: str) 
 
 
 def _events(
-    scene: Scene, stored: Stored, assets: AssetsFile, currency: str
+    stored: Stored, assets: AssetsFile, currency: str
 ) -> tuple[tuple[EventFact, ...], tuple[CreditFact, ...]]:
     programmes = {p.name: p for p in assets.programme_sections}
     events: list[EventFact] = []
@@ -396,8 +401,13 @@ def _assumptions(scene: Scene) -> tuple[Assumption, ...]:
             "Permits", f"{tables.permits.reference}: {tables.permits.max_discharge_kw:g} kW per bidirectional charger, "
             f"export beyond the meter {tables.permits.site_export_limit_kw:g} kW.", is_real=False,
         ),
-        Assumption("Wear", f"{tables.demo.wear.per_kwh:g} {rate.currency} per kWh through the battery, each way.", is_real=False),
-        Assumption("Signals", "Event, emergency limit and the fleet manager's change are the scenario's.", is_real=False),
+        Assumption(
+            "Wear", f"{tables.demo.wear.per_kwh:g} {rate.currency} per kWh through the battery, each way.",
+            is_real=False,
+        ),
+        Assumption(
+            "Signals", "Event, emergency limit and the fleet manager's change are the scenario's.", is_real=False
+        ),
     )
 
 

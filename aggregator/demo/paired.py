@@ -59,7 +59,8 @@ def uncontrolled_day(scene: Scene) -> SimulatedDay:
 
 
 def loop_day(
-    scene: Scene, folder: Path, signals: Sequence[GridSignal] = (), *, speed: float = 0.0, progress: Callable[[datetime], None] | None = None
+    scene: Scene, folder: Path, signals: Sequence[GridSignal] = (), *, speed: float = 0.0,
+    progress: Callable[[datetime], None] | None = None,
 ) -> SimulatedDay:
     """The loop over the twin, from the configuration in `folder`, with `signals` as they are received.
 

@@ -45,7 +45,8 @@ class ApiClient:
         for attempt in range(_ATTEMPTS):
             try:
                 response = await self._http.request(
-                    method, path, json=body, headers={**(headers or {}), "Authorization": f"Bearer {await self._bearer()}"}
+                    method, path, json=body,
+                    headers={**(headers or {}), "Authorization": f"Bearer {await self._bearer()}"},
                 )
             except httpx.TransportError:
                 if attempt == _ATTEMPTS - 1:
@@ -183,7 +184,8 @@ class OutsideWorld:
         await self.read_signal(self.limit, wants_decision=False)
 
     async def _post_event(
-        self, client: ApiClient, trace: SignalTrace, programme: str, start: datetime, end: datetime, kw: float, name: str
+        self, client: ApiClient, trace: SignalTrace, programme: str, start: datetime, end: datetime, kw: float,
+        name: str,
     ) -> None:
         trace.posted_at = self.clock.now()
         trace.posted_wall = time.time()

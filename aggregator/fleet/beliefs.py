@@ -145,7 +145,9 @@ class Beliefs:
         session.capacity_kwh = capacity_kwh or session.capacity_kwh
         session.reported_at = at
         capacity = session.capacity_kwh or self._vehicle_of(session).battery.capacity_kwh
-        low, high = ((soc + error) * capacity - session.moved_kwh for error in (-_SOC_RESOLUTION / 2, _SOC_RESOLUTION / 2))
+        low, high = (
+            (soc + error) * capacity - session.moved_kwh for error in (-_SOC_RESOLUTION / 2, _SOC_RESOLUTION / 2)
+        )
         # Registers say what moved far finer than a SoC in whole per cent says where it began: a report only narrows
         # where the session may have begun, it does not make the estimate jump to the nearest per cent.
         before = session.arrival_kwh

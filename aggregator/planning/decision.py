@@ -72,7 +72,7 @@ def _steps(grid: TimeGrid, start: datetime, end: datetime) -> list[int]:
 
 
 def _declared_shortfall(signal_id: str, problem: Problem, plan: Plan) -> dict[int, float]:
-    """kW the plan itself says it will miss, by step."""
+    """By step, the kW that the plan itself says it will miss."""
     for commitment in problem.commitments:
         if commitment.signal_id == signal_id:
             return dict(zip(commitment.steps, plan.event_shortfall_kw.get(signal_id, ()), strict=False))
@@ -111,6 +111,8 @@ def _reason(
 def could_discharge_kw(model: SiteModel, sessions: Sequence[LiveSession]) -> dict[str, float]:
     """By EVSE id, what charger and car could discharge if every permit were in force."""
     return {
-        s.evse_id: min(model.evses[s.evse_id].max_discharge_kw, model.vehicles[s.vehicle_model].vehicle.max_discharge_kw)
+        s.evse_id: min(
+            model.evses[s.evse_id].max_discharge_kw, model.vehicles[s.vehicle_model].vehicle.max_discharge_kw
+        )
         for s in sessions
     }

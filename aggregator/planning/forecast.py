@@ -20,7 +20,7 @@ _CORRECTION_HALF_LIFE_H = 1.0
 class ArrivalForecast:
     """The load of cars that are still to come, as an ordinary day has it; they are taken to charge at once.
 
-    per_hour: 24 values, mean arrivals in each local hour. energy_kwh: mean energy of a visit, charger side, one step's worth or more.
+    per_hour: 24 values, mean arrivals in each local hour. energy_kwh: mean energy of a visit, charger side.
     power_kw: what one car draws. Sources belong beside the figures, in the site's configuration.
     """
 
@@ -44,7 +44,6 @@ class ArrivalForecast:
         ending = np.where(left <= 0.0, (1.0 + left) ** 2 / 2.0, 0.5 + left - left**2 / 2.0)
         shape = np.concatenate([[min(0.5, lasting)], np.where(left >= 1.0, 1.0, np.maximum(ending, 0.0))])
         return np.convolve(arrivals, shape)[: grid.steps] * self.power_kw
-
 
     def spread(self, expected_kw: NDArray[np.float64]) -> NDArray[np.float64]:
         """How much the 97.5 % quantile of that load lies above its mean: arrivals are independent of each other."""

@@ -85,7 +85,8 @@ def _ev_part(m: pyo.ConcreteModel, spans: tuple[Window, ...], hours: Floats) -> 
 
     # energy + guard_missing >= what the car would hold without any signal; only where this plan could hold less
     guarded = [(i, t) for i, t in cells
-               if spans[i].guard_kwh[t] > (spans[i].lower_kwh if spans[i].discharge_kw.any() else spans[i].ev.energy_kwh)]
+               if spans[i].guard_kwh[t] > (
+                   spans[i].lower_kwh if spans[i].discharge_kw.any() else spans[i].ev.energy_kwh)]
     _missing(m, "guard", guarded, {(i, t): float(spans[i].guard_kwh[t]) for i, t in guarded}, spans)
 
 
@@ -164,7 +165,8 @@ def _cost_terms(m: pyo.ConcreteModel, problem: Problem, spans: tuple[Window, ...
     yield from ((problem.shortfall_per_kwh, v) for v in m.shortfall.values())
     yield from ((problem.early_price * spans[i].leave[t], v) for (i, t), v in m.early_missing.items())
     yield from ((problem.shortfall_per_kwh * hours[t], v) for (_, t), v in m.floor_missing.items())
-    yield from ((problem.guard_per_kwh_h * spans[i].ev.guard_weight * hours[t], v) for (i, t), v in m.guard_missing.items())
+    yield from ((problem.guard_per_kwh_h * spans[i].ev.guard_weight * hours[t], v)
+                for (i, t), v in m.guard_missing.items())
     for (j, k), v in m.event_missing.items():
         event = problem.commitments[j]
         yield hours[event.steps[k]] * event.shortfall_per_kwh, v

@@ -139,8 +139,8 @@ class Plan:
     charge_kw, discharge_kw: shape (ev, step), both 0 or more; net EV power is charge - discharge.
     energy_kwh: shape (ev, step), end of step. net_kw: shape (step,), site import positive.
     objective, bound: cost incl. penalties, and a proven lower bound; gap is relative.
-    costs: parts by name: energy, demand, wear, shortfall, early_leave, floor, guard, event_shortfall, cap_slack; they sum
-        to objective.
+    costs: parts by name: energy, demand, wear, shortfall, early_leave, floor, guard, event_shortfall, cap_slack; they
+        sum to objective.
     shortfall_kwh: by EV id, below target (and the margin that cuts added) at the declared departure.
     cap_slack_kw: shape (step,). event_shortfall_kw: by signal id, one value per step of the commitment; like the
         shortfall of drivers it is a declaration, so it includes the margin that cuts added.

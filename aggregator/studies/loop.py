@@ -169,7 +169,8 @@ class LoopController:
                 baseline = outcome.counterfactual or outcome.plan
                 decision = decide(
                     held.signal, request.problem, outcome.plan, baseline.net_kw,
-                    could_discharge_kw=could_discharge_kw(self._model, sessions), now=now, plan_id=str(len(self.log.plans)),
+                    could_discharge_kw=could_discharge_kw(self._model, sessions), now=now,
+                    plan_id=str(len(self.log.plans)),
                 )
                 self.log.decisions.append(decision)
                 self._book = self._book.with_(Held(held.signal, decision.state, decision))

@@ -25,7 +25,7 @@ def test_a_car_that_is_about_to_taper_never_stops_the_timeline(soc: float) -> No
     seen: list[float] = []
     step = math.pi * 1000
     for index in range(1, 8):
-        timeline.at(timeline.now + step * index, lambda now: seen.append(now))
+        timeline.at(timeline.now + step * index, seen.append)
     begun = time.monotonic()
     timeline.run_until(timeline.now + 8 * step)
     assert len(seen) == 7
