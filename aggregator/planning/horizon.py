@@ -32,7 +32,7 @@ class SiteModel:
     arrivals: cars still to come count as load that cannot be shifted; None expects none.
     reserve_kw: kept free under the import cap for what the building does within a minute.
     event_reserve_kw: how far below a commitment the plan stays, for the same reason; the spread of arrivals comes on
-        top of it.
+        top of it. gather_kw: further below it until it begins, for what forecasts do not know.
     shortfall_per_kwh: of energy missing at the declared departure. It is far above what a quarter hour at a higher
         billed peak costs per kWh, or drivers would pay for the site's demand charge.
     early_leave_per_kwh: of energy missing when a driver leaves before that; cap_slack_per_kwh: the dearest.
@@ -47,8 +47,9 @@ class SiteModel:
     departures: DepartureErrors = field(default_factory=DepartureErrors)
     step_s: int = 900
     steps: int = 96
-    reserve_kw: float = 3.0
+    reserve_kw: float = 4.0
     event_reserve_kw: float = 1.5
+    gather_kw: float = 4.0
     shortfall_per_kwh: float = 100.0
     early_leave_per_kwh: float = 5.0
     cap_slack_per_kwh: float = 1000.0
@@ -105,7 +106,7 @@ def build_request(model: SiteModel, situation: Situation) -> PlanRequest:
         peak_so_far_kw=situation.peak_so_far_kw, demand_price=model.rate.demand_price_per_kw,
         shortfall_per_kwh=model.shortfall_per_kwh, early_leave_per_kwh=model.early_leave_per_kwh,
         cap_slack_per_kwh=model.cap_slack_per_kwh, cuts=situation.known_cuts, timezone=model.site.timezone,
-        commitments=tuple(_with_reserve(c, model.event_reserve_kw, spread_kw) for c in situation.commitments),
+        commitments=tuple(_with_reserve(c, model, spread_kw) for c in situation.commitments),
         first_step_fraction=fraction,
     )
     world = World(
@@ -124,7 +125,7 @@ def build_request(model: SiteModel, situation: Situation) -> PlanRequest:
     )
 
 
-def _with_reserve(commitment: Commitment, reserve_kw: float, spread_kw: NDArray[np.float64]) -> Commitment:
+def _with_reserve(commitment: Commitment, model: SiteModel, spread_kw: NDArray[np.float64]) -> Commitment:
     """The commitment as the plan holds it.
 
     Until it begins, energy is gathered for 39 of 40 courses of arrivals. Once it runs, what was gathered goes to the
@@ -132,7 +133,7 @@ def _with_reserve(commitment: Commitment, reserve_kw: float, spread_kw: NDArray[
     """
     is_running = commitment.steps[0] == 0
     held = tuple(
-        kw - reserve_kw - (0.0 if is_running else float(spread_kw[k]))
+        kw - model.event_reserve_kw - (0.0 if is_running else model.gather_kw + float(spread_kw[k]))
         for k, kw in zip(commitment.steps, commitment.max_net_kw, strict=True)
     )
     return replace(commitment, max_net_kw=held)
