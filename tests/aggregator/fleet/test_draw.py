@@ -39,10 +39,23 @@ def test_a_car_that_takes_all_of_its_limit_is_offered_more_and_at_last_everythin
     draws = DrawLimits()
     for minute in range(5):
         draws.seen("E1", after(minute), 6.6, 2.0)
-    for minute in range(5, 12):
-        draws.seen("E1", after(minute), 2.4, 2.4)
-    assert draws.at(after(12))["E1"] > 3.0
+    offered = [draws.at(after(5))["E1"]]
+    for minute in range(5, 17, 3):  # each plan orders all that the car is believed to take, and it takes it
+        for later in range(3):
+            draws.seen("E1", after(minute + later), offered[-1], offered[-1])
+        offered.append(draws.at(after(minute + 2))["E1"])
+    assert offered == sorted(set(offered))
+    assert offered[-1] > 4.0
     assert draws.at(after(60)) == {}
+
+
+def test_an_order_below_what_a_car_is_believed_to_take_teaches_nothing() -> None:
+    draws = DrawLimits()
+    for minute in range(5):
+        draws.seen("E1", after(minute), 6.6, 2.0)
+    for minute in range(5, 15):
+        draws.seen("E1", after(minute), 1.5, 1.5)
+    assert draws.at(after(15))["E1"] == pytest.approx(2.4)
 
 
 def test_a_limit_leaves_with_the_car() -> None:
