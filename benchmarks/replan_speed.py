@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from aggregator.clock import Segment
 from aggregator.demo.configuration import Credentials, write_clock, write_configuration
 from aggregator.demo.paired import loop_day
 from aggregator.demo.scene import load_scene
-from aggregator.clock import Segment
 from aggregator.signals.model import GridSignal, Obligation, SignalInterval
 from twin.scenario import resource_path
 

@@ -192,6 +192,13 @@ def write_clock(path: Path, segments: Sequence[Segment]) -> None:
     ]}), "utf-8")
 
 
+def write_fleet(folder: Path, fleet: FleetFile) -> None:
+    """The stations' file; it holds passwords, so only its owner can read it."""
+    descriptor = os.open(folder / "stations.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(encode_fleet(fleet))
+
+
 def write_configuration(
     folder: Path, scene: Scene, credentials: Credentials, *, host: str, http_port: int, ocpp_port: int
 ) -> Path:
@@ -200,9 +207,7 @@ def write_configuration(
     credentials.save(folder / "credentials.json")
     (folder / "assets.toml").write_text(dump_assets(assets_tables(scene, credentials)), "utf-8")
     (folder / "tariff.toml").write_bytes(rate_path(scene.tables.tariff.shipped).read_bytes())
-    stations = os.open(folder / "stations.json", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(stations, "wb") as file:
-        file.write(encode_fleet(fleet_file(scene, credentials)))
+    write_fleet(folder, fleet_file(scene, credentials))
     config = folder / "v2g.toml"
     config.write_text(dump_assets({
         "host": host, "http_port": http_port, "ocpp_port": ocpp_port, "data_dir": ".", "assets": "assets.toml",

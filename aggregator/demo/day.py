@@ -28,11 +28,12 @@ from rich.table import Table
 from aggregator.cli import Refused
 from aggregator.clock import ScaledClock, Segment, segments_through
 from aggregator.config import ConfigError, load_clock
-from aggregator.demo.configuration import Credentials, write_clock, write_configuration
+from aggregator.demo.configuration import Credentials, fleet_file, write_clock, write_configuration, write_fleet
 from aggregator.demo.evidence import day_facts, read_store
 from aggregator.demo.paired import load_day, uncontrolled_day
 from aggregator.demo.people import ClientFault, OutsideWorld
 from aggregator.demo.processes import Process, free_port
+from aggregator.demo.resume import interrupted, resumed_clock, resumed_fleet
 from aggregator.demo.scene import Scene, load_scene
 from aggregator.reports import judge, render_report, result_json
 from twin.scenario import ScenarioError, resource_path
@@ -108,6 +109,8 @@ async def run_demo(options: DemoOptions, console: Console) -> DemoOutcome:
     credentials, clock = _set_up(options, scene, http_port, ocpp_port)
     async with httpx.AsyncClient(base_url=f"http://{HOST}:{http_port}", timeout=20.0) as http:
         world = OutsideWorld(scene, credentials, clock, http)
+        if options.resume and (before := interrupted(options.data)) is not None:
+            world.already_kwh = before.delivered_kwh(scene.scenario.truth().visits)
         stage = _Stage(options, scene, http_port, ocpp_port, console, world, clock)
         try:
             await _raise_curtain(stage, http)
@@ -134,13 +137,7 @@ def _set_up(options: DemoOptions, scene: Scene, http_port: int, ocpp_port: int) 
         write_configuration(
             folder, scene, credentials, host=HOST, http_port=http_port, ocpp_port=ocpp_port
         )
-        try:
-            clock = load_clock(folder / "clock.json")
-        except ConfigError as error:
-            raise Refused(str(error)) from None
-        if clock.now() >= scene.scenario.public().end:
-            raise Refused(f"--resume: the day in {folder} is over; run without --resume to start a new one")
-        return credentials, clock
+        return credentials, _resume(options, scene, credentials)
     if folder.exists() and any(folder.iterdir()) and not marker.is_file():
         raise Refused(f"--data: {folder} is not empty and holds no demo; choose another folder")
     shutil.rmtree(folder, ignore_errors=True)
@@ -148,6 +145,36 @@ def _set_up(options: DemoOptions, scene: Scene, http_port: int, ocpp_port: int) 
     write_configuration(folder, scene, credentials, host=HOST, http_port=http_port, ocpp_port=ocpp_port)
     marker.write_text(json.dumps({"speed": options.speed}), "utf-8")
     return credentials, _new_clock(folder, scene, options.speed, _LEAD_WALL_S)
+
+
+def _resume(options: DemoOptions, scene: Scene, credentials: Credentials) -> ScaledClock:
+    """The clock of a day that goes on where it was interrupted; the stations' file says how the cars stood."""
+    folder = options.data
+    world = interrupted(folder)
+    if world is None:
+        return _new_clock(folder, scene, options.speed, _LEAD_WALL_S)
+    if world.at >= scene.scenario.public().end:
+        raise Refused(f"--resume: the day in {folder} is over; run without --resume to start a new one")
+    try:
+        old = load_clock(folder / "clock.json")
+    except ConfigError as error:
+        raise Refused(str(error)) from None
+    # Until everything is up again the clock only creeps, so that no car comes to stations that are not there.
+    now = time.time()
+    creeping = Segment(now, world.at, 1.0)
+    going = Segment(now + _LEAD_WALL_S, world.at + timedelta(seconds=_LEAD_WALL_S), options.speed)
+    segments = resumed_clock(old, [creeping, going, *_slow_again(scene, going)])
+    write_clock(folder / "clock.json", segments)
+    write_fleet(folder, resumed_fleet(fleet_file(scene, credentials), world))
+    return ScaledClock(segments)
+
+
+def _slow_again(scene: Scene, going: Segment) -> list[Segment]:
+    """The slow phase around the mandatory limit, if it is still to come."""
+    limit = scene.tables.signals.limit.start.astimezone(UTC) - timedelta(seconds=_SLOW_BEFORE_S)
+    if limit <= going.domain_start or going.factor == 1.0:
+        return []
+    return segments_through(going.wall_start, going.domain_start, going.factor, [(limit, _SLOW_WALL_S)])[1:]
 
 
 def _new_clock(folder: Path, scene: Scene, speed: float, lead_s: float) -> ScaledClock:

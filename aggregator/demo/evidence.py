@@ -251,11 +251,11 @@ def _visits(
     facts = []
     for visit in truth.visits:
         declared = truth.declared[visit.id]
-        session = _session_of(stored.sessions, visit, declared.id_token)
+        sessions = _sessions_of(stored.sessions, visit, declared.id_token)
         moved = visit.id == changed.visit_id
         departure = change.departure.astimezone(UTC) if moved else declared.departure
         possible = truth.possible_kwh(visit)
-        if session is None:
+        if not sessions:
             facts.append(VisitFact(
                 visit.evse_id, protocols[visit.evse_id], visit.arrival, departure, visit.departure,
                 declared.requested_kwh, possible, 0.0, 0.0, 0.0, paired.delivered_kwh.get(visit.id),
@@ -264,16 +264,16 @@ def _visits(
             continue
         beliefs = Beliefs(model.vehicles, site_defaults(assets))
         beliefs.declare(target_of(declared))
-        trace = _retrace(beliefs, session, stored.meters[visit.evse_id])
+        trace = _joined([_retrace(beliefs, session, stored.meters[visit.evse_id]) for session in sessions])
         delivered = trace.delivered_kwh[-1] if trace.delivered_kwh.size else 0.0
         reached = np.flatnonzero(trace.delivered_kwh >= declared.requested_kwh - 0.2)
         vehicle = visit.vehicle
         is_bidirectional = vehicle.max_discharge_kw > 0
         facts.append(VisitFact(
-            visit.evse_id, protocols[visit.evse_id], session.started_at, departure,
-            session.ended_at or visit.departure, declared.requested_kwh, possible, float(delivered),
-            ((session.import_wh or session.import_wh_start) - session.import_wh_start) / 1000.0,
-            ((session.export_wh or session.export_wh_start) - session.export_wh_start) / 1000.0,
+            visit.evse_id, protocols[visit.evse_id], sessions[0].started_at, departure,
+            sessions[-1].ended_at or visit.departure, declared.requested_kwh, possible, float(delivered),
+            sum((s.import_wh or s.import_wh_start) - s.import_wh_start for s in sessions) / 1000.0,
+            sum((s.export_wh or s.export_wh_start) - s.export_wh_start for s in sessions) / 1000.0,
             paired.delivered_kwh.get(visit.id),
             datetime.fromtimestamp(float(trace.at_s[reached[0]]), UTC) if reached.size else None,
             is_bidirectional, SocTrace(trace.at_s, trace.soc) if is_bidirectional else None,
@@ -315,13 +315,30 @@ def _retrace(beliefs: Beliefs, session: SessionRecord, series: MeterSeries) -> _
     return _Trace(np.array(at_s), np.array(delivered), np.array(soc), target)
 
 
-def _session_of(sessions: Sequence[SessionRecord], visit: Visit, id_token: str) -> SessionRecord | None:
-    """The stored session of a visit: same EVSE and card, started about then."""
-    near = [
-        s for s in sessions
-        if s.evse_id == visit.evse_id and s.id_token == id_token and abs(s.started_at - visit.arrival) < _MATCH
-    ]
-    return min(near, key=lambda s: abs(s.started_at - visit.arrival), default=None)
+def _joined(traces: Sequence[_Trace]) -> _Trace:
+    """One visit's traces as one: a day that was interrupted has two transactions for a car that stayed."""
+    if len(traces) == 1:
+        return traces[0]
+    given, so_far = [], 0.0
+    for trace in traces:
+        given.append(trace.delivered_kwh + so_far)
+        so_far += float(trace.delivered_kwh[-1]) if trace.delivered_kwh.size else 0.0
+    return _Trace(
+        np.concatenate([t.at_s for t in traces]), np.concatenate(given), np.concatenate([t.soc for t in traces]),
+        traces[0].target_soc,
+    )
+
+
+def _sessions_of(sessions: Sequence[SessionRecord], visit: Visit, id_token: str) -> list[SessionRecord]:
+    """The stored sessions of a visit, in order: same EVSE and card, started while the car was there."""
+    return sorted(
+        (
+            s for s in sessions
+            if s.evse_id == visit.evse_id and s.id_token == id_token
+            and visit.arrival - _MATCH < s.started_at < visit.departure + _MATCH
+        ),
+        key=lambda s: s.started_at,
+    )
 
 
 def _events(

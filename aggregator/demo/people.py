@@ -106,6 +106,8 @@ class OutsideWorld:
         self._programmes: dict[str, str] = {}
         self.event, self.limit = SignalTrace(), SignalTrace()
         self.notes: list[str] = []
+        self.already_kwh: dict[str, float] = {}
+        """What cars of an interrupted day had been given before it; they ask for the rest."""
 
     # --- drivers -------------------------------------------------------------------------------------------------
 
@@ -114,10 +116,15 @@ class OutsideWorld:
         declared = self._scene.declared()[visit_id]
         try:
             await self._apps[declared.id_token].request(
-                "PUT", "/v1/departure-targets", _target(declared, declared.departure)
+                "PUT", "/v1/departure-targets", self._rest(declared)
             )
         except ClientFault as fault:  # the driver sees an error in the app and charges without a declaration
             self.notes.append(f"a driver's declaration at {declared.evse_id} was refused: {fault}")
+
+    def _rest(self, declared: DeclaredVisit) -> dict[str, Any]:
+        asked = _target(declared, declared.departure)
+        asked["requested_kwh"] = max(0.0, declared.requested_kwh - self.already_kwh.get(declared.visit_id, 0.0))
+        return asked
 
     async def fleet_manager(self) -> None:
         """Moves one car's departure earlier."""

@@ -212,5 +212,5 @@ class Beliefs:
             vehicle_model=target.vehicle_model if target else self._defaults.vehicle_model,
             v2g_consent=target.v2g_consent if target else False,
             soc_source=source, soc_at=soc_at, is_declared=target is not None, is_full=session.is_full,
-            discharged_h=session.discharged_h,
+            discharged_h=session.discharged_h, overdue_since=departure if departure <= now else None,
         )

@@ -152,9 +152,16 @@ class FleetDesk:
         from aggregator.store.records import SessionRecord  # noqa: PLC0415 - the store knows this room's words
 
         target = self.beliefs.target_of(event.id_token)
+        before = self.beliefs.session(event.evse_id, event.at)
         async with self._store.transaction("gateway") as tx:
             known = await tx.sessions.by_transaction(event.evse_id, event.transaction_id)
             if known is None:
+                if before is not None and before.transaction_id != event.transaction_id:
+                    # One car at one EVSE: a start without the end of the one before means that the end was lost.
+                    await tx.sessions.end(
+                        event.evse_id, before.transaction_id, at=event.at, reason="superseded by another transaction",
+                        import_wh=event.import_wh, export_wh=event.export_wh,
+                    )
                 await tx.sessions.start(SessionRecord(
                     event.transaction_id, event.evse_id, event.id_token, event.at, event.import_wh, event.export_wh,
                     vehicle_model=target.vehicle_model if target else None,

@@ -39,6 +39,7 @@ class LiveSession:
     """One car at one EVSE as the service sees it now. Energies are battery side and absolute unless said.
 
     is_declared: a departure target is known; otherwise departure and target are defaults of the site.
+    departure: when it is expected to leave, always ahead. overdue_since: the departure that has passed while it stayed.
     energy_kwh: estimate now; soc_source and soc_at say where it comes from and how old it is.
     delivered_kwh: change of battery energy since the session started (may fall while discharging).
     imported_kwh, exported_kwh: from the meter registers, connector side.
@@ -67,6 +68,7 @@ class LiveSession:
     is_declared: bool = field()
     is_full: bool = False
     discharged_h: float = 0.0
+    overdue_since: datetime | None = None
 
     @property
     def soc(self) -> float:
