@@ -35,6 +35,7 @@ from aggregator.dispatch.verify import Verifier
 from aggregator.fleet.beliefs import Beliefs, SiteDefaults, VehicleModel
 from aggregator.fleet.departures import DepartureErrors
 from aggregator.fleet.desk import FleetDesk
+from aggregator.fleet.plausible import Plausibility
 from aggregator.fleet.site_power import SitePower
 from aggregator.live import LivePicture
 from aggregator.loop import Loop
@@ -112,7 +113,7 @@ def past_use(sessions: Sequence[SessionRecord]) -> dict[str, DischargeUse]:
             continue
         kwh = (session.export_wh - session.export_wh_start) / 1000.0
         if kwh > 0:
-            hours = (session.ended_at - session.started_at).total_seconds() / 3600.0
+            hours = max(0.0, (session.ended_at - session.started_at).total_seconds() / 3600.0)
             use[session.id_token] = use.get(session.id_token, DischargeUse()).plus(kwh, hours)
     return use
 
@@ -250,9 +251,10 @@ async def assemble(settings: Settings) -> Service:  # noqa: PLR0915 - one statem
     def on_trim(_trims: tuple[Trim, ...]) -> None:
         horizon.request("trim")
 
+    max_power_kw = {e.id: max(e.max_charge_kw, e.max_discharge_kw) for e in model.evses.values()}
     fleet = FleetDesk(
-        store, clock, Beliefs(model.vehicles, site_defaults(assets)),
-        on_change=lambda reason: horizon.request(reason),  # noqa: PLW0108 - made below
+        store, clock, Beliefs(model.vehicles, site_defaults(assets), max_power_kw),
+        plausible=Plausibility(clock, max_power_kw), on_change=lambda reason: horizon.request(reason),  # noqa: PLW0108 - made below
         on_boot=on_boot, on_meter=on_meter, on_ended=on_ended,
     )
     gateway = Gateway(

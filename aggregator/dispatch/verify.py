@@ -274,7 +274,11 @@ class Verifier:
             await asyncio.sleep(1 / self.settings.composites_per_wall_s)
             evse_id = self._next_to_ask()
             if evse_id is not None:
-                await self.ask(evse_id)
+                try:
+                    await self.ask(evse_id)
+                except Exception:  # what one charger says must not end the watch over the others
+                    log.exception("the composite schedule of %s could not be judged", evse_id)
+                    self._asked[evse_id] = _Asked(self.clock.now(), time.monotonic())
 
     def _next_to_ask(self) -> str | None:
         """The EVSE that was asked longest ago, if it may be asked again."""

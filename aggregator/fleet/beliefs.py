@@ -18,6 +18,11 @@ from twin.battery import battery_kw
 _OVERSTAY = timedelta(minutes=30)
 """A car still plugged in after its declared departure is expected to leave within this time, again and again."""
 _ASLEEP_KW = 0.05
+_UNKNOWN_EVSE_KW = 1000.0
+_POWER_FACTOR = 1.25
+_REGISTER_SLACK_KWH = 0.5
+_ROUNDING_WH = 10.0
+"""Registers are rounded differently in the messages of one charger; a larger fall is a meter that began anew."""
 _SOC_RESOLUTION = 0.01
 """OCPP and ISO 15118 report SoC in whole per cent."""
 
@@ -70,9 +75,15 @@ class SiteDefaults:
 
 
 class Beliefs:
-    """The sessions now open and the targets declared for them."""
+    """The sessions now open and the targets declared for them.
 
-    def __init__(self, vehicles: Mapping[str, VehicleModel], defaults: SiteDefaults) -> None:
+    max_power_kw: of each EVSE, by id; a register that moved more than this allows moved no energy.
+    """
+
+    def __init__(
+        self, vehicles: Mapping[str, VehicleModel], defaults: SiteDefaults, max_power_kw: Mapping[str, float] | None = None
+    ) -> None:
+        self._max_power_kw = dict(max_power_kw or {})
         if defaults.vehicle_model not in vehicles:
             raise UnknownVehicleModel(defaults.vehicle_model, vehicles)
         self._vehicles = vehicles
@@ -113,8 +124,9 @@ class Beliefs:
             return False
         if sample.transaction_id is not None and sample.transaction_id != session.transaction_id:
             return False
-        imported = sample.import_wh if sample.import_wh is not None else session.import_wh
-        exported = sample.export_wh if sample.export_wh is not None else session.export_wh
+        imported = session.import_wh if sample.import_wh is None else sample.import_wh
+        exported = session.export_wh if sample.export_wh is None else sample.export_wh
+        self._rebase(session, sample.at, imported, exported)
         self._book(session, sample.at, max(imported, session.import_wh), max(exported, session.export_wh))
         if sample.power_kw is not None:
             session.power_kw = sample.power_kw
@@ -124,6 +136,18 @@ class Beliefs:
             self.soc_reported(sample.evse_id, sample.soc, sample.at)
         return True
 
+    def _rebase(self, session: _Session, at: datetime, import_wh: float, export_wh: float) -> None:
+        """A meter that was reset, replaced or misread counts on from where it is; what moved meanwhile is unknown."""
+        hours = (at - session.last_at).total_seconds() / 3600.0
+        most_kw = self._max_power_kw.get(session.evse_id, _UNKNOWN_EVSE_KW) * _POWER_FACTOR
+        most_wh = (most_kw * hours + _REGISTER_SLACK_KWH) * 1000.0
+        if not -_ROUNDING_WH <= import_wh - session.import_wh <= most_wh:
+            session.import_wh_start = import_wh - (session.import_wh - session.import_wh_start)
+            session.import_wh = import_wh
+        if not -_ROUNDING_WH <= export_wh - session.export_wh <= most_wh:
+            session.export_wh_start = export_wh - (session.export_wh - session.export_wh_start)
+            session.export_wh = export_wh
+
     def _book(self, session: _Session, at: datetime, import_wh: float, export_wh: float) -> None:
         hours = (at - session.last_at).total_seconds() / 3600.0
         vehicle = self._vehicle_of(session)
@@ -132,7 +156,8 @@ class Beliefs:
         ):
             if energy_kwh > 0.0:
                 # The mean power of the interval stands for its losses; without a duration they are at 1 hour.
-                mean_kw = energy_kwh / hours if hours > 0.0 else energy_kwh
+                most_kw = self._max_power_kw.get(session.evse_id, _UNKNOWN_EVSE_KW) * _POWER_FACTOR
+                mean_kw = min(energy_kwh / hours, most_kw) if hours > 0.0 else energy_kwh
                 session.moved_kwh += energy_kwh * battery_kw(vehicle, sign * mean_kw) / mean_kw
         if export_wh > session.export_wh:
             session.discharged_h += hours

@@ -18,6 +18,7 @@ import structlog
 from aggregator.clock import Clock
 from aggregator.fleet.beliefs import Beliefs
 from aggregator.fleet.model import DepartureTarget, LiveSession
+from aggregator.fleet.plausible import Plausibility
 from aggregator.ocpp.events import (
     ChargerEvent,
     ConnectorState,
@@ -47,13 +48,15 @@ class FleetDesk:
     on_change: called with a reason when the planner should look again.
     on_boot: called with a station id when it presents itself and its profiles must be put right.
     on_meter: called with every stored meter value; on_ended: with the EVSE whose transaction is over.
+    plausible: what chargers can have said; the rest is left out before it is stored.
     """
 
     def __init__(
         self, store: Store, clock: Clock, beliefs: Beliefs, *, on_change: Callable[[str], None],
         on_boot: Callable[[str], None], on_meter: Callable[[MeterSample], Awaitable[None]],
-        on_ended: Callable[[str], None],
+        on_ended: Callable[[str], None], plausible: Plausibility | None = None,
     ) -> None:
+        self._plausible = plausible or Plausibility(clock)
         self._store, self._clock, self.beliefs = store, clock, beliefs
         self._on_change, self._on_boot, self._on_meter, self._on_ended = on_change, on_boot, on_meter, on_ended
         self.states: dict[str, ConnectorState] = {}
@@ -125,26 +128,33 @@ class FleetDesk:
     async def accept_transaction_start(
         self, evse_id: str, id_token: str, at: datetime, import_wh: float, export_wh: float
     ) -> str:
+        moment, import_wh = self._plausible.moment(at), self._plausible.start_wh(import_wh)
         async with self._starting:
             async with self._store.transaction("gateway") as tx:
-                known = await tx.sessions.find_start(evse_id, id_token, at)
+                known = await tx.sessions.find_start(evse_id, id_token, moment)
+                if known is None and moment != at:  # its clock says nothing: the same register is the same start
+                    known = next((
+                        session for session in await tx.sessions.open()
+                        if (session.evse_id, session.id_token, session.import_wh_start)
+                        == (evse_id, id_token, import_wh)
+                    ), None)
             transaction_id = known.transaction_id if known else str(next(self._ids))
-            await self._started(TransactionStarted(evse_id, transaction_id, id_token, at, import_wh, export_wh))
+            await self._started(TransactionStarted(evse_id, transaction_id, id_token, moment, import_wh, export_wh))
         return transaction_id
 
     async def handle(self, event: ChargerEvent) -> None:
         match event:
             case MeterSample():
-                await self._metered(event)
+                await self._metered(self._plausible.sample(event))
             case TransactionStarted():
                 async with self._starting:
                     await self._started(event)
             case TransactionEnded():
-                await self._ended(event)
+                await self._ended(replace(event, at=self._plausible.moment(event.at)))
             case ConnectorStatus():
                 self._status(event)
             case EvNeeds():
-                await self._needs(event)
+                await self._needs(self._plausible.needs(event))
             case StationOnline() | StationBooted() | StationOffline():
                 await self._station(event)
 
@@ -175,14 +185,15 @@ class FleetDesk:
 
     async def _ended(self, event: TransactionEnded) -> None:
         if event.import_wh is not None:
-            await self._metered(MeterSample(
+            await self._metered(self._plausible.sample(MeterSample(
                 event.evse_id, event.transaction_id, event.at, 0.0, event.import_wh, event.export_wh
-            ))
+            )))
         session = self.beliefs.session(event.evse_id, event.at)
         async with self._store.transaction("gateway") as tx:
             stored = await tx.sessions.by_transaction(event.evse_id, event.transaction_id)
             if stored is None or stored.ended_at is not None:
                 return
+            event = replace(event, at=max(event.at, stored.started_at))
             if session is not None and session.transaction_id == event.transaction_id:
                 await tx.sessions.update(replace(
                     stored, battery_kwh_delta=session.delivered_kwh, vehicle_model=session.vehicle_model,

@@ -75,7 +75,13 @@ class StationCommands:
         if address is None or link is None:
             return None
         answer, _ = await self.exchange(link, link.dialect.composite_schedule(address, duration_s))
-        return None if answer is None else link.dialect.read_composite(answer, self._clock.now())
+        if answer is None:
+            return None
+        try:
+            return link.dialect.read_composite(answer, self._clock.now())
+        except (ValueError, OverflowError):  # a time that is none
+            self.counters.faults["composite_unreadable"] += 1
+            return None
 
     async def trigger(self, evse_id: str, message: str) -> Delivery:
         """Ask the station to send `message` (TriggerMessage), as in "MeterValues" or "StatusNotification"."""

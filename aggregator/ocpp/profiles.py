@@ -108,7 +108,7 @@ def duration_s(command: ProfileCommand) -> int | None:
 
 
 def read_periods(schedule_start: datetime, periods: Iterable[dict[str, Any]]) -> tuple[ProfilePeriod, ...] | None:
-    """The periods of a wire schedule in W as kW; None if one of them says no power.
+    """The periods of a wire schedule in W as kW; None if one of them says no power or no time that there is.
 
     A set-point counts before a limit; Idle means 0 (OCPP 2.1 Q10.FR.01).
     """
@@ -117,7 +117,11 @@ def read_periods(schedule_start: datetime, periods: Iterable[dict[str, Any]]) ->
         watts = 0.0 if period.get("operationMode") == "Idle" else period.get("setpoint", period.get("limit"))
         if watts is None:
             return None
-        found.append(ProfilePeriod(schedule_start + timedelta(seconds=period["startPeriod"]), watts / 1000.0))
+        try:
+            start = schedule_start + timedelta(seconds=period["startPeriod"])
+        except OverflowError:
+            return None
+        found.append(ProfilePeriod(start, watts / 1000.0))
     return tuple(found)
 
 

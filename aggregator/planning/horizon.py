@@ -182,13 +182,14 @@ def _discharge_efficiency(listed: VehicleModel, connector_kw: float) -> float:
 
 
 def _visit(model: SiteModel, session: LiveSession, now: datetime, grid: TimeGrid) -> Visit:
-    listed = model.vehicles[session.vehicle_model]
+    vehicle, capacity_kwh = model.vehicles[session.vehicle_model].vehicle, session.capacity_kwh
+    if capacity_kwh != vehicle.battery.capacity_kwh:  # the car says another size than its model has: it knows better
+        vehicle = replace(vehicle, battery=replace(vehicle.battery, capacity_kwh=capacity_kwh))
     return Visit(
-        id=session.transaction_id, evse_id=session.evse_id, vehicle=listed.vehicle, arrival=now,
+        id=session.transaction_id, evse_id=session.evse_id, vehicle=vehicle, arrival=now,
         departure=max(grid.at(_last_step(grid, session.departure)), now + timedelta(seconds=1)),
-        energy_kwh=min(session.energy_kwh, listed.vehicle.battery.capacity_kwh),
-        target_kwh=min(session.target_kwh, listed.vehicle.battery.capacity_kwh),
-        floor_kwh=min(session.floor_kwh, listed.vehicle.battery.capacity_kwh),
+        energy_kwh=min(session.energy_kwh, capacity_kwh), target_kwh=min(session.target_kwh, capacity_kwh),
+        floor_kwh=min(session.floor_kwh, capacity_kwh),
     )
 
 

@@ -40,7 +40,7 @@ class Signals(Repository):
             sqlalchemy.exc.IntegrityError: the id, or this revision of (source, external_id), is known already.
         """
         row = values(signal) | {
-            "intervals": [[to_us(i.start), to_us(i.end), i.max_net_kw] for i in signal.intervals],
+            "intervals": [[to_us(i.start), to_us(i.end), i.max_net_kw, i.min_net_kw] for i in signal.intervals],
             "obligation": signal.obligation.value, "ends_at": signal.end, "state": SignalState.RECEIVED.value,
         }
         await self._write(sa.insert(_SIGNALS).values(row))
@@ -136,7 +136,9 @@ def _signal(row: sa.Row[Any]) -> GridSignal:
         id=row.id, source=row.source, external_id=row.external_id, revision=row.revision,
         content_hash=row.content_hash, received_at=row.received_at, programme=row.programme,
         obligation=Obligation(row.obligation), site_id=row.site_id, priority=row.priority,
-        intervals=tuple(SignalInterval(from_us(start), from_us(end), kw) for start, end, kw in row.intervals),
+        intervals=tuple(
+            SignalInterval(from_us(start), from_us(end), *limits_kw) for start, end, *limits_kw in row.intervals
+        ),
     )
 
 

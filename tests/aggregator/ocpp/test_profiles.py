@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -312,3 +312,8 @@ async def test_a_1_6_station_cannot_tell_its_profiles(bench: Any) -> None:
     station = await bench.station("S16", OcppVersion.V16)
     assert await bench.gateway.installed_profiles("E16") is None
     assert not station.requests
+
+
+@pytest.mark.parametrize("seconds", [10**12, 10**18, -(10**12)])
+def test_a_schedule_beyond_the_calendar_says_nothing(seconds: int) -> None:
+    assert read_periods(datetime(9999, 12, 31, tzinfo=UTC), [{"startPeriod": seconds, "limit": 1000.0}]) is None

@@ -16,7 +16,7 @@ SIGNAL = GridSignal(
     programme="peak", obligation=Obligation.COMMITTED, site_id="caltech", priority=3,
     intervals=(
         SignalInterval(T0 + timedelta(hours=4), T0 + timedelta(hours=5), 20.0),
-        SignalInterval(T0 + timedelta(hours=5), T0 + timedelta(hours=6), -7.25),
+        SignalInterval(T0 + timedelta(hours=5), T0 + timedelta(hours=6), -7.25, min_net_kw=-30.5),
     ),
 )
 
