@@ -5,6 +5,7 @@ The answer speaks of kW, counts and reason codes; it names no driver and no depa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -45,8 +46,10 @@ def decide(
             promised.append(interval.max_net_kw)
             continue
         missed = max((declared.get(step, 0.0) for step in steps), default=0.0)
-        held = interval.max_net_kw + (missed if missed > _NEGLIGIBLE_KW else 0.0)
-        promised.append(round(held, 3))
+        held = interval.max_net_kw
+        if missed > _NEGLIGIBLE_KW:
+            held = math.ceil((held + missed) * 1000.0) / 1000.0  # whole watts, never more than the plan holds
+        promised.append(held)
         baseline = float(np.mean(baseline_net_kw[steps]))
         base.append(baseline)
         requested.append(max(0.0, baseline - interval.max_net_kw))

@@ -39,10 +39,11 @@ class ArrivalForecast:
         arrivals = np.array([self.per_hour[grid.at(k).astimezone(zone).hour] * step_h for k in range(grid.steps)])
         arrivals[0] *= (grid.at(1) - now).total_seconds() / grid.step_s
         lasting = self.energy_kwh / self.power_kw / step_h
-        # Share of the k-th step after arrival in which a car draws, arrivals being uniform within a step.
-        left = lasting - np.arange(1, int(lasting) + 2)
-        ending = np.where(left <= 0.0, (1.0 + left) ** 2 / 2.0, 0.5 + left - left**2 / 2.0)
-        shape = np.concatenate([[min(0.5, lasting)], np.where(left >= 1.0, 1.0, np.maximum(ending, 0.0))])
+        # Share of each step from arrival on in which a car draws. Arrivals are uniform within a step, so what is drawn
+        # by the end of the k-th is the mean of min(lasting, time since arrival) over (k, k + 1).
+        edge = np.arange(int(lasting) + 3, dtype=float)
+        area = np.where(edge <= lasting, edge**2 / 2.0, lasting * edge - lasting**2 / 2.0)
+        shape = np.diff(np.diff(area), prepend=0.0)
         return np.convolve(arrivals, shape)[: grid.steps] * self.power_kw
 
     def spread(self, expected_kw: NDArray[np.float64]) -> NDArray[np.float64]:

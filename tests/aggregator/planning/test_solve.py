@@ -58,9 +58,10 @@ class Oracle:
         for ev in p.evs:
             self.add(ev, h, balance)
         for event in p.commitments:
+            worst = self.variable(event.worst_per_kw, 0, None)
             for t, limit in zip(event.steps, event.max_net_kw, strict=True):
                 missing = self.variable(event.shortfall_per_kwh * h[t], 0, None)
-                self.rows.append(({net[t]: 1, missing: -1}, limit))
+                self.rows += [({net[t]: 1, missing: -1}, limit), ({missing: 1, worst: -1}, 0)]
         self.equal += [(row, p.base_kw[t]) for t, row in enumerate(balance)]
         answer = linprog(self.cost, self.dense(self.rows), [b for _, b in self.rows], self.dense(self.equal),
                          [b for _, b in self.equal], self.bounds, method="highs-ipm")
@@ -91,17 +92,32 @@ class Oracle:
             below = self.variable(price * h[t], 0, None)
             self.rows.append((minus | {below: -1.0}, ev.energy_kwh - min(ev.floor_kwh, full)))
             if ev.leave_probability is not None and t < last - 1:
-                early = self.variable(price * ev.leave_probability[t], 0, None)
+                early = self.variable(self.problem.early_price * ev.leave_probability[t], 0, None)
                 self.rows.append((minus | {early: -1.0}, ev.energy_kwh - min(ev.target_kwh, full)))
+            if ev.guard_kwh is not None:
+                taken = self.variable(self.problem.guard_per_kwh_h * ev.guard_weight * h[t], 0, None)
+                self.rows.append((minus | {taken: -1.0}, ev.energy_kwh - min(ev.guard_kwh[t], full)))
         short = self.variable(price, 0, None)
         self.rows.append(({column: -value for column, value in stored.items()} | {short: -1.0},
                           ev.energy_kwh - (ev.target_kwh - later)))
 
 
+def guarded(problem: Problem, seed: int) -> Problem:
+    """The problem with a price of its own for early departures and, for some cars, a guard that grid services meet."""
+    rng = np.random.default_rng(seed)
+    steps = problem.grid.steps
+    return replace(
+        problem, early_leave_per_kwh=float(rng.uniform(0.5, 5)), guard_per_kwh_h=float(rng.uniform(0.5, 3)),
+        evs=tuple(
+            replace(ev, guard_weight=float(rng.choice([1.0, 20.0])),
+                    guard_kwh=np.sort(rng.uniform(0, ev.target_kwh, steps)) if rng.random() < 0.6 else None)
+            for ev in problem.evs))
+
+
 @settings(max_examples=40, deadline=None)
 @given(seed=seeds)
 def test_the_optimum_is_that_of_an_independent_formulation(make_problem: MakeProblem, seed: int) -> None:
-    problem = make_problem(seed, evs=3, steps=12, minimums=False)
+    problem = guarded(make_problem(seed, evs=3, steps=12, minimums=False), seed)
     plan = solve(problem)
     optimum = Oracle(problem).optimum()
     assert plan.bound == pytest.approx(optimum, rel=1e-6, abs=1e-6)
