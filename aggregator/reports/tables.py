@@ -85,10 +85,16 @@ def summary(facts: DayFacts, totals: Totals, verdict: Verdict) -> str:
         f"Energy and demand cost {money(facts.bill.total, facts.currency)}, "
         f"{money(abs(totals.saving), facts.currency)} {verb} than uncontrolled charging of the same cars."
     )
+    if facts.events:
+        earned = sum((e.incentive or Decimal(0)) - (e.shortfall_charge or Decimal(0)) for e in facts.events)
+        sentences.append(
+            f"The programme {'pays' if earned >= 0 else 'charges'} {money(abs(Decimal(earned)), facts.currency)}; "
+            f"the drivers of {len(facts.credits)} cars are credited {money(totals.credit, facts.currency)}."
+        )
     if verdict.succeeded:
         sentences.append("Every criterion of success is met.")
     else:
-        sentences.append(f"Not met: {'; '.join(check.title.lower() for check in verdict.failed)}.")
+        sentences.append(f"Not met: {'; '.join(check.title for check in verdict.failed)}.")
     return " ".join(sentences)
 
 
@@ -184,7 +190,8 @@ def _peak_and_cost(facts: DayFacts, totals: Totals, zone: ZoneInfo) -> Table:
     )
     columns = (("", False), ("Measured", True), ("Uncontrolled", True), ("Saved", True))
     return Table("peak-and-cost", "Peak and cost against uncontrolled charging", columns, rows,
-                 "Uncontrolled is a replay of the same day in which every car charges at full power from plug-in.")
+                 "Uncontrolled is a replay of the same day in which every car charges at full power from plug-in until "
+                 "it holds what its driver asked for. It knows no cap, no limit and no event.")
 
 
 def _bill_lines(facts: DayFacts) -> Table:
@@ -194,7 +201,9 @@ def _bill_lines(facts: DayFacts) -> Table:
                    money(line.amount, facts.currency))
         yield (f"Total {who.lower()}", "", "", "", money(bill.total, facts.currency))
 
-    columns = (("Bill", False), ("Line", False), ("Quantity", True), ("Rate", True), ("Amount", True))
+    columns = (
+        ("Bill", False), ("Line", False), ("Quantity", True), (f"Rate, {facts.currency}", True), ("Amount", True),
+    )
     rows = (*lines("Measured", facts.bill), *lines("Uncontrolled", facts.uncontrolled_bill))
     return Table("bill", "The two bills, line by line", columns, rows)
 
@@ -214,7 +223,11 @@ def _v2g(facts: DayFacts, zone: ZoneInfo) -> Table:
 
 def _plans(facts: DayFacts, totals: Totals) -> Table:
     rounds = Counter(len(plan.rounds) for plan in facts.plans)
-    rows = [(f"{count} {'round' if count == 1 else 'rounds'}", str(number)) for count, number in sorted(rounds.items())]
+
+    def named(count: int) -> str:
+        return f"{count} round{'s' * (count != 1)}" if count else "No round: the planner did not answer"
+
+    rows = [(named(count), str(number)) for count, number in sorted(rounds.items())]
     rows += [
         ("Total plans", str(len(facts.plans))), ("Refused at least once", str(totals.plans_refused)),
         ("Passed in a later round", str(totals.plans_recovered)), ("Safe plan used instead", str(totals.plans_safe)),

@@ -272,7 +272,7 @@ def _commitment(facts: DayFacts) -> Check:
         ratios = [quarter.delivered_kw / quarter.committed_kw for quarter in promised]
         worst = int(np.argmin([ratio if np.isfinite(ratio) else -np.inf for ratio in ratios]))
         local = promised[worst].interval.start.astimezone(zone)
-        share = f"{100 * ratios[worst]:.1f} %" if np.isfinite(ratios[worst]) else "not measured"
+        share = f"{100 * ratios[worst]:.1f} %".replace("-", "\u2212") if np.isfinite(ratios[worst]) else "not measured"
         measured = (
             f"{len(promised) - len(missed)} of {len(promised)} intervals delivered; "
             f"worst {share} of the committed reduction, at {local:%H:%M}"

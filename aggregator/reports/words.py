@@ -34,6 +34,7 @@ class Refusal:
     """One breach the replay showed, so that the gate refused the plan of that round.
 
     round: 1 for the first attempt. kind: a breach kind of the twin's validation, e.g. "site_cap".
+    asset_id: an EVSE, also for the car at it; the site or the signal where the breach is about them.
     worst: largest excess, in the unit of the kind (kW or kWh).
     """
 
@@ -53,6 +54,8 @@ class Refusal:
         template, unit = _BREACHES.get(self.kind, (self.kind.replace("_", " ") + " at {asset} by {worst}", ""))
         phrase = template.format(asset=self.asset_id, worst=f"{self.worst:.2f} {unit}".strip())
         start, end = self.start.astimezone(zone), self.end.astimezone(zone)
+        if self.kind == "departure":
+            return f"{phrase} at {end:%H:%M}"
         when = f"{start:%H:%M}" if f"{start:%H:%M}" == f"{end:%H:%M}" else f"{start:%H:%M}-{end:%H:%M}"
         return f"{phrase} ({when})"
 

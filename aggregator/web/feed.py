@@ -48,6 +48,7 @@ class ChargerRow:
 
     ordered_kw: what the profile it holds asks now. soc, target_soc, floor_soc: 0 to 1.
     is_declared: the departure was declared by driver or fleet; otherwise it is the site's default.
+    overdue_since: the departure that has passed while the car stayed; `departure` is then a guess.
     """
 
     evse_id: str
@@ -67,6 +68,7 @@ class ChargerRow:
     is_declared: bool = False
     is_bidirectional: bool = False
     risk: Risk | None = None
+    overdue_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

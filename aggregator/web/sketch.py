@@ -60,6 +60,8 @@ def _path(places: list[tuple[float, float | None]], *, is_step: bool) -> str:
         parts.append(f"M{places[0][0]:.1f} {places[0][1]:.1f}")
     for (_, y0), (x1, y1) in pairwise(places):
         if y1 is None:
+            if is_step and y0 is not None:  # the last value holds until here
+                parts.append(f"H{x1:.1f}")
             continue
         if y0 is None:
             parts.append(f"M{x1:.1f} {y1:.1f}")

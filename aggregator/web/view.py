@@ -170,7 +170,9 @@ def _charger_cells(row: ChargerRow, now: datetime, zone: ZoneInfo) -> dict[str, 
     if row.requested_kwh is not None:
         energy = f"{kw(row.delivered_kwh)} of {kw(row.requested_kwh)}"
     departure = clock_text(row.departure, zone)
-    if row.departure is not None and not row.is_declared:
+    if row.overdue_since is not None:
+        departure = f"{clock_text(row.overdue_since, zone)} overdue"
+    elif row.departure is not None and not row.is_declared:
         departure += " assumed"
     is_following = row.ordered_kw is not None and abs(row.ordered_kw - (row.power_kw or 0)) > 0.5  # noqa: PLR2004  half a kW reads as different
     own: dict[str, Cell] = {

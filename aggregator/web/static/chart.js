@@ -1,4 +1,5 @@
-// The day's chart. Rows are [x, building, ev, net, planned, cap, limit, target]; redrawn at most twice a second.
+// The day's chart. Rows are [x, building, ev, net, planned, cap, limit, target]. Redrawn at most twice a second, and
+// less often where drawing is slow, so that the page leaves the machine to others.
 const LINES = [
   { column: 1, name: "Building", line: { color: "--building", width: 1.25 } },
   { column: 2, name: "EVs", line: { color: "--ev", width: 1.5 }, fill: "tozeroy", opacity: 0.9 },
@@ -9,11 +10,28 @@ const LINES = [
   { column: 3, name: "Net", line: { color: "--net", width: 2 } },
 ];
 const REDRAW_MS = 500;
+const DRAWING_SHARE = 0.1;
+
+// A value holds until the next row, also where the next row has none.
+function steps(rows, column) {
+  const x = [], y = [];
+  rows.forEach((row, index) => {
+    const before = index ? rows[index - 1][column] : null;
+    if (row[column] === null && before !== null) {
+      x.push(row[0]);
+      y.push(before);
+    }
+    x.push(row[0]);
+    y.push(row[column]);
+  });
+  return { x, y };
+}
 
 export class DayChart {
   #element;
   #rows = new Map();
   #timer = null;
+  #pause = REDRAW_MS;
 
   constructor(element) {
     this.#element = element;
@@ -32,10 +50,15 @@ export class DayChart {
   }
 
   #schedule() {
-    this.#timer ??= setTimeout(() => {
-      this.#timer = null;
-      this.#draw();
-    }, this.#element.dataset.drawn ? REDRAW_MS : 0);
+    this.#timer ??= setTimeout(async () => {
+      const began = performance.now();
+      try {
+        await this.#draw();
+      } finally {
+        this.#pause = Math.max(REDRAW_MS, (performance.now() - began) / DRAWING_SHARE);
+        this.#timer = null;
+      }
+    }, this.#element.dataset.drawn ? this.#pause : 0);
   }
 
   #draw() {
@@ -43,7 +66,7 @@ export class DayChart {
     const rows = [...this.#rows.values()].sort((a, b) => a[0] - b[0]);
     const x = rows.map((row) => row[0]);
     const data = LINES.map(({ column, name, ...look }) => ({
-      x, y: rows.map((row) => row[column]), name, type: "scatter", mode: "lines", connectgaps: false,
+      ...(look.line.shape === "hv" ? steps(rows, column) : { x, y: rows.map((row) => row[column]) }), name, type: "scatter", mode: "lines", connectgaps: false,
       hovertemplate: "%{y:.1f} kW", ...(look.fill ? { fillcolor: "--ev-wash" } : {}), ...look,
     }));
     const narrow = this.#element.clientWidth < 520;
@@ -57,6 +80,6 @@ export class DayChart {
       this.#element.replaceChildren();
       this.#element.dataset.drawn = "yes";
     }
-    globalThis.figures.draw(this.#element, { data, layout });
+    return globalThis.figures.draw(this.#element, { data, layout });
   }
 }
