@@ -17,14 +17,14 @@ from pathlib import Path
 
 import structlog
 import uvicorn
+from sqlalchemy.exc import SQLAlchemyError
 
 from aggregator.api.app import create_app
 from aggregator.api.ports import Services
 from aggregator.assets_file import AssetsFile
-from aggregator.cli import Refused
 from aggregator.clock import Clock, WallClock
 from aggregator.config import ConfigError, Settings, load_clock, load_settings
-from aggregator.dispatch.capabilities import CapabilityNotes
+from aggregator.dispatch.capabilities import CapabilityNotes, Limitation
 from aggregator.dispatch.desired import fallback_command
 from aggregator.dispatch.fast_loop import FastLoop
 from aggregator.dispatch.outbox import Outbox, queue_commands
@@ -46,12 +46,14 @@ from aggregator.operations.access import StationPasswords
 from aggregator.operations.health import Health, UnhealthyError
 from aggregator.operations.logging import configure_logging
 from aggregator.operations.metrics import Metrics
-from aggregator.operations.tokens import TokenService, load_or_create_key
+from aggregator.operations.tokens import SigningKeyError, TokenService, load_or_create_key
 from aggregator.planning.forecast import ArrivalForecast, BaseLoadForecast
 from aggregator.planning.horizon import RecedingHorizon, SiteModel
 from aggregator.planning.process import PlannerProcess
-from aggregator.service_ports import ChargerPort, FleetPort, HealthPort, SiteMeterPort
+from aggregator.refusal import Refused
+from aggregator.service_ports import ChargerPort, DischargeStopPort, FleetPort, HealthPort, SiteMeterPort
 from aggregator.signals.desk import SignalDesk
+from aggregator.signals.limits import SET_ASIDE
 from aggregator.store import ClientRecord, MessageKey, SessionRecord, Store, StoreError
 from aggregator.web import live_ticker, web_router
 from markets.rate import RateError, RateSchedule, load_rate
@@ -200,9 +202,12 @@ class Service:
     async def _count_forever(self) -> None:
         while True:
             await asyncio.sleep(_COUNT_EVERY_S)
-            await self._count()
-            async with self.store.read() as tx:
-                self.picture.alerts = tuple(await tx.alerts.open())
+            try:
+                await self._count()
+                async with self.store.read() as tx:
+                    self.picture.alerts = tuple(await tx.alerts.open())
+            except SQLAlchemyError:  # a full disk is reported by readiness; counting is no reason to stop the service
+                log.exception("messages could not be counted, trying again", every_s=_COUNT_EVERY_S)
 
     async def _count(self) -> None:
         """Move the gateway's message counts since the last time into the store."""
@@ -221,11 +226,13 @@ async def assemble(settings: Settings) -> Service:  # noqa: PLR0915 - one statem
     """Make every part and wire them together; nothing runs yet.
 
     Raises:
-        ConfigError: the assets or clock file is faulty. RateError: the tariff is. StoreError: the database is.
+        ConfigError: the assets or clock file is faulty. RateError: the tariff is. SigningKeyError: the key that tokens
+            are signed with is. StoreError: the database is.
     """
     assets, rate = AssetsFile.load(settings.assets), load_rate(settings.tariff)
     clock: Clock = load_clock(settings.clock) if settings.clock is not None else WallClock()
     configure_logging(settings.log_level, clock=clock)
+    key = load_or_create_key(settings.data_dir)
     store = await Store.open(settings.store_url, clock=clock)
     model, metrics, health = site_model(assets, rate, settings), Metrics(), Health()
     addresses = [EvseAddress(e.id, e.station_id, e.evse_number, e.version) for e in assets.evse_sections]
@@ -244,6 +251,10 @@ async def assemble(settings: Settings) -> Service:  # noqa: PLR0915 - one statem
         loop.draws.forget(evse_id)
         verifier.forget(evse_id)
 
+    def on_started(evse_id: str) -> None:
+        # Refusals of the last transaction may have been about that transaction: each one gets its own chance.
+        capabilities.clear(evse_id, Limitation.REFUSES_PROFILES, Limitation.REFUSES_DISCHARGE)
+
     def on_boot(station_id: str) -> None:
         for evse_id in evses_of(station_id):
             outbox.resync(evse_id)
@@ -255,7 +266,7 @@ async def assemble(settings: Settings) -> Service:  # noqa: PLR0915 - one statem
     fleet = FleetDesk(
         store, clock, Beliefs(model.vehicles, site_defaults(assets), max_power_kw),
         plausible=Plausibility(clock, max_power_kw), on_change=lambda reason: horizon.request(reason),  # noqa: PLW0108 - made below
-        on_boot=on_boot, on_meter=on_meter, on_ended=on_ended,
+        on_boot=on_boot, on_meter=on_meter, on_ended=on_ended, on_started=on_started,
     )
     gateway = Gateway(
         events=fleet, auth=StationPasswords(assets.station_passwords()), clock=clock,
@@ -277,6 +288,9 @@ async def assemble(settings: Settings) -> Service:  # noqa: PLR0915 - one statem
     )
 
     async def on_signal(_signal: object) -> None:
+        in_force = {held.signal.id for held in desk.book(model.site.id).held if held.state not in SET_ASIDE}
+        for signal_id in fast.limiting - in_force:  # withdrawn, or replaced by a revision that may allow more
+            fast.release(signal_id)
         horizon.request("grid signal")
 
     desk = SignalDesk(
@@ -291,7 +305,12 @@ async def assemble(settings: Settings) -> Service:  # noqa: PLR0915 - one statem
     stop = DischargeStop(store, outbox, clock, dict.fromkeys(model.evses, model.site.id))
     loop.attach(outbox, fast, desk, stop)
     planner = PlannerProcess(settings.planner_timeout_s)
-    horizon = RecedingHorizon(model, clock, planner, loop.observe, loop.adopt, settings.plan_interval_s)
+    async def on_left_out(evse_ids: tuple[str, ...]) -> None:
+        await loop.stop_discharge(evse_ids, "cannot be planned for")
+
+    horizon = RecedingHorizon(
+        model, clock, planner, loop.observe, loop.adopt, settings.plan_interval_s, on_left_out=on_left_out
+    )
     picture = LivePicture(loop, clock, {a.evse_id: a.version for a in addresses})
     loop.on_reading, loop.on_adopted = picture.site_reading, picture.planned
 
@@ -302,6 +321,11 @@ async def assemble(settings: Settings) -> Service:  # noqa: PLR0915 - one statem
         if planner.pid is None:
             raise UnhealthyError("the planner process is not running")
 
+    async def plans_are_made() -> None:
+        if horizon.fault is not None:
+            raise UnhealthyError(f"the latest plan could not be made or adopted ({horizon.fault}); the log says more")
+
+    health.add("plans", plans_are_made)
     health.add("database", database_answers)
     health.add("planner", planner_runs)
     ticker = live_ticker(picture)
@@ -310,7 +334,8 @@ async def assemble(settings: Settings) -> Service:  # noqa: PLR0915 - one statem
     app = create_app(Services(
         store=store, clock=clock, desk=desk, fleet=FleetPort(fleet, loop),
         site_meters=SiteMeterPort(store, model.site.id, loop), chargers=ChargerPort(loop, addresses),
-        tokens=TokenService(load_or_create_key(settings.data_dir), client_of(store), ttl_s=settings.token_ttl_s),
+        discharge_stops=DischargeStopPort(stop, horizon.request),
+        tokens=TokenService(key, client_of(store), ttl_s=settings.token_ttl_s),
         health=HealthPort(health), metrics=metrics,
         web_router=web_router(picture, ticker=ticker),
     ))
@@ -341,8 +366,8 @@ def _response_s(model: SiteModel, evse_id: str) -> float:
     return evse.response.delay_s + ((evse.max_charge_kw + evse.max_discharge_kw) / ramp if ramp else 0.0)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket.
+def listen(setting: str, host: str, port: int) -> socket.socket:
+    """A listening socket. setting: the name under which the port is configured.
 
     Raises:
         Refused: the port is occupied.
@@ -353,7 +378,7 @@ def listen(host: str, port: int) -> socket.socket:
         bound.bind((host, port))
     except OSError as error:
         bound.close()
-        raise Refused(f"http_port: {port} on {host} cannot be used ({error.strerror}), expected a free port") from None
+        raise Refused(f"{setting}: {port} on {host} cannot be used ({error.strerror}), expected a free port") from None
     return bound
 
 
@@ -362,11 +387,11 @@ async def _serve(config: Path) -> None:
         settings = load_settings(config)
     except ConfigError as error:
         raise Refused(str(error)) from None
-    with contextlib.closing(listen(settings.host, settings.http_port)) as http:
-        listen(settings.host, settings.ocpp_port).close()
+    with contextlib.closing(listen("http_port", settings.host, settings.http_port)) as http:
+        listen("ocpp_port", settings.host, settings.ocpp_port).close()
         try:
             service = await assemble(settings)
-        except (ConfigError, RateError, StoreError) as error:
+        except (ConfigError, RateError, SigningKeyError, StoreError) as error:
             raise Refused(str(error)) from None
         await service.run(http)
 

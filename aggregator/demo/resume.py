@@ -22,7 +22,10 @@ from twin.station.fleetfile import FleetFile
 
 @dataclass(frozen=True)
 class Interrupted:
-    """How the world stood. energy_kwh: by visit id, of cars still plugged in; registers_wh: (import, export) by EVSE."""
+    """How the world stood.
+
+    energy_kwh: by visit id, of cars still plugged in. registers_wh: (import, export) by EVSE.
+    """
 
     at: datetime
     energy_kwh: Mapping[str, float]
@@ -76,7 +79,7 @@ def resumed_clock(old: ScaledClock, fresh: list[Segment]) -> list[Segment]:
 
 
 def resumed_fleet(fleet: FleetFile, world: Interrupted) -> FleetFile:
-    """The stations as they stood: cars that left are gone, those plugged in keep their energy, meters their registers."""
+    """The stations as they stood: without the cars that left, with the energy and registers of the others."""
     stations = []
     for station in fleet.stations:
         imported, exported = world.registers_wh.get(station.evse.id, (0.0, 0.0))

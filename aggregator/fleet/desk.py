@@ -47,18 +47,20 @@ class FleetDesk:
 
     on_change: called with a reason when the planner should look again.
     on_boot: called with a station id when it presents itself and its profiles must be put right.
-    on_meter: called with every stored meter value; on_ended: with the EVSE whose transaction is over.
+    on_meter: called with every stored meter value; on_ended and on_started: with the EVSE whose
+        transaction is over, or has begun.
     plausible: what chargers can have said; the rest is left out before it is stored.
     """
 
     def __init__(
         self, store: Store, clock: Clock, beliefs: Beliefs, *, on_change: Callable[[str], None],
         on_boot: Callable[[str], None], on_meter: Callable[[MeterSample], Awaitable[None]],
-        on_ended: Callable[[str], None], plausible: Plausibility | None = None,
+        on_ended: Callable[[str], None], on_started: Callable[[str], None] = lambda _evse_id: None, plausible: Plausibility | None = None,
     ) -> None:
         self._plausible = plausible or Plausibility(clock)
         self._store, self._clock, self.beliefs = store, clock, beliefs
         self._on_change, self._on_boot, self._on_meter, self._on_ended = on_change, on_boot, on_meter, on_ended
+        self._on_started = on_started
         self.states: dict[str, ConnectorState] = {}
         self._stations: dict[str, StationRecord] = {}
         self._starting = asyncio.Lock()
@@ -161,6 +163,11 @@ class FleetDesk:
     async def _started(self, event: TransactionStarted) -> None:
         from aggregator.store.records import SessionRecord  # noqa: PLC0415 - the store knows this room's words
 
+        sane = self._plausible
+        event = replace(
+            event, at=sane.moment(event.at), import_wh=sane.start_wh(event.import_wh),
+            export_wh=sane.start_wh(event.export_wh),
+        )
         target = self.beliefs.target_of(event.id_token)
         before = self.beliefs.session(event.evse_id, event.at)
         async with self._store.transaction("gateway") as tx:
@@ -181,6 +188,7 @@ class FleetDesk:
         if self.beliefs.started(
             event.transaction_id, event.evse_id, event.id_token, event.at, event.import_wh, event.export_wh
         ):
+            self._on_started(event.evse_id)
             self._on_change("arrival")
 
     async def _ended(self, event: TransactionEnded) -> None:
