@@ -27,7 +27,7 @@ from aggregator.ocpp.events import ChargerCommands, MeterSample, ProfileCommand
 from aggregator.planning.decision import could_discharge_kw, decide
 from aggregator.planning.gate import GateOutcome, PlanRequest
 from aggregator.planning.horizon import SiteModel, Situation, horizon_grid
-from aggregator.signals.desk import SignalDesk
+from aggregator.signals.desk import SignalDesk, UnknownSignal
 from aggregator.signals.measurement import event_performance
 from aggregator.signals.model import GridSignal, Obligation, SignalState
 
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _METER_LEAD = timedelta(minutes=5)
-_UNDECIDED = (SignalState.RECEIVED, SignalState.VALIDATED)
 
 
 @dataclass(frozen=True)
@@ -111,6 +110,7 @@ class Loop:
             measured_base=None if base_kw is None or self.power.at is None else (self.power.at, base_kw),
             peak_so_far_kw=self.power.peak_kw,
             import_cap_kw=book.import_cap(grid, self.model.site.import_cap_kw, now),
+            export_cap_kw=book.export_cap(grid, self.model.site.export_cap_kw),
             permitted_kw={s.evse_id: self._permit(s.evse_id, s, now).allowed_kw for s in sessions},
             commitments=book.commitments(grid, now),
             draw_limits_kw=self.draws.at(now),
@@ -168,7 +168,8 @@ class Loop:
         considered = {commitment.signal_id for commitment in situation.commitments}
         for held in self.desk.book(self.model.site.id).held:
             signal = held.signal
-            if signal.obligation is Obligation.MANDATORY or held.state not in _UNDECIDED or signal.id not in considered:
+            # Not by its state: an event that had begun when it came is active before anyone could answer it.
+            if signal.obligation is Obligation.MANDATORY or held.decision is not None or signal.id not in considered:
                 continue
             without = outcome.counterfactual or outcome.plan
             decision = decide(
@@ -176,8 +177,12 @@ class Loop:
                 could_discharge_kw=could_discharge_kw(self.model, situation.sessions),
                 now=self.clock.now(), plan_id=plan_id,
             )
-            await self.desk.record_decision(decision)
-            await self.desk.advance(signal.id, SignalState.SCHEDULED, f"plan {plan_id}")
+            try:
+                await self.desk.record_decision(decision)
+                await self.desk.advance(signal.id, SignalState.SCHEDULED, f"plan {plan_id}")
+            except UnknownSignal:
+                log.info("signal withdrawn before it was answered", signal=signal.id)
+                continue
             log.info("signal answered", signal=signal.id, state=decision.state, committed_kw=decision.committed_kw)
 
     def metered(self, sample: MeterSample) -> None:

@@ -222,7 +222,7 @@ class Service:
             await self.store.telemetry.count_messages({key: count for key, count in news.items() if count})
 
 
-async def assemble(settings: Settings) -> Service:  # noqa: PLR0915 - one statement for each part, in their order
+async def assemble(settings: Settings) -> Service:  # noqa: C901, PLR0915 - one statement for each part, in their order
     """Make every part and wire them together; nothing runs yet.
 
     Raises:
@@ -305,6 +305,7 @@ async def assemble(settings: Settings) -> Service:  # noqa: PLR0915 - one statem
     stop = DischargeStop(store, outbox, clock, dict.fromkeys(model.evses, model.site.id))
     loop.attach(outbox, fast, desk, stop)
     planner = PlannerProcess(settings.planner_timeout_s)
+
     async def on_left_out(evse_ids: tuple[str, ...]) -> None:
         await loop.stop_discharge(evse_ids, "cannot be planned for")
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from aggregator.api.ports import ChargerView, TargetRefused
+from aggregator.api.ports import ChargerView, StopRefused, StopView, TargetRefused
+from aggregator.dispatch.stop import DischargeStop, StopError, StopScope
 from aggregator.fleet.beliefs import UnknownVehicleModel
 from aggregator.fleet.desk import FleetDesk
 from aggregator.fleet.model import DepartureTarget, LiveSession
@@ -27,8 +28,10 @@ class FleetPort:
         except UnknownVehicleModel as unknown:
             expected = str(unknown).partition("expected ")[2]
             raise TargetRefused("vehicle_model", unknown.model, expected) from None
-        if session is not None and not target.v2g_consent and session.power_kw < 0:
-            await self._loop.stop_discharge([session.evse_id], "consent withdrawn")
+        if session is not None and not target.v2g_consent:
+            # Whatever the meter says: an order may be on its way that the charger has not followed yet.
+            evse_ids = [each.evse_id for each in self.sessions() if each.id_token == target.id_token]
+            await self._loop.stop_discharge(evse_ids, "consent withdrawn")
 
     def sessions(self) -> Sequence[LiveSession]:
         return tuple(self._loop.sessions().values())
@@ -67,6 +70,35 @@ class ChargerPort:
                 station.last_seen_at if station is not None else None,
             ))
         return views
+
+
+class DischargeStopPort:
+    """`api.ports.DischargeStops`; what changed is planned for at once."""
+
+    def __init__(self, stop: DischargeStop, replan: Callable[[str], None]) -> None:
+        self._stop, self._replan = stop, replan
+
+    def latched(self) -> Collection[str]:
+        return self._stop.latched
+
+    async def latch(self, evse_id: str | None, site_id: str | None, *, by: str, reason: str) -> StopView:
+        try:
+            outcome = await self._stop.latch(StopScope(evse_id, site_id), by=by, reason=reason)
+        except StopError as error:
+            raise StopRefused(str(error), is_unknown=True) from None
+        self._replan("discharge stop")
+        answers = {evse_id: delivery.state.value for evse_id, delivery in outcome.deliveries.items()}
+        return StopView(outcome.scope.subject, answers)
+
+    async def rearm(self, evse_id: str | None, site_id: str | None, *, by: str) -> tuple[str, bool]:
+        scope = StopScope(evse_id, site_id)
+        try:
+            is_rearmed = await self._stop.rearm(scope, by=by)
+        except StopError as error:
+            raise StopRefused(str(error)) from None
+        if is_rearmed:
+            self._replan("discharge allowed again")
+        return scope.subject, is_rearmed
 
 
 class HealthPort:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
 
-from aggregator.api import auth, fleet, grid_signals, health, openadr, site
+from aggregator.api import auth, discharge_stops, fleet, grid_signals, health, openadr, site
 from aggregator.api.access import UndeclaredAccess, public, undeclared
 from aggregator.api.ports import Services
 from aggregator.api.problems import BodyLimit, add_problem_handlers
@@ -26,7 +26,10 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     app.add_middleware(BodyLimit)
     add_problem_handlers(app)
-    for router in (health.router, auth.router, openadr.router, grid_signals.router, fleet.router, site.router):
+    for router in (
+        health.router, auth.router, openadr.router, grid_signals.router, fleet.router, site.router,
+        discharge_stops.router,
+    ):
         app.include_router(router)
     app.include_router(_description(app))
     if services.web_router is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -67,6 +67,46 @@ class Chargers(Protocol):
     def chargers(self) -> Sequence[ChargerView]: ...
 
 
+class StopRefused(ValueError):
+    """A stop or a re-arming that cannot be done. is_unknown: its scope names nothing that exists."""
+
+    def __init__(self, message: str, *, is_unknown: bool = False) -> None:
+        super().__init__(message)
+        self.is_unknown = is_unknown
+
+
+@dataclass(frozen=True, slots=True)
+class StopView:
+    """What a stop covers ("fleet", "site:…" or "evse:…") and, by EVSE that had discharge in its orders, the answer."""
+
+    scope: str
+    answers: Mapping[str, str]
+
+
+class DischargeStops(Protocol):
+    """The latch that ends discharge at once. A scope is an EVSE, a site, or everything (both None)."""
+
+    def latched(self) -> Collection[str]:
+        """Scopes under a stop."""
+        ...
+
+    async def latch(self, evse_id: str | None, site_id: str | None, *, by: str, reason: str) -> StopView:
+        """Stop now; durable when it returns.
+
+        Raises:
+            StopRefused: no such EVSE or site.
+        """
+        ...
+
+    async def rearm(self, evse_id: str | None, site_id: str | None, *, by: str) -> tuple[str, bool]:
+        """The scope, and True once a second person has agreed.
+
+        Raises:
+            StopRefused: nothing is stopped there, or the same person asks twice.
+        """
+        ...
+
+
 class Health(Protocol):
     async def ready(self) -> Mapping[str, str | None]:
         """Named checks: None if all is well, else what is wrong."""
@@ -89,6 +129,7 @@ class Services:
     fleet: Fleet
     site_meters: SiteMeters
     chargers: Chargers
+    discharge_stops: DischargeStops
     tokens: TokenService
     health: Health
     metrics: Metrics

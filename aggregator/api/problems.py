@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -75,6 +76,14 @@ def invalid(field_name: str, value: object, expected: str, status: int = 400) ->
     """A problem with one field."""
     text = shown(value)
     return Problem(status, f"{field_name}: {text}, expected {expected}", (FieldFault(field_name, text, expected),))
+
+
+def in_utc(field_name: str, when: datetime) -> datetime:
+    """An aware time in UTC; a problem for one that leaves the calendar on the way."""
+    try:
+        return when.astimezone(UTC)
+    except OverflowError:
+        raise invalid(field_name, when.isoformat(), "a time in the years 1 to 9999") from None
 
 
 def missing(kind: str, identity: str) -> Problem:

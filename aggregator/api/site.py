@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from aggregator.api.access import STAFF, allow, services_of
-from aggregator.api.problems import Problem, missing, problems
+from aggregator.api.problems import Problem, in_utc, invalid, missing, problems
 from aggregator.operations.access import Principal, Role
 from aggregator.store import PlanRecord, SiteReading
 
@@ -17,6 +17,9 @@ Device = Annotated[Principal, Depends(allow(roles={Role.DEVICE}))]
 _STAFF = Depends(allow(roles={*STAFF, Role.TECHNICIAN}))
 _PLANNERS = Depends(allow(roles={*STAFF, Role.FLEET_MANAGER}))
 _Kw = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+
+_AHEAD = timedelta(minutes=5)
+_OLDEST = timedelta(days=366)
 
 router = APIRouter(prefix="/v1", tags=["site"])
 
@@ -81,10 +84,20 @@ async def post_readings(
         raise Problem(403, "this device does not belong to the site")
     now = services.clock.now()
     readings = [
-        SiteReading(site_id, reading.at.astimezone(UTC) if reading.at else now, reading.import_kw, reading.ev_kw)
+        SiteReading(site_id, _taken_at(reading, now), reading.import_kw, reading.ev_kw)
         for reading in (body if isinstance(body, list) else [body])
     ]
     await services.site_meters.record(readings)
+
+
+def _taken_at(reading: ReadingIn, now: datetime) -> datetime:
+    """A meter whose clock runs ahead is refused: its reading would silence all true ones until that time comes."""
+    if reading.at is None:
+        return now
+    at = in_utc("at", reading.at)
+    if not now - _OLDEST <= at <= now + _AHEAD:
+        raise invalid("at", at.isoformat(), f"a time within the last year and not after now ({now.isoformat()})")
+    return at
 
 
 @router.get("/chargers", dependencies=[_STAFF], responses=problems())

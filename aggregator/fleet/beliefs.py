@@ -81,7 +81,8 @@ class Beliefs:
     """
 
     def __init__(
-        self, vehicles: Mapping[str, VehicleModel], defaults: SiteDefaults, max_power_kw: Mapping[str, float] | None = None
+        self, vehicles: Mapping[str, VehicleModel], defaults: SiteDefaults,
+        max_power_kw: Mapping[str, float] | None = None,
     ) -> None:
         self._max_power_kw = dict(max_power_kw or {})
         if defaults.vehicle_model not in vehicles:

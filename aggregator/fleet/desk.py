@@ -55,7 +55,8 @@ class FleetDesk:
     def __init__(
         self, store: Store, clock: Clock, beliefs: Beliefs, *, on_change: Callable[[str], None],
         on_boot: Callable[[str], None], on_meter: Callable[[MeterSample], Awaitable[None]],
-        on_ended: Callable[[str], None], on_started: Callable[[str], None] = lambda _evse_id: None, plausible: Plausibility | None = None,
+        on_ended: Callable[[str], None], on_started: Callable[[str], None] = lambda _evse_id: None,
+        plausible: Plausibility | None = None,
     ) -> None:
         self._plausible = plausible or Plausibility(clock)
         self._store, self._clock, self.beliefs = store, clock, beliefs

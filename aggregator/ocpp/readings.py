@@ -38,10 +38,21 @@ class Reading:
         return self.power_kw is None and self.import_wh is None and self.export_wh is None and self.soc is None
 
 
+class UnreadableTime(ValueError):
+    """A charger wrote a time that is none."""
+
+
 def parse_time(text: str) -> datetime:
-    """An OCPP time as aware UTC; one without an offset is taken as UTC (OCPP 1.6 section 3.15)."""
-    when = datetime.fromisoformat(text.strip())
-    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+    """An OCPP time as aware UTC; one without an offset is taken as UTC (OCPP 1.6 section 3.15).
+
+    Raises:
+        UnreadableTime: it is none, or outside the years 1 to 9999 in UTC.
+    """
+    try:
+        when = datetime.fromisoformat(text.strip())
+        return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise UnreadableTime(f"time: {text.strip()[:40]!r}, expected RFC 3339 in the years 1 to 9999 UTC") from None
 
 
 def write_time(when: datetime) -> str:

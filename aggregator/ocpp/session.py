@@ -33,7 +33,7 @@ from aggregator.ocpp.events import (
     TransactionStarted,
 )
 from aggregator.ocpp.profiles import InstalledProfile
-from aggregator.ocpp.readings import Reading
+from aggregator.ocpp.readings import Reading, UnreadableTime
 from twin.wire.ocpp import CallRefused, Peer
 
 log = logging.getLogger(__name__)
@@ -126,6 +126,8 @@ class StationSession:
             async with self._memory.order:
                 self._refuse_if_fenced()
                 return await self._dialect.answer(self, action, payload)
+        except UnreadableTime as fault:
+            raise CallRefused("PropertyConstraintViolation", str(fault)) from None
         finally:
             if action == "BootNotification":
                 self._settled.set()

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from aggregator.clock import Clock
@@ -19,10 +20,12 @@ from aggregator.fleet.beliefs import VehicleModel
 from aggregator.fleet.departures import DepartureErrors
 from aggregator.fleet.model import LiveSession
 from aggregator.planning.forecast import ArrivalForecast, BaseLoadForecast
-from aggregator.planning.gate import GateOutcome, PlanRequest
+from aggregator.planning.gate import GateOutcome, PlanRequest, safe_outcome
 from aggregator.planning.problem import Commitment, Cut, EvDemand, Problem
 from markets.rate import RateSchedule
 from twin.assets import Evse, Site, TimeGrid, Visit, World
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ class SiteModel:
 class Situation:
     """What is believed at one instant; all a plan depends on besides the `SiteModel`.
 
-    import_cap_kw: shape (steps,) with limits in force; permitted_kw: discharge allowed now, by EVSE id.
+    import_cap_kw, export_cap_kw: shape (steps,) with limits in force; export None = the site's own.
+    permitted_kw: discharge allowed now, by EVSE id.
     known_cuts: what earlier replays taught about the cars that are still here.
     draw_limits_kw: by EVSE id, what the car was seen to take where it is less than it was offered.
     """
@@ -74,6 +78,7 @@ class Situation:
     commitments: tuple[Commitment, ...] = ()
     known_cuts: tuple[Cut, ...] = ()
     draw_limits_kw: Mapping[str, float] = field(default_factory=dict)
+    export_cap_kw: NDArray[np.float64] | None = None
 
 
 def horizon_grid(now: datetime, step_s: int, steps: int) -> TimeGrid:
@@ -94,6 +99,9 @@ def build_request(model: SiteModel, situation: Situation) -> PlanRequest:
     prices = model.rate.prices(grid.start, grid.step_s, grid.steps)
     fraction = (grid.at(1) - now).total_seconds() / grid.step_s
     caps = np.minimum(situation.import_cap_kw, model.site.import_cap_kw)
+    export_caps = np.full(grid.steps, model.site.export_cap_kw)
+    if situation.export_cap_kw is not None:
+        export_caps = np.minimum(export_caps, situation.export_cap_kw)
     demands = tuple(
         _demand(model, session, situation, grid)
         for session in situation.sessions
@@ -101,7 +109,7 @@ def build_request(model: SiteModel, situation: Situation) -> PlanRequest:
     problem = Problem(
         grid=grid, evs=demands, base_kw=base_kw,
         import_cap_kw=np.maximum(caps - model.reserve_kw, 0.0),
-        export_cap_kw=np.full(grid.steps, model.site.export_cap_kw),
+        export_cap_kw=export_caps,
         import_price=prices.import_per_kwh, export_price=prices.export_per_kwh,
         peak_so_far_kw=situation.peak_so_far_kw, demand_price=model.rate.demand_price_per_kw,
         shortfall_per_kwh=model.shortfall_per_kwh, early_leave_per_kwh=model.early_leave_per_kwh,
@@ -113,7 +121,7 @@ def build_request(model: SiteModel, situation: Situation) -> PlanRequest:
         site=model.site, evses=tuple(model.evses[evse_id] for evse_id in sorted(model.evses)),
         visits=tuple(_visit(model, session, now, grid) for session in situation.sessions),
         grid=grid, base_load_kw=base_kw, import_cap_kw=caps,
-        export_cap_kw=np.full(grid.steps, model.site.export_cap_kw), begin=now,
+        export_cap_kw=export_caps, begin=now,
     )
     has_signals = bool(situation.commitments) or bool((caps < model.site.import_cap_kw).any())
     return PlanRequest(
@@ -204,6 +212,8 @@ class RecedingHorizon:
 
     observe: takes the reasons for the plan and returns the situation now.
     adopt: takes the outcome; it stores, dispatches and decides on signals.
+    on_left_out: called with the EVSEs whose cars cannot be planned for; the others are planned without them.
+    retry_s: wall seconds after a plan that could not be made or adopted; chargers keep their profiles meanwhile.
     """
 
     def __init__(
@@ -211,7 +221,13 @@ class RecedingHorizon:
         observe: Callable[[], Situation],
         adopt: Callable[[Situation, PlanRequest, GateOutcome, tuple[str, ...]], Awaitable[None]],
         interval_s: int = 900,
+        *,
+        on_left_out: Callable[[tuple[str, ...]], Awaitable[None]] | None = None,
+        retry_s: float = 5.0,
     ) -> None:
+        self.fault: str | None = None
+        """Why the latest plan could not be made or adopted; None if it could."""
+        self._on_left_out, self._retry_s = on_left_out, retry_s
         self._model, self._clock, self._planner = model, clock, planner
         self._observe, self._adopt, self._interval_s = observe, adopt, interval_s
         self._reasons: list[str] = []
@@ -240,7 +256,52 @@ class RecedingHorizon:
             await self._wake.wait()
             self._wake.clear()
             reasons, self._reasons = tuple(self._reasons), []
-            situation = self._observe()
+            try:
+                await self._plan_once(reasons)
+            except Exception as fault:  # a strange site must not end planning; health and log tell of it
+                log.exception("no plan could be made or adopted, trying again", retry_s=self._retry_s)
+                self.fault = type(fault).__name__
+                self._reasons = list(dict.fromkeys((*reasons, *self._reasons)))
+                await asyncio.sleep(self._retry_s)
+                self._wake.set()
+
+    async def _plan_once(self, reasons: tuple[str, ...]) -> None:
+        situation = self._observe()
+        left_out: tuple[str, ...] = ()
+        try:
             request = build_request(self._model, situation)
             outcome = await self._planner.plan(request)
-            await self._adopt(situation, request, outcome, reasons)
+        except (ValueError, ArithmeticError):
+            log.exception("the site as it is believed to be cannot be planned for")
+            situation, left_out = without_strange(self._model, situation)
+            request = build_request(self._model, situation)
+            outcome = await self._planner.plan(request)
+        if left_out:
+            names = ", ".join(left_out)
+            alert = f"cars that cannot be planned for are left out: {names}"
+            outcome = replace(outcome, alerts=(*outcome.alerts, alert))
+            if self._on_left_out is not None:
+                await self._on_left_out(left_out)
+        await self._adopt(situation, request, outcome, reasons)
+        self.fault = None
+
+
+def without_strange(model: SiteModel, situation: Situation) -> tuple[Situation, tuple[str, ...]]:
+    """The situation without the cars that no plan can be made for, and their EVSEs.
+
+    What such a car may draw meanwhile is kept free under the cap.
+    """
+    good, strange = [], []
+    for session in situation.sessions:
+        alone = replace(situation, sessions=(session,), commitments=(), known_cuts=())
+        try:
+            safe_outcome(build_request(model, alone), "")
+        except (ValueError, ArithmeticError):
+            strange.append(session.evse_id)
+        else:
+            good.append(session)
+    kept_free_kw = sum(model.evses[evse_id].max_charge_kw for evse_id in strange)
+    remaining = replace(
+        situation, sessions=tuple(good), import_cap_kw=np.maximum(situation.import_cap_kw - kept_free_kw, 0.0)
+    )
+    return remaining, tuple(strange)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from aggregator.clock import Clock
 from aggregator.signals.limits import SET_ASIDE, Held, LimitBook, ReleaseRule
@@ -41,6 +42,7 @@ _PROGRESS = (
     SignalState.DISPATCHED, SignalState.ACTIVE, SignalState.MEASURED, SignalState.REPORTED, SignalState.SETTLED,
 )
 _BEFORE_DISPATCH = frozenset(_PROGRESS[:4])
+_STORE_RETRY_S = 1.0
 _KEPT = timedelta(days=1)
 """How long a signal stays in its book after its end: its measurement and its ramp may still be due."""
 
@@ -297,7 +299,14 @@ class SignalDesk:
             self._changed.clear()
             now = self._clock.now()
             for held in self._all_held():
-                await self._follow(held, now)
+                try:
+                    await self._follow(held, now)
+                except UnknownSignal:  # withdrawn while we looked
+                    continue
+                except SQLAlchemyError:
+                    log.exception("a signal's state could not be stored, trying again", signal_id=held.signal.id)
+                    await asyncio.sleep(_STORE_RETRY_S)
+                    self._changed.set()
             upcoming = [at for held in self._all_held() for at in self._next_instants(held, now)]
             wait_s = self._clock.wall_seconds_until(min(upcoming)) if upcoming else None
             with contextlib.suppress(TimeoutError):

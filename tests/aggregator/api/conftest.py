@@ -12,9 +12,11 @@ import pytest
 from fastapi import APIRouter
 
 from aggregator.api import ChargerView, Services, TargetRefused, create_app
+from aggregator.dispatch import DischargeStop, Outbox, no_permit
 from aggregator.fleet.model import DepartureTarget, LiveSession, SocSource
 from aggregator.operations.access import Principal, Role, secret_sha256
 from aggregator.operations.tokens import TokenService, load_or_create_key
+from aggregator.service_ports import DischargeStopPort
 from aggregator.signals import GridSignal, Obligation, Programme, SignalDesk
 from aggregator.store import ClientRecord, SiteReading, Store
 
@@ -56,6 +58,7 @@ class Rooms:
     told: list = field(default_factory=list)
     targets: list = field(default_factory=list)
     readings: list = field(default_factory=list)
+    replans: list = field(default_factory=list)
     faults: dict = field(default_factory=lambda: {"store": None})
     running: list = field(default_factory=lambda: [a_session("CA-1", "token-ann"), a_session("CA-2", "token-bob")])
 
@@ -84,6 +87,9 @@ class Rooms:
 
     async def ready(self) -> dict[str, str | None]:
         return self.faults
+
+    def is_online(self, evse_id: str) -> bool:
+        return evse_id == ""
 
     def exposition(self) -> bytes:
         return b"# HELP v2g_plans_total plans\nv2g_plans_total 1\n"
@@ -134,11 +140,17 @@ async def serving(folder: Path, web_router: APIRouter | None = None) -> AsyncIte
         ]
         desk = SignalDesk(store, clock, programmes, ["site"], rooms.on_mandatory, rooms.on_signal)
         tokens = TokenService(load_or_create_key(folder / "keys"), find)
-        services = Services(store, clock, desk, rooms, rooms, rooms, tokens, rooms, rooms, web_router)
+        outbox = Outbox(store, rooms, clock, permit_of=no_permit, transaction_of=lambda _evse_id: None)
+        stops = DischargeStopPort(DischargeStop(store, outbox, clock, {"CA-1": "site"}), rooms.replans.append)
+        services = Services(store, clock, desk, rooms, rooms, rooms, stops, tokens, rooms, rooms, web_router)
         app = create_app(services)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        delivering = asyncio.create_task(outbox.run())
+        await asyncio.sleep(0)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
             yield Served(app, http, services, rooms, clock)
+        delivering.cancel()
+        await asyncio.gather(delivering, return_exceptions=True)
 
 
 @pytest.fixture

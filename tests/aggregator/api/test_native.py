@@ -166,6 +166,12 @@ async def test_a_meter_posts_one_reading_or_many_for_its_own_site_only(served: A
                 for r in served.rooms.readings] == [(41.5, None, 0), (1, -2, 1), (2, None, 0)]
         assert (await stray.post(path, json={"import_kw": 1})).status_code == 403
         assert (await meter.post("/v1/sites/elsewhere/meter-readings", json={"import_kw": 1})).status_code == 403
+        for strange in (
+            "9999-12-31T23:59:59-14:00", "2019-07-15T17:30:00Z", "2016-07-15T17:00:00Z", "0001-01-01T00:00:00Z",
+        ):
+            refused = await meter.post(path, json={"import_kw": 1, "at": strange})
+            assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "at")
+        assert len(served.rooms.readings) == 3
         assert (await meter.post("/v1/sites/none/meter-readings", json={"import_kw": 1})).status_code == 404
         for bad in ({"import_kw": "x"}, {"import_kw": 1e9}, [], {}, [{"import_kw": None}]):
             assert (await meter.post(path, json=bad)).status_code == 400

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.ocpp.readings import Reading, amount_v2, amount_v16, parse_time, read_meter_values, write_time
+from aggregator.ocpp.readings import (
+    Reading,
+    UnreadableTime,
+    amount_v2,
+    amount_v16,
+    parse_time,
+    read_meter_values,
+    write_time,
+)
 
 AT = "2019-07-15T13:00:00Z"
 
@@ -89,3 +97,9 @@ def test_a_time_survives_the_wire_to_the_millisecond(naive: datetime, offset_min
 def test_a_time_without_an_offset_is_utc() -> None:
     assert parse_time(" 2019-07-15T13:00:00 ") == datetime(2019, 7, 15, 13, tzinfo=UTC)
     assert parse_time("2019-07-15T06:00:00-07:00") == datetime(2019, 7, 15, 13, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "yesterday", ""])
+def test_a_time_outside_the_calendar_is_named_as_such(text: str) -> None:
+    with pytest.raises(UnreadableTime, match="expected RFC 3339"):
+        parse_time(text)
