@@ -125,10 +125,11 @@ class Beliefs:
             return False
         if sample.transaction_id is not None and sample.transaction_id != session.transaction_id:
             return False
-        imported = session.import_wh if sample.import_wh is None else sample.import_wh
-        exported = session.export_wh if sample.export_wh is None else sample.export_wh
-        self._rebase(session, sample.at, imported, exported)
-        self._book(session, sample.at, max(imported, session.import_wh), max(exported, session.export_wh))
+        if sample.import_wh is not None or sample.export_wh is not None:  # else nothing is known of what moved
+            imported = session.import_wh if sample.import_wh is None else sample.import_wh
+            exported = session.export_wh if sample.export_wh is None else sample.export_wh
+            self._rebase(session, sample.at, imported, exported)
+            self._book(session, sample.at, max(imported, session.import_wh), max(exported, session.export_wh))
         if sample.power_kw is not None:
             session.power_kw = sample.power_kw
             if abs(sample.power_kw) > _ASLEEP_KW:
