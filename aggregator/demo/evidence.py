@@ -167,7 +167,7 @@ def _planned(plans: Sequence[PlanRecord], end: datetime) -> StepSeries:
     """Net power of whichever plan was in force."""
     edges: list[float] = []
     kw: list[float] = []
-    for plan, following in zip(plans, [*(p.created_at for p in plans[1:]), end], strict=True):
+    for plan, following in zip(plans, [*(p.created_at for p in plans), end][1:], strict=True):
         for step, value in enumerate(plan.net_kw):
             low = max(plan.grid_start + timedelta(seconds=step * plan.step_s), plan.created_at)
             high = min(plan.grid_start + timedelta(seconds=(step + 1) * plan.step_s), following)

@@ -48,13 +48,13 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
 
 
 async def plug(
-    service: Service, evse_id: str, transaction_id: str, *, leaves_h: float, requested_kwh: float, started_h: float = -1.0
+    service: Service, evse_id: str, transaction_id: str, *, leaves_h: float, requested_kwh: float
 ) -> None:
     """A car that came an hour ago and has taken 1 kWh since."""
     vehicle = next(iter(service.loop.model.vehicles))
     token = f"card-of-{transaction_id}"
     service.fleet.beliefs.declare(DepartureTarget(token, NOON + timedelta(hours=leaves_h), requested_kwh, vehicle))
-    started = NOON + timedelta(hours=started_h)
+    started = NOON - timedelta(hours=1)
     await service.fleet.handle(TransactionStarted(evse_id, transaction_id, token, started, 5000.0))
     await service.fleet.handle(MeterSample(evse_id, transaction_id, NOON, 3.0, 6000.0, 0.0))
 
@@ -135,7 +135,7 @@ async def test_cars_are_named_by_their_charger_and_never_by_session_or_card(serv
     await plug(service, DC, "tx-0815", leaves_h=2.0, requested_kwh=30.0)
     situation, request, outcome = await adopt(service)
     assert any(f"the car at {AC}" in words for words in outcome.plan.binding), outcome.plan.binding
-    refused = Round(1, "optimal", 1.0, (Refusal("departure", "tx-4711", 0, 4, 0.31),), (), {"solve": 0.1, "replay": 0.1})
+    refused = Round(1, "optimal", 1.0, (Refusal("departure", "tx-4711", 0, 4, 0.31),), (), {"solve": 0.1})
     outcome = replace(outcome, rounds=(refused, *outcome.rounds))
     await service.loop.adopt(situation, request, outcome, ("clock",))
     async with service.store.read() as tx:
