@@ -299,6 +299,7 @@ async def assemble(settings: Settings) -> Service:  # noqa: C901, PLR0915 - one 
     fast = FastLoop(
         import_cap_kw=model.site.import_cap_kw, export_limit_kw=model.site.export_cap_kw,
         limit_at=lambda when: desk.book(model.site.id).import_cap_at(when, model.site.import_cap_kw),
+        export_limit_at=lambda when: desk.book(model.site.id).export_cap_at(when, model.site.export_cap_kw),
         evses=model.evses, fallback_kw=assets.fallback_kw(), sessions=loop.sessions, outbox=outbox, clock=clock,
         on_trim=on_trim,
     )

@@ -36,6 +36,7 @@ class FastLoop:
 
     Args:
         import_cap_kw: of the site. export_limit_kw: positive or 0.
+        export_limit_at: the limit on export in force at a time, where it can be lower than that.
         limit_at: other limits on net import at a time; infinity if none.
         fallback_kw: what each EVSE charges at without a plan.
         sessions: the cars plugged in now, by EVSE.
@@ -55,10 +56,11 @@ class FastLoop:
         clock: Clock,
         on_trim: Callable[[tuple[Trim, ...]], None] | None = None,
         settings: FastLoopSettings | None = None,
+        export_limit_at: Callable[[datetime], float] | None = None,
     ) -> None:
         self.settings = settings or FastLoopSettings()
         self._import_cap_kw = import_cap_kw
-        self._export_limit_kw = export_limit_kw
+        self._export_limit_at = export_limit_at or (lambda _when: export_limit_kw)
         self._limit_at = limit_at
         self._outbox = outbox
         self._clock = clock
@@ -161,6 +163,11 @@ class FastLoop:
         commands, deliveries = await self._send([t.evse_id for t in made], made, now, f"signal:{signal.id}")
         return LimitDispatch(signal.id, level_kw, commands, deliveries)
 
+    @property
+    def limiting(self) -> frozenset[str]:
+        """Ids of the signals whose limits it holds."""
+        return frozenset(self._holds)
+
     def release(self, signal_id: str) -> None:
         """The limit was cancelled. Its ceilings stay until the next plan, which brings power back without a jump."""
         self._holds.pop(signal_id, None)
@@ -193,7 +200,7 @@ class FastLoop:
         if base_kw + sum(draw.power_kw for draw in draws) > level_kw + EPSILON_KW:
             # Half the band below, so that a load that creeps up does not cost a message for every reading.
             made = self._cut(allocate(level_kw - self.settings.band_kw / 2, base_kw, draws), draws, now)
-        curbed = curtail_discharge(self._export_limit_kw, base_kw, draws)
+        curbed = curtail_discharge(self._export_limit_at(now), base_kw, draws)
         for draw in draws:
             curbed_kw = curbed[draw.evse_id]
             if draw.power_kw < 0 and curbed_kw > draw.power_kw + EPSILON_KW:

@@ -37,6 +37,9 @@ Alongside = Callable[["Transaction", Sequence[GridSignal]], Awaitable[None]]
 FAST_PATH_WAIT_S = 1.0
 """Wall seconds the sender waits at most for the first answers of the chargers."""
 
+MAX_AHEAD = 4000
+"""Intervals of one party that are not over: more than a month of quarter hours."""
+
 _PROGRESS = (
     SignalState.RECEIVED, SignalState.VALIDATED, SignalState.ACCEPTED, SignalState.PARTIAL, SignalState.SCHEDULED,
     SignalState.DISPATCHED, SignalState.ACTIVE, SignalState.MEASURED, SignalState.REPORTED, SignalState.SETTLED,
@@ -166,6 +169,7 @@ class SignalDesk:
             if not is_named and (same := self._same(source, draft.content_hash)):
                 return same
             now = self._clock.now()
+            self._require_room(source, external_id, draft, now)
             fresh: list[GridSignal] = []
             current: list[GridSignal] = []
             dropped: list[Held] = []
@@ -373,6 +377,20 @@ class SignalDesk:
             and held.state not in SET_ASIDE and held.signal.end > now
         )
         return Receipt(same, named_by_sender(same[0]), is_new=False) if same else None
+
+    def _require_room(self, source: str, external_id: str, draft: SignalDraft, now: datetime) -> None:
+        """One party cannot bury the planner under intervals."""
+        ahead = sum(
+            1 for held in self._all_held()
+            if held.signal.source == source and held.state not in SET_ASIDE
+            and named_by_sender(held.signal) != external_id
+            for interval in held.signal.intervals if interval.end > now
+        )
+        if ahead + len(draft.intervals) > MAX_AHEAD:
+            raise SignalFault(
+                "intervals", len(draft.intervals),
+                f"no more than {MAX_AHEAD} intervals that are not over in all signals of this party; it has {ahead}",
+            )
 
     def _drop(self, held: Held) -> None:
         """A limit that was in force is released by its ramp, one that had not begun is gone."""

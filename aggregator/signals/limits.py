@@ -16,7 +16,8 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,6 +110,16 @@ class _Hold:
 
 
 @dataclass(frozen=True)
+class _Compiled:
+    """Holds as arrays of the same length; start and end in microseconds since 1970. holds: with the ramp's seed."""
+
+    start: NDArray[np.int64]
+    end: NDArray[np.int64]
+    level_kw: NDArray[np.float64]
+    holds: tuple[tuple[str, _Hold], ...]
+
+
+@dataclass(frozen=True)
 class LimitBook:
     """The signals of one site, immutable; `with_` and `without` give another book.
 
@@ -131,10 +142,9 @@ class LimitBook:
 
     def mandatory_limit_at(self, now: datetime) -> float | None:
         """The lowest mandatory limit on import whose interval contains `now`, without ramps; None if there is none."""
-        levels = [
-            hold.level_kw for _, holds in self._holds() for hold in holds if hold.start <= now < hold.end
-        ]
-        return min(levels, default=None)
+        found, at = self._compiled, _microseconds(now)
+        levels = found.level_kw[(found.start <= at) & (at < found.end)]
+        return float(levels.min()) if levels.size else None
 
     def import_cap_at(self, now: datetime, site_cap_kw: float = math.inf) -> float:
         """The cap on net import at `now`: the site's own, every mandatory limit and every ramp, by minimum.
@@ -167,6 +177,14 @@ class LimitBook:
                     for step in _steps(grid, interval, None):
                         caps[step] = min(caps[step], max(0.0, -interval.min_net_kw))
         return caps
+
+    def export_cap_at(self, now: datetime, site_cap_kw: float) -> float:
+        """The cap on export at `now`, a positive number; mandatory limits only."""
+        return min([site_cap_kw, *(
+            max(0.0, -interval.min_net_kw) for held in self.held
+            if held.signal.obligation is Obligation.MANDATORY and held.state not in SET_ASIDE
+            for interval in held.signal.intervals if interval.start <= now < interval.end
+        )])
 
     def commitments(self, grid: TimeGrid, now: datetime | None = None) -> tuple[Commitment, ...]:
         """What the planner should hold: what was promised, or what was asked while nothing is decided.
@@ -204,20 +222,39 @@ class LimitBook:
             and (held.state not in SET_ASIDE or held.ended_at is not None)
         ]
 
+    @cached_property
+    def _compiled(self) -> _Compiled:
+        """All holds as arrays: a party may send thousands of intervals, and every step of every plan asks."""
+        pairs = [(held, hold) for held, holds in self._holds() for hold in holds]
+        return _Compiled(
+            np.array([_microseconds(hold.start) for _, hold in pairs], dtype=np.int64),
+            np.array([_microseconds(hold.end) for _, hold in pairs], dtype=np.int64),
+            np.array([hold.level_kw for _, hold in pairs], dtype=np.float64),
+            tuple((held.signal.external_id, hold) for held, hold in pairs),
+        )
+
     def _lowest(self, begin: datetime, end: datetime, site_cap_kw: float) -> float:
         """The lowest cap in [begin, end), or at `begin` if both are the same. Ramps only rise: they start lowest."""
-        lowest = site_cap_kw
-        for held, holds in self._holds():
-            for hold in holds:
-                if hold.start < end or hold.start <= begin:
-                    if begin < hold.end:
-                        lowest = min(lowest, hold.level_kw)
-                    elif hold.is_released and hold.level_kw < site_cap_kw < math.inf:
-                        ramp = release_ramp(
-                            hold.end, self.site_id, hold.level_kw, site_cap_kw, self.release, held.signal.external_id
-                        )
-                        lowest = min(lowest, ramp.cap_at(begin))
+        found, first, last = self._compiled, _microseconds(begin), _microseconds(end)
+        has_begun = (found.start < last) | (found.start <= first)
+        lowest = min(site_cap_kw, float(found.level_kw[has_begun & (first < found.end)].min(initial=math.inf)))
+        if site_cap_kw == math.inf:
+            return lowest
+        longest_us = math.ceil((self.release.random_start_s + self.release.ramp_s) * 1e6)
+        for index in np.flatnonzero(has_begun & (found.end <= first) & (first - found.end <= longest_us)).tolist():
+            seed, hold = found.holds[index]
+            if hold.is_released and hold.level_kw < site_cap_kw:
+                ramp = release_ramp(hold.end, self.site_id, hold.level_kw, site_cap_kw, self.release, seed)
+                lowest = min(lowest, ramp.cap_at(begin))
         return lowest
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def _microseconds(when: datetime) -> int:
+    return (when - _EPOCH) // _MICROSECOND
 
 
 def _import_holds(intervals: tuple[SignalInterval, ...], until: datetime | None) -> list[_Hold]:

@@ -367,3 +367,11 @@ async def test_thirty_chargers_hear_of_a_limit_within_a_second_on_a_busy_machine
             assert {delivery.state for delivery in done.deliveries.values()} == {DeliveryState.ACCEPTED}
             assert sum(power_at(c, bench.clock.now()) for c in bench.chargers.holds.values()) <= 10.0
             assert isinstance(bench.outbox, Outbox)
+
+
+async def test_a_mandatory_limit_on_export_holds_back_discharge(kit: Any) -> None:
+    rig = Rig(kit, export_limit_at=lambda _when: 3.0)
+    rig.plan(A=-8.0, B=-8.0, C=0.0)
+    trims = await rig.read(2.0)
+    assert {trim.reason for trim in trims} == {TrimReason.EXPORT_LIMIT}
+    assert 2.0 + rig.ordered() == pytest.approx(-3.0)

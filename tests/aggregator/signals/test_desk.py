@@ -1,6 +1,7 @@
 """Signals from their arrival to their report, on a real store."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -300,3 +301,23 @@ async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(5):
         while not await condition():  # noqa: ASYNC110  the store tells nobody
             await asyncio.sleep(0.01)
+
+
+async def test_a_party_cannot_bury_the_planner_under_intervals(tmp_path: Path) -> None:
+    second = timedelta(seconds=1)
+    many = tuple(SignalInterval(T0 + k * second, T0 + (k + 1) * second, 20.0) for k in range(2000))
+
+    async with opened(tmp_path) as (desk, _, clock, _):
+        for turn in range(2):
+            await send(desk, SignalDraft("emergency", (), many, 0, f"d{turn}"), f"e{turn}")
+        with pytest.raises(SignalFault, match="no more than 4000 intervals that are not over"):
+            await send(desk, draft("emergency"), "one too many")
+        revised = await send(desk, SignalDraft("emergency", (), many, 0, "d2"), "e1")
+        assert revised.signals[0].revision == 2
+        await send(desk, draft("emergency"), "another's", party="other")
+        began = time.perf_counter()
+        caps = desk.book("site").import_cap(TimeGrid(T0, 900, 96), 100.0, T0)
+        assert time.perf_counter() - began < 0.5
+        assert caps[:3].tolist() == [20.0] * 3
+        clock.time = T0 + timedelta(hours=1)
+        await send(desk, draft("emergency"), "when those are over")

@@ -166,3 +166,8 @@ def test_a_mandatory_export_limit_lowers_the_export_cap_and_leaves_import_alone(
     assert limits.export_cap(GRID, 50.0)[:3].tolist() == [5.0, 5.0, 50.0]
     assert np.all(limits.import_cap(GRID, CAP) == CAP)
     assert limits.commitments(GRID) == ()
+
+
+def test_the_export_cap_at_an_instant_is_that_of_its_step() -> None:
+    limits = book(in_force(signal((0, 30, NO_LIMIT_KW), min_net_kw=-5.0)))
+    assert [limits.export_cap_at(T0 + minutes(m), 50.0) for m in (0, 29, 30)] == [5.0, 5.0, 50.0]
