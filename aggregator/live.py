@@ -134,6 +134,12 @@ class LivePicture:
     def _history(self, now: datetime) -> tuple[SitePoint, ...]:
         book, cap_kw = self._loop.desk.book(self._loop.model.site.id), self._loop.model.site.import_cap_kw
         points = [minute.point or self._point(minute) for minute in self._minutes if minute.seconds > 0]
+        minute = now.replace(second=0, microsecond=0)
+        if not points or points[-1].at < minute:  # what is in force shows before the minute is measured
+            points.append(SitePoint(
+                minute, planned_kw=self._planned_at(minute), cap_kw=cap_kw, limit_kw=book.mandatory_limit_at(now),
+                target_kw=self._target_at(now),
+            ))
         ahead = sorted(at for at in self._planned if at > now)
         points.extend(
             SitePoint(
@@ -172,7 +178,12 @@ class LivePicture:
         if adopted is None:
             return None
         left = self._energy_on_leaving(session, adopted)
-        if left is None or (missing := session.target_kwh - left) <= _SHORT_KWH:
+        if left is None:
+            return None
+        missing = session.target_kwh - left
+        if self._loop.model.evses[session.evse_id].max_discharge_kw == 0:  # it has charged on since the plan was made
+            missing = min(missing, session.target_kwh - session.energy_kwh)
+        if missing <= _SHORT_KWH:
             return None
         hours = max(0.0, (session.departure - now).total_seconds() / 3600.0)
         model = self._loop.model

@@ -186,3 +186,35 @@ async def test_an_event_shows_what_was_promised_and_what_the_meter_says_so_far(s
     assert (progress.committed_kw, progress.committed_net_kw, snapshot.target_kw) == (30.0, 60.0, 60.0)
     assert progress.delivered_kw == pytest.approx(20.0), "90 kW without it, 70 kW measured"
     assert progress.delivered_kwh == pytest.approx(20.0 * 0.5, rel=0.01)
+
+
+async def test_a_limit_shows_before_a_minute_is_measured_under_it(service: Service) -> None:
+    await meter(service, NOON - timedelta(minutes=3), 80.0, 0.0)
+    now = service.clock.now()
+    signal = GridSignal(
+        "s-2", "openadr:grid-operator", "e-2", 1, "hash", now, "Grid emergency", Obligation.MANDATORY,
+        service.loop.model.site.id, (SignalInterval(now - timedelta(seconds=1), now + timedelta(minutes=30), 70.0),),
+    )
+    async with service.store.transaction("test") as tx:
+        await tx.signals.add(signal)
+    await service.desk.recover()
+    snapshot = service.picture.snapshot()
+    assert snapshot.limit_kw == 70.0
+    assert snapshot.history[-1].limit_kw == 70.0
+    assert snapshot.history[-1].net_kw is None
+
+
+async def test_a_car_that_charged_on_since_the_plan_misses_only_what_is_left(service: Service) -> None:
+    await plug(service, AC, "17", leaves_h=0.5, requested_kwh=6.0)
+    await adopt(service)
+
+    def missing_kwh() -> float:
+        risk = next(row for row in service.picture.snapshot().chargers if row.evse_id == AC).risk
+        assert risk is not None
+        return risk.missing_kwh
+
+    before = missing_kwh()
+    await service.fleet.handle(MeterSample(AC, "17", NOON + timedelta(minutes=36), 6.6, 10_000.0, 0.0))
+    session = service.loop.sessions()[AC]
+    assert missing_kwh() == pytest.approx(session.target_kwh - session.energy_kwh)
+    assert missing_kwh() < before - 0.3
