@@ -11,6 +11,10 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from aggregator.refusal import Refused
+
+__all__ = ["Refused", "app", "main"]
+
 app = typer.Typer(
     name="v2g", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Grid-services aggregator for parked electric vehicles; a digital twin replays every plan before dispatch.",
@@ -21,10 +25,6 @@ app.add_typer(config_app, name="config")
 app.add_typer(audit_app, name="audit")
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-
-
-class Refused(Exception):
-    """A command cannot do what was asked; the message is the one line to print."""
 
 
 def fail(message: str) -> NoReturn:
