@@ -1,0 +1,128 @@
+"""A plan is adopted whole or not at all: record, what every charger should hold, and the audit entries together."""
+
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import SQLAlchemyError
+
+from aggregator.clock import Segment
+from aggregator.config import load_settings
+from aggregator.demo.configuration import Credentials, write_clock, write_configuration
+from aggregator.demo.scene import load_scene
+from aggregator.fleet import DepartureTarget
+from aggregator.ocpp.events import MeterSample, Purpose, TransactionEnded, TransactionStarted
+from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate
+from aggregator.planning.horizon import Situation, build_request
+from aggregator.service import Service, assemble
+from aggregator.store import verify_database
+from aggregator.store.records import DesiredRecord, PlanRecord
+from twin.scenario import resource_path
+
+pytestmark = pytest.mark.anyio
+
+NOON = datetime(2019, 7, 15, 19, 0, tzinfo=UTC)
+CARS = {"CA-303": "1", "CA-305": "2"}
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[Service]:
+    """The demo's site at noon with two cars plugged in; no process or socket runs."""
+    scene = load_scene(resource_path("workplace_caltech.toml"))
+    write_configuration(tmp_path, scene, Credentials.make(scene), host="127.0.0.1", http_port=0, ocpp_port=0)
+    write_clock(tmp_path / "clock.json", [Segment(time.time(), NOON, 1.0)])
+    made = await assemble(load_settings(tmp_path / "v2g.toml"))
+    models = {"CA-303": "bidirectional-62", "CA-305": "compact-60"}
+    for evse_id, transaction in CARS.items():
+        await made.fleet.declare(
+            DepartureTarget(f"card-{transaction}", NOON + timedelta(hours=3), 8.0, models[evse_id]), "app")
+        await made.fleet.handle(
+            TransactionStarted(evse_id, transaction, f"card-{transaction}", NOON - timedelta(hours=1), 5000.0))
+        await made.fleet.handle(MeterSample(evse_id, transaction, NOON, 3.0, 6000.0, 0.0))
+    try:
+        yield made
+    finally:
+        made.ticker_close.close()
+        await made.store.close()
+
+
+def planned(service: Service) -> tuple[Situation, PlanRequest, GateOutcome]:
+    situation = service.loop.observe()
+    request = build_request(service.loop.model, situation)
+    return situation, request, plan_through_gate(request)
+
+
+async def kept(service: Service) -> tuple[list[PlanRecord], list[DesiredRecord]]:
+    async with service.store.read() as tx:
+        return await tx.plans.list(), [row for row in await tx.desired.all() if row.purpose is Purpose.PLAN]
+
+
+def audited(folder: Path) -> list[str]:
+    with closing(sqlite3.connect(f"file:{folder / 'v2g.sqlite'}?mode=ro", uri=True)) as database:
+        return [action for (action,) in database.execute("SELECT action FROM audit ORDER BY seq")]
+
+
+def refuse_desired_rows(folder: Path) -> None:
+    """From now on the database refuses every row of the outbox."""
+    with closing(sqlite3.connect(folder / "v2g.sqlite")) as database:
+        database.execute(
+            "CREATE TRIGGER full_disk BEFORE INSERT ON desired BEGIN SELECT RAISE(ABORT, 'no room'); END")
+        database.commit()
+
+
+async def test_plan_outbox_and_audit_are_written_together(service: Service, tmp_path: Path) -> None:
+    before = audited(tmp_path)
+    situation, request, outcome = planned(service)
+    await service.loop.adopt(situation, request, outcome, ("arrival", "clock"))
+    (plan,), rows = await kept(service)
+    assert (plan.trigger, plan.passed, plan.created_at) == ("arrival, clock", True, situation.now)
+    assert {row.evse_id for row in rows} == set(CARS)
+    assert {row.plan_id for row in rows} == {plan.id}
+    assert all(row.valid_to is not None for row in rows)  # a plan expires by itself
+    assert audited(tmp_path)[len(before):] == ["plan.made", "desired.queued", "desired.queued"]
+    adopted = service.loop.adopted
+    assert adopted is not None
+    assert adopted.record == plan
+    assert (await verify_database(tmp_path / "v2g.sqlite")).ok
+
+
+async def test_a_plan_whose_rows_cannot_be_kept_leaves_no_trace(service: Service, tmp_path: Path) -> None:
+    situation, request, outcome = planned(service)
+    before = audited(tmp_path)
+    refuse_desired_rows(tmp_path)
+    with pytest.raises(SQLAlchemyError, match="no room"):
+        await service.loop.adopt(situation, request, outcome, ("clock",))
+    assert await kept(service) == ([], [])
+    assert audited(tmp_path) == before
+    assert service.loop.adopted is None
+
+
+async def test_a_car_that_left_meanwhile_gets_nothing(service: Service) -> None:
+    situation, request, outcome = planned(service)
+    await service.fleet.handle(TransactionEnded("CA-305", "2", service.clock.now(), 6500.0, 0.0, "EVDisconnected"))
+    await service.loop.adopt(situation, request, outcome, ("clock",))
+    (_,), rows = await kept(service)
+    assert [row.evse_id for row in rows] == ["CA-303"]
+
+
+async def test_the_car_that_came_after_it_is_not_given_the_profile_of_the_one_before(service: Service) -> None:
+    situation, request, outcome = planned(service)
+    now = service.clock.now()
+    await service.fleet.handle(TransactionEnded("CA-305", "2", now, 6500.0, 0.0, "EVDisconnected"))
+    await service.fleet.handle(TransactionStarted("CA-305", "3", "card-3", now, 6500.0))
+    await service.loop.adopt(situation, request, outcome, ("clock",))
+    (_,), rows = await kept(service)
+    assert [row.evse_id for row in rows] == ["CA-303"]
+
+
+async def test_a_second_plan_replaces_what_the_first_wished(service: Service) -> None:
+    for _ in range(2):
+        await service.loop.adopt(*planned(service), ("clock",))
+    plans, rows = await kept(service)
+    assert len(plans) == 2
+    assert len(rows) == len(CARS)
+    assert {row.version for row in rows} <= {1, 2}
