@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from fastapi import APIRouter
+from structlog.testing import capture_logs
 
 from aggregator.api import public_access
 from aggregator.api.access import Allow, Public, UndeclaredAccess, policies_of
@@ -160,8 +161,10 @@ async def test_a_fault_of_ours_is_a_problem_document_without_inner_words(served:
         raise RuntimeError("secret path /etc")
 
     served.rooms.ready = broken
-    answer = await served.http.get("/readyz")
+    with capture_logs() as said:
+        answer = await served.http.get("/readyz")
     assert answer.status_code == 500
+    assert "error" in {line["log_level"] for line in said}  # the operator reads what the client must not
     assert answer.headers["content-type"] == "application/problem+json"
     assert "secret" not in answer.text
 

@@ -63,7 +63,7 @@ async def test_a_client_may_ask_for_less_but_not_for_more(tokens: TokenService) 
 
 @pytest.mark.parametrize(("client_id", "secret"), [
     ("utility", "wrong"), ("utility", ""), ("utility", secret_sha256(SECRET)), ("nobody", SECRET), ("gone", SECRET),
-])
+], ids=["wrong", "empty", "its-hash", "unknown-client", "disabled-client"])
 async def test_wrong_credentials_are_refused_with_one_and_the_same_message(
     tokens: TokenService, client_id: str, secret: str
 ) -> None:
