@@ -46,6 +46,7 @@ _PROGRESS = (
 )
 _BEFORE_DISPATCH = frozenset(_PROGRESS[:4])
 _STORE_RETRY_S = 1.0
+_OLDEST_START = timedelta(days=366)
 _KEPT = timedelta(days=1)
 """How long a signal stays in its book after its end: its measurement and its ramp may still be due."""
 
@@ -108,7 +109,7 @@ class SignalDesk:
         self._books = {site_id: LimitBook(site_id, by_name, release) for site_id in site_ids}
         self._receiving = asyncio.Lock()
         self._changed = asyncio.Event()
-        self._applying: set[asyncio.Task[None]] = set()
+        self._applying: dict[str, asyncio.Task[None]] = {}
         self._applied: set[str] = set()
         self._measured: set[str] = set()
 
@@ -347,11 +348,17 @@ class SignalDesk:
         await self._tell(signal)
 
     async def _apply(self, signal: GridSignal) -> None:
-        """Start the limit now; the sender waits a moment for it, never for a charger that does not answer."""
-        self._applied.add(signal.id)
-        task = asyncio.create_task(self._apply_and_record(signal))
-        self._applying.add(task)
-        task.add_done_callback(self._applying.discard)
+        """Start the limit now, once, whoever sees it first: its receipt or the clock.
+
+        The sender waits a moment for it, never for a charger that does not answer.
+        """
+        task = self._applying.get(signal.id)
+        if task is None:
+            if signal.id in self._applied:
+                return
+            self._applied.add(signal.id)
+            task = self._applying[signal.id] = asyncio.create_task(self._apply_and_record(signal))
+            task.add_done_callback(lambda _: self._applying.pop(signal.id, None))
         await asyncio.wait({task}, timeout=FAST_PATH_WAIT_S)
 
     async def _apply_and_record(self, signal: GridSignal) -> None:
@@ -379,7 +386,10 @@ class SignalDesk:
         return Receipt(same, named_by_sender(same[0]), is_new=False) if same else None
 
     def _require_room(self, source: str, external_id: str, draft: SignalDraft, now: datetime) -> None:
-        """One party cannot bury the planner under intervals."""
+        """One party cannot bury the planner under intervals, nor ask for what began in another age."""
+        start = draft.intervals[0].start
+        if start < now - _OLDEST_START:
+            raise SignalFault("intervals[0].start", start.isoformat(), "a start within the last year, or later")
         ahead = sum(
             1 for held in self._all_held()
             if held.signal.source == source and held.state not in SET_ASIDE
