@@ -20,6 +20,7 @@ import uvicorn
 from sqlalchemy.exc import SQLAlchemyError
 
 from aggregator.api.app import create_app
+from aggregator.api.patience import PatientProtocol
 from aggregator.api.ports import Services
 from aggregator.assets_file import AssetsFile
 from aggregator.clock import Clock, WallClock
@@ -43,6 +44,7 @@ from aggregator.ocpp.directory import CommissionedStations, EvseAddress
 from aggregator.ocpp.events import MeterSample
 from aggregator.ocpp.gateway import Gateway
 from aggregator.operations.access import StationPasswords
+from aggregator.operations.folder_lock import FolderInUseError, folder_lock
 from aggregator.operations.health import Health, UnhealthyError
 from aggregator.operations.logging import configure_logging
 from aggregator.operations.metrics import Metrics
@@ -342,7 +344,8 @@ async def assemble(settings: Settings) -> Service:  # noqa: C901, PLR0915 - one 
         web_router=web_router(picture, ticker=ticker),
     ))
     server = uvicorn.Server(uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2, server_header=False
+        app, http=PatientProtocol, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2,
+        server_header=False,
     ))
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     return Service(
@@ -392,10 +395,11 @@ async def _serve(config: Path) -> None:
     with contextlib.closing(listen("http_port", settings.host, settings.http_port)) as http:
         listen("ocpp_port", settings.host, settings.ocpp_port).close()
         try:
-            service = await assemble(settings)
-        except (ConfigError, RateError, SigningKeyError, StoreError) as error:
+            with folder_lock(settings.data_dir):
+                service = await assemble(settings)
+                await service.run(http)
+        except (ConfigError, FolderInUseError, RateError, SigningKeyError, StoreError) as error:
             raise Refused(str(error)) from None
-        await service.run(http)
 
 
 def run_service(config: Path) -> None:

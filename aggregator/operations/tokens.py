@@ -61,9 +61,17 @@ def load_or_create_key(data_dir: Path) -> ECKey:
     """The signing key of this data directory, made on first use and readable by its owner alone.
 
     Raises:
-        SigningKeyError: the file is not a P-256 private key, or others may read it.
+        SigningKeyError: the file is not a P-256 private key, cannot be read or made, or others may read it.
     """
     path = data_dir / _KEY_FILE
+    try:
+        return _existing_or_new_key(path)
+    except OSError as error:
+        raise SigningKeyError(f"{path}: {error.strerror}, expected a file that this user can read and write") from error
+
+
+def _existing_or_new_key(path: Path) -> ECKey:
+    data_dir = path.parent
     if not path.exists():
         data_dir.mkdir(parents=True, exist_ok=True)
         key = ECKey.generate_key("P-256", private=True, auto_kid=True)
