@@ -106,7 +106,7 @@ async def _form(request: Request) -> dict[str, str]:
         async with request.form(max_files=0, max_fields=20) as form:
             items = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
     except HTTPException as error:
-        if error.status_code == 413:  # noqa: PLR2004  from the body limit
+        if error.status_code in (408, 413):  # from the body limit
             raise
         raise _NoGrantError("invalid_request", "expected a form body") from error
     except UnicodeDecodeError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from aggregator.signals.openadr import shown
 log = structlog.get_logger(__name__)
 
 MAX_BODY_BYTES = 1_000_000
+BODY_WAIT_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +154,15 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 
 class BodyLimit:
-    """ASGI middleware: 413 for a body of more than `limit` bytes, announced or not."""
+    """ASGI middleware: 413 for a body of more than `limit` bytes, announced or not; 408 for one that does not come.
 
-    def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES) -> None:
+    wait_s: wall seconds for the whole body.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES, wait_s: float = BODY_WAIT_S) -> None:
         self._app = app
         self._limit = limit
+        self._wait_s = wait_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -166,11 +172,21 @@ class BodyLimit:
         if not announced.isdigit() or int(announced) > self._limit:
             await document(self._too_large())(scope, receive, send)
             return
-        seen = 0
+        seen, is_whole = 0, False
+        deadline = asyncio.get_running_loop().time() + self._wait_s
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, is_whole
+            if is_whole:  # from here on a receiver waits for the end of the connection
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(
+                    408, f"body: expected all of it within {self._wait_s:g} s", {"Connection": "close"}
+                ) from None
+            is_whole = not message.get("more_body", False)
             seen += len(message.get("body", b""))
             if seen > self._limit:
                 raise HTTPException(413, self._too_large().detail)

@@ -64,7 +64,12 @@ def age(then: datetime | None, now: datetime) -> str:
 
 
 def clock_text(when: datetime | None, zone: ZoneInfo) -> str:
-    return ABSENT if when is None else f"{when.astimezone(zone):%H:%M}"
+    if when is None:
+        return ABSENT
+    try:
+        return f"{when.astimezone(zone):%H:%M}"
+    except OverflowError:  # an event until the end of time
+        return f"{when:%H:%M} UTC"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from aggregator.ocpp.events import ConnectorState, OcppVersion
 from aggregator.web import ChargerRow, LiveSnapshot, SitePoint
 from aggregator.web.sketch import HEIGHT, WIDTH, day_sketch
-from aggregator.web.view import age, chart_points, kw, live_view, signed_kw
+from aggregator.web.view import age, chart_points, clock_text, kw, live_view, signed_kw
 
 NOON = datetime(2019, 7, 15, 19, 0, tzinfo=UTC)
 PICTURE = LiveSnapshot("site", "America/Los_Angeles", NOON, 480.0, 120.0, net_kw=84.25)
@@ -94,3 +94,7 @@ def test_the_sketch_stays_inside_its_box(nets: list[float | None]) -> None:
     ]
     assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in numbers)
     assert {line.name for line in sketch.lines} <= {"net", "cap"}
+
+
+def test_a_time_at_the_end_of_the_calendar_is_shown_in_utc() -> None:
+    assert clock_text(datetime(1, 1, 1, tzinfo=UTC), ZoneInfo("America/Los_Angeles")) == "00:00 UTC"

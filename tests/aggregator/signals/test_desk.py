@@ -321,3 +321,10 @@ async def test_a_party_cannot_bury_the_planner_under_intervals(tmp_path: Path) -
         assert caps[:3].tolist() == [20.0] * 3
         clock.time = T0 + timedelta(hours=1)
         await send(desk, draft("emergency"), "when those are over")
+
+
+async def test_what_began_in_another_age_is_refused(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (desk, _, _, _):
+        with pytest.raises(SignalFault, match="within the last year"):
+            await send(desk, draft(start=-24 * 400))
+        assert desk.book("site").held == ()
