@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from aggregator.reports.facts import BillFact, DayFacts
 from aggregator.reports.figures import visit_label
 from aggregator.reports.totals import Totals
-from aggregator.reports.verdict import SHORT_KWH, Verdict, ceiling_result
+from aggregator.reports.verdict import MAX_UNMEASURED_SHARE, SHORT_KWH, Verdict, ceiling_result
 from aggregator.reports.words import reasons_in_words
 
 ABSENT = "–"
@@ -90,6 +90,12 @@ def summary(facts: DayFacts, totals: Totals, verdict: Verdict) -> str:
         sentences.append(
             f"The programme {'pays' if earned >= 0 else 'charges'} {money(abs(Decimal(earned)), facts.currency)}; "
             f"the drivers of {len(facts.credits)} cars are credited {money(totals.credit, facts.currency)}."
+        )
+    day_s = (facts.end - facts.start).total_seconds()
+    measured_s = facts.net.measured_s(facts.start, facts.end)
+    if measured_s < (1 - MAX_UNMEASURED_SHARE) * day_s:
+        sentences.append(
+            f"Only {measured_s / 3600:.1f} of {day_s / 3600:.1f} hours were measured: energy, peak and cost are theirs."
         )
     if verdict.succeeded:
         sentences.append("Every criterion of success is met.")
@@ -237,9 +243,10 @@ def _plans(facts: DayFacts, totals: Totals) -> Table:
 
 def _refusals(facts: DayFacts, zone: ZoneInfo) -> Table:
     rows = tuple(
-        (f"{plan.made_at.astimezone(zone):%H:%M}", plan.trigger, str(refusal.round), refusal.in_words(zone),
+        (f"{plan.made_at.astimezone(zone):%H:%M}", plan.trigger, str(number),
+         "; ".join(refusal.in_words(zone) for refusal in one.refusals),
          "passed later" if plan.was_refused_then_passed else plan.status)
-        for plan in facts.plans for refusal in plan.refusals
+        for plan in facts.plans for number, one in enumerate(plan.rounds, start=1) if one.refusals
     )
     columns = (("At", False), ("Because of", False), ("Round", True), ("The replay showed", False), ("Then", False))
     return Table("refusals", "What the gate refused, and why", columns, rows)

@@ -140,6 +140,7 @@ async def test_hours_without_a_reading_are_not_measured_instead_of_guessed(day: 
     assert facts.net.measured_s(facts.start, facts.end) == pytest.approx(12 * 3600)
     cap = next(check for check in judge(facts).checks if check.key == "cap_never_crossed")
     assert not cap.passed, "what was not measured cannot be shown to have held"
+    assert "Only 12.0 of 14.0 hours were measured" in render_report(facts)
 
 
 async def test_energy_of_a_car_comes_from_its_registers_even_if_its_session_was_never_closed(day: Day) -> None:

@@ -69,7 +69,7 @@ def test_plan_seconds_are_the_sum_over_rounds(day: DayFacts) -> None:
 def test_a_failed_day_names_what_failed_at_the_top(day: DayFacts) -> None:
     html = without_plotly(render_report(replace(day, events=())))
     assert "The promise was not kept" in html
-    assert "Not met: evs really discharged during the event; commitment delivered" in html
+    assert "Not met: EVs really discharged during the event; Commitment delivered" in html
 
 
 def test_the_site_figure_draws_minute_means_of_the_meter(day: DayFacts) -> None:
