@@ -155,6 +155,7 @@ class LoopController:
             now=now, sessions=sessions, measured_base=None if base_kw is None else (now, base_kw),
             peak_so_far_kw=self._power.peak_kw,
             import_cap_kw=self._book.import_cap(grid, self._model.site.import_cap_kw, now),
+            export_cap_kw=self._book.export_cap(grid, self._model.site.export_cap_kw),
             permitted_kw={s.evse_id: self._permitted_kw(s, now) for s in sessions},
             commitments=self._book.commitments(grid, now),
             draw_limits_kw=self._draws.at(now),

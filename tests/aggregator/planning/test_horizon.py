@@ -163,9 +163,19 @@ def test_the_plan_keeps_free_of_the_cap_what_the_replay_may_use() -> None:
     assert request.problem.import_cap_kw[3] == 0.0
 
 
-def test_the_cap_of_the_site_holds_whatever_a_limit_says() -> None:
-    request = build_request(site(), situation(import_cap_kw=np.full(STEPS, 500.0)))
+def test_the_caps_of_the_site_hold_whatever_a_limit_says() -> None:
+    generous = np.full(STEPS, 500.0)
+    request = build_request(site(), situation(import_cap_kw=generous, export_cap_kw=generous))
     assert (request.world.import_cap_kw == CAP_KW).all()
+    assert (request.world.export_cap_kw == 0.0).all()
+
+
+def test_a_limit_on_export_binds_plan_and_replay() -> None:
+    limit = np.where(np.arange(STEPS) < 4, 2.0, 50.0)
+    model = site(site=Site("site", ZONE, CAP_KW, export_cap_kw=20.0))
+    request = build_request(model, situation(export_cap_kw=limit))
+    for caps in (request.problem.export_cap_kw, request.world.export_cap_kw):
+        assert caps.tolist() == [2.0] * 4 + [20.0] * (STEPS - 4)
 
 
 def test_drivers_are_guarded_only_where_the_grid_asks_something() -> None:
