@@ -151,7 +151,7 @@ def _headline(facts: DayFacts, sums: Totals) -> tuple[tuple[str, str, str], ...]
     discharged = sum(event.discharged_kwh for event in sums.events)
     committed = sum(event.committed_kw for event in sums.events)
     delivered = sum(event.delivered_kw for event in sums.events)
-    share = f"{100 * delivered / committed:.0f} %" if committed > 0 and isfinite(delivered) else "–"
+    share = figure(100 * delivered / committed, "%", 0) if committed > 0 and isfinite(delivered) else "–"
     cheaper = "less" if sums.saving >= 0 else "more"
     return (
         ("Left with their need", f"{sums.met} of {sums.drivers}", "drivers"),
