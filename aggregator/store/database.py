@@ -200,7 +200,8 @@ def _engine(
     url: str, synchronous: str, begin: Literal["IMMEDIATE", "DEFERRED"], connections: int, *, read_only: bool = False
 ) -> AsyncEngine:
     engine = create_async_engine(
-        url, pool_size=connections, max_overflow=0, json_serializer=_dumps, json_deserializer=orjson.loads
+        url, pool_size=connections, max_overflow=0, json_serializer=_dumps, json_deserializer=orjson.loads,
+        hide_parameters=True,  # an error is logged, and parameters hold drivers' tokens
     )
     pragmas = [
         f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}", "PRAGMA journal_mode=WAL", f"PRAGMA synchronous={synchronous}",
