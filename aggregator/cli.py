@@ -36,12 +36,15 @@ def fail(message: str) -> NoReturn:
 @app.command(epilog="Example: v2g serve --config v2g.toml")
 def serve(
     config: Annotated[Path, typer.Option(help="Configuration file; V2G_* variables win over it.")] = Path("v2g.toml"),
+    ends_with_stdin: Annotated[
+        bool, typer.Option("--ends-with-stdin", help="Stop when stdin closes, as when the parent process is gone.")
+    ] = False,
 ) -> None:
     """Run the service: REST, OpenADR and pages on one port, OCPP on another."""
     from aggregator.service import run_service  # noqa: PLC0415 - the other commands start without the web stack
 
     try:
-        run_service(config)
+        run_service(config, ends_with_stdin=ends_with_stdin)
     except Refused as refusal:
         fail(str(refusal))
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -144,8 +146,8 @@ class Service:
     ticker_close: contextlib.ExitStack
     counted: dict[MessageKey, int] = field(default_factory=dict)
 
-    async def run(self, http: socket.socket) -> None:
-        """Serve until SIGTERM or SIGINT; then stop in the reverse order."""
+    async def run(self, http: socket.socket, *, ends_with_stdin: bool = False) -> None:
+        """Serve until SIGTERM or SIGINT, or the end of stdin if that is asked; then stop in the reverse order."""
         await self._prepare()
         tasks = [
             asyncio.create_task(work, name=name)
@@ -159,6 +161,8 @@ class Service:
         stopping = asyncio.Event()
         for name in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(name, stopping.set)
+        if ends_with_stdin:
+            asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _read_to_end, stopping)
         waiting = asyncio.create_task(stopping.wait())
         log.info("service started", http_port=http.getsockname()[1], ocpp_port=self.gateway.port)
         self.horizon.request("start")
@@ -387,7 +391,14 @@ def listen(setting: str, host: str, port: int) -> socket.socket:
     return bound
 
 
-async def _serve(config: Path) -> None:
+def _read_to_end(stopping: asyncio.Event) -> None:
+    """Something came on stdin, or it closed; only its end means anything."""
+    if not os.read(sys.stdin.fileno(), 4096):
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        stopping.set()
+
+
+async def _serve(config: Path, *, ends_with_stdin: bool) -> None:
     try:
         settings = load_settings(config)
     except ConfigError as error:
@@ -397,12 +408,12 @@ async def _serve(config: Path) -> None:
         try:
             with folder_lock(settings.data_dir):
                 service = await assemble(settings)
-                await service.run(http)
+                await service.run(http, ends_with_stdin=ends_with_stdin)
         except (ConfigError, FolderInUseError, RateError, SigningKeyError, StoreError) as error:
             raise Refused(str(error)) from None
 
 
-def run_service(config: Path) -> None:
+def run_service(config: Path, *, ends_with_stdin: bool = False) -> None:
     """Run the service from a configuration file until it is told to stop.
 
     Raises:
@@ -411,7 +422,7 @@ def run_service(config: Path) -> None:
     if not config.is_file():
         raise Refused(f"{config}: no such configuration file")
     with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=_fast_loop()) as runner:
-        runner.run(_serve(config))
+        runner.run(_serve(config, ends_with_stdin=ends_with_stdin))
 
 
 def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

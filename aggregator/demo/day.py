@@ -219,7 +219,7 @@ async def _raise_curtain(stage: _Stage, http: httpx.AsyncClient) -> None:
         "stations", [
             "-m", "twin.station", "--fleet", str(stage.folder / "stations.json"),
             "--clock", str(stage.folder / "clock.json"), "--ocpp", f"ws://{HOST}:{stage.ocpp_port}",
-            "--truth", str(stage.folder / "truth.jsonl"),
+            "--truth", str(stage.folder / "truth.jsonl"), "--ends-with-stdin",
         ], stage.folder / "logs/stations.log", has_lines=True,
     )
     stage.paired = await Process.start(
@@ -263,7 +263,7 @@ def _future(stage: _Stage) -> list[Coroutine[Any, Any, None]]:
 
 async def _start_service(stage: _Stage) -> Process:
     return await Process.start(
-        "service", ["-m", "aggregator.cli", "serve", "--config", str(stage.folder / "v2g.toml")],
+        "service", ["-m", "aggregator.cli", "serve", "--config", str(stage.folder / "v2g.toml"), "--ends-with-stdin"],
         stage.folder / "logs/service.log",
     )
 

@@ -49,7 +49,9 @@ class Process:
         log_path.parent.mkdir(parents=True, exist_ok=True)
         with log_path.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, *arguments, stdin=asyncio.subprocess.DEVNULL,
+                sys.executable, *arguments,
+                # Never written to: its end tells the child that the demo is gone, however it went.
+                stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE if has_lines else log, stderr=log, limit=_LINE_LIMIT,
                 env={**os.environ, **(environment or {})},
                 # Ctrl-C is for the demo, which then stops its children in order.
