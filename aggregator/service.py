@@ -59,6 +59,7 @@ from aggregator.service_ports import ChargerPort, DischargeStopPort, FleetPort, 
 from aggregator.signals.desk import SignalDesk
 from aggregator.signals.limits import SET_ASIDE
 from aggregator.store import ClientRecord, MessageKey, SessionRecord, Store, StoreError
+from aggregator.store.telemetry import TelemetryRefusedError
 from aggregator.web import live_ticker, web_router
 from markets.rate import RateError, RateSchedule, load_rate
 
@@ -201,7 +202,8 @@ class Service:
         for task in (*tasks, *others):
             task.cancel()
         await asyncio.gather(*tasks, *others, return_exceptions=True)
-        await self._count()
+        with contextlib.suppress(SQLAlchemyError, TelemetryRefusedError):  # a full disk must not keep the rest open
+            await self._count()
         await self.planner.aclose()
         await self.store.close()
 
@@ -212,7 +214,7 @@ class Service:
                 await self._count()
                 async with self.store.read() as tx:
                     self.picture.alerts = tuple(await tx.alerts.open())
-            except SQLAlchemyError:  # a full disk is reported by readiness; counting is no reason to stop the service
+            except (SQLAlchemyError, TelemetryRefusedError):  # a full disk: readiness says so, counting can wait
                 log.exception("messages could not be counted, trying again", every_s=_COUNT_EVERY_S)
 
     async def _count(self) -> None:
