@@ -20,7 +20,7 @@ CAP_KW = 80.0
 EVENT = Commitment("event", (8, 9, 10, 11), (-20.0,) * 4, 3.0)
 """An hour for which every kWh of export beyond reach is paid, at the price of the demo's programme."""
 SHORT_KWH = 0.2
-"""What the project calls short. Mostly it is 0, but a cut learnt from the replay is unknown to the plan without event."""
+"""What the project calls short. Mostly it is 0, but a cut learnt from the replay is unknown to a plan without event."""
 seeds = st.integers(0, 10_000)
 
 
