@@ -182,7 +182,7 @@ def fleet_file(scene: Scene, credentials: Credentials) -> FleetFile:
     return FleetFile(
         site_id=public.site.id, end=truth.end,
         building=LoadSeries(start=truth.start, step_s=60.0, kw=tuple(truth.building_kw.tolist())),
-        stations=tuple(stations), site_meter_period_s=10.0, meter_interval_s=60.0, meter_max_wall_s=1.0,
+        stations=tuple(stations), site_meter_period_s=1.0, meter_interval_s=60.0, meter_max_wall_s=1.0,
     )
 
 
