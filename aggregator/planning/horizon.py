@@ -113,7 +113,9 @@ def build_request(model: SiteModel, situation: Situation) -> PlanRequest:
         import_price=prices.import_per_kwh, export_price=prices.export_per_kwh,
         peak_so_far_kw=situation.peak_so_far_kw, demand_price=model.rate.demand_price_per_kw,
         shortfall_per_kwh=model.shortfall_per_kwh, early_leave_per_kwh=model.early_leave_per_kwh,
-        cap_slack_per_kwh=model.cap_slack_per_kwh, cuts=situation.known_cuts, timezone=model.site.timezone,
+        cap_slack_per_kwh=model.cap_slack_per_kwh,
+        cuts=situation.known_cuts + _held_still(model, demands, caps, base_kw, situation.commitments),
+        timezone=model.site.timezone,
         commitments=tuple(_with_reserve(c, model, spread_kw) for c in situation.commitments),
         first_step_fraction=fraction,
     )
@@ -130,6 +132,24 @@ def build_request(model: SiteModel, situation: Situation) -> PlanRequest:
         without_signals_kw=(
             np.full(grid.steps, max(model.site.import_cap_kw - model.reserve_kw, 0.0)) if has_signals else None
         ),
+    )
+
+
+def _held_still(
+    model: SiteModel, demands: tuple[EvDemand, ...], caps: NDArray[np.float64], base_kw: NDArray[np.float64],
+    commitments: tuple[Commitment, ...],
+) -> tuple[Cut, ...]:
+    """No power for cars that could discharge, where a limit leaves the cars nothing.
+
+    A limit takes charging away and never starts a discharge: what the building draws above it is not the cars' to make
+    up for. Who wants that asks for it with a commitment, and its steps are left out.
+    """
+    asked = {step for commitment in commitments for step in commitment.steps}
+    full = np.flatnonzero((caps < model.site.import_cap_kw) & (caps - model.reserve_kw <= base_kw))
+    return tuple(
+        Cut("power_ceiling", 0.0, step=int(step), ev_id=demand.id)
+        for demand in demands if demand.max_discharge_kw > 0.0
+        for step in full if int(step) not in asked
     )
 
 
