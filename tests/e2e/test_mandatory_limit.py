@@ -76,7 +76,9 @@ async def test_a_limit_is_obeyed_before_it_is_planned_for_and_released_slowly(tm
             (datetime.fromisoformat(line["at"]), line["ev_kw"])
             for line in site.lines[zeroed:] if line["type"] == "site_meter"
         ]
-        assert min(kw for _, kw in readings) >= -0.01, "a limit of 0 starts no discharge"
+        # What one car gave another under the first limit needs the chargers' own seconds to end.
+        settled = readings[0][0] + timedelta(seconds=15)
+        assert min(kw for at, kw in readings if at > settled) >= -0.01, "a limit of 0 starts no discharge"
         held = [kw for at, kw in readings if begin + timedelta(minutes=2) < at < ends]
         assert max(held, default=0.0) <= 0.5
         at_once = [kw for at, kw in readings if ends <= at < ends + timedelta(seconds=60)]

@@ -211,10 +211,11 @@ async def test_a_killed_service_comes_back_with_all_it_had_accepted(site: Any) -
     limit = event_body(site.programme("Grid emergency"), "limit", site.clock.now() - timedelta(minutes=1), 3.0, 60.0)
     limit_id = await site.post_event("grid-operator", limit)
     known = await site.sessions()
+    seen = len(site.lines)
     await site.kill_service()
     with sqlite3.connect(site.folder / "v2g.sqlite") as database:
         acknowledged = set(database.execute(ACKNOWLEDGED))
-    killed_at, seen = site.clock.now(), len(site.lines)
+    killed_at = site.clock.now()
     await site.until(lambda: sum(
         line["type"] == "station_offline" for line in site.lines[seen:]
     ) == len(known), "every station to notice")
