@@ -117,7 +117,7 @@ class FastLoop:
             site.plan[command.evse_id] = command
             for trims in (site.ceilings, site.floors):
                 trim = trims.get(command.evse_id)
-                if trim is not None and trim.at <= made_at:
+                if trim is not None and trim.at <= made_at and not self._is_first_minute(trim, now):
                     del trims[command.evse_id]
         others = {trim.evse_id for trim in self._tighten(now)} - {command.evse_id for command in commands}
         return (*(site.trimmed(command, now) for command in commands), *site.to_send(sorted(others), now))
@@ -171,6 +171,11 @@ class FastLoop:
     def release(self, signal_id: str) -> None:
         """The limit was cancelled. Its ceilings stay until the next plan, which brings power back without a jump."""
         self._holds.pop(signal_id, None)
+
+    def _is_first_minute(self, trim: Trim, now: datetime) -> bool:
+        """A mandatory limit was applied moments ago: no plan raises a charger while slower ones still come down."""
+        hold = self._holds.get(trim.signal_id) if trim.signal_id is not None else None
+        return hold is not None and now < hold.window_end
 
     # --- decisions -----------------------------------------------------------------------------------------------
 

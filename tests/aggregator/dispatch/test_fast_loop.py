@@ -375,3 +375,17 @@ async def test_a_mandatory_limit_on_export_holds_back_discharge(kit: Any) -> Non
     trims = await rig.read(2.0)
     assert {trim.reason for trim in trims} == {TrimReason.EXPORT_LIMIT}
     assert 2.0 + rig.ordered() == pytest.approx(-3.0)
+
+
+async def test_no_plan_raises_a_charger_in_the_first_minute_of_a_limit(kit: Any) -> None:
+    rig = Rig(kit)
+    rig.plan(A=6.0, B=6.0, C=3.0)
+    await rig.read(60.0)
+    await rig.loop.apply_limit(rig.signal(70.0), rig.clock.now())
+    held = {e: rig.loop.ordered_kw(e, rig.clock.now()) for e in "ABC"}
+    rig.clock.time += timedelta(seconds=1)
+    rig.plan(A=6.0, B=0.0, C=3.0)  # knows the limit, but its cuts need seconds that its raises do not
+    assert all(rig.loop.ordered_kw(e, rig.clock.now()) <= held[e] for e in "ABC")
+    rig.clock.time += timedelta(seconds=70)
+    rig.plan(A=6.0, B=0.0, C=3.0)
+    assert rig.loop.ordered_kw("A", rig.clock.now()) == 6.0
