@@ -387,5 +387,6 @@ async def test_no_plan_raises_a_charger_in_the_first_minute_of_a_limit(kit: Any)
     rig.plan(A=6.0, B=0.0, C=3.0)  # knows the limit, but its cuts need seconds that its raises do not
     assert all(rig.loop.ordered_kw(e, rig.clock.now()) <= held[e] for e in "ABC")
     rig.clock.time += timedelta(seconds=70)
-    rig.plan(A=6.0, B=0.0, C=3.0)
-    assert rig.loop.ordered_kw("A", rig.clock.now()) == 6.0
+    await rig.read(60.0)
+    rig.plan(A=5.0, B=0.0, C=3.0)
+    assert rig.loop.ordered_kw("A", rig.clock.now()) == 5.0
