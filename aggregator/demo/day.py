@@ -252,13 +252,14 @@ async def _run_day(stage: _Stage) -> None:
 
 
 def _future(stage: _Stage) -> list[Coroutine[Any, Any, None]]:
-    """What people will still do today; a resumed day does not repeat what lies behind it."""
+    """What people will still do today. On a resumed day they repeat what still matters: sent twice, it counts once."""
     tables, now = stage.scene.tables, stage.clock.now()
     plans = [
-        (tables.demo.fleet_change.at, stage.world.fleet_manager), (tables.signals.event.posted, stage.world.utility),
-        (tables.signals.limit.start, stage.world.grid_operator),
+        (tables.demo.fleet_change.departure, stage.world.fleet_manager),
+        (tables.signals.event.end, stage.world.utility),
+        (tables.signals.limit.end, stage.world.grid_operator),
     ]
-    return [person() for at, person in plans if at.astimezone(UTC) > now]
+    return [person() for matters_until, person in plans if matters_until.astimezone(UTC) > now]
 
 
 async def _start_service(stage: _Stage) -> Process:

@@ -314,8 +314,10 @@ class SignalDesk:
                     self._changed.set()
             upcoming = [at for held in self._all_held() for at in self._next_instants(held, now)]
             wait_s = self._clock.wall_seconds_until(min(upcoming)) if upcoming else None
+            # Not wait_for: until Python 3.12 it can swallow a cancellation that comes with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await self._changed.wait()
 
     async def _follow(self, held: Held, now: datetime) -> None:
         signal = held.signal

@@ -26,8 +26,8 @@ async def steady(step: Coroutine[Any, Any, T]) -> T:
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError as error:
-            if task.done():
-                break
+            if task.cancelled():
+                break  # it was the step that was cancelled, not the caller
             cancelled = error
         except BaseException:  # noqa: BLE001  the step's own failure: `task.result` raises it below
             break

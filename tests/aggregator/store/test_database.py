@@ -10,6 +10,7 @@ from sqlalchemy.exc import OperationalError
 from aggregator.ocpp.events import MeterSample
 from aggregator.store import NestedTransactionError, StationRecord, Store, StoreError, verify
 from aggregator.store.audit import entries
+from aggregator.store.connection import steady
 
 pytestmark = pytest.mark.anyio
 
@@ -158,3 +159,24 @@ async def test_a_database_of_a_newer_version_is_refused(database: Path, url: str
     connection.close()
     with pytest.raises(StoreError, match=r"'9999'.*newer version"):
         await Store.open(url)
+
+
+async def test_a_cancellation_that_comes_as_a_step_ends_is_not_lost() -> None:
+    """Both are due in the same turn of the event loop: the step is done, and the caller has just been cancelled."""
+    step_may_end = asyncio.Event()
+    inner: list[asyncio.Task[object]] = []
+
+    async def step() -> str:
+        task = asyncio.current_task()
+        assert task is not None
+        inner.append(task)
+        await step_may_end.wait()
+        return "done"
+
+    caller = asyncio.create_task(steady(step()))
+    while not inner:
+        await asyncio.sleep(0)
+    inner[0].add_done_callback(lambda _: caller.cancel())
+    step_may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
