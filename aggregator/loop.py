@@ -5,6 +5,7 @@ Each part does its work in its own room; this module only hands the result of on
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,8 @@ class Loop:
         self.permits, self.commands = permits, commands
         self.adopted: AdoptedPlan | None = None
         self.draws = DrawLimits()
+        self.request_plan: Callable[[str], None] = lambda _reason: None
+        self._settling: set[asyncio.Task[None]] = set()
         self.on_reading: Callable[[SiteReading, float], None] = lambda _reading, _ev_kw: None
         self.on_adopted: Callable[[], None] = lambda: None
         self.outbox: Outbox
@@ -197,6 +200,7 @@ class Loop:
     async def on_mandatory(self, signal: GridSignal) -> None:
         """Apply a limit that moves power toward zero, before anyone plans."""
         dispatch = await self.fast.apply_limit(signal, self.clock.now())
+        self._plan_once_settled(signal)
         async with self.store.transaction("dispatch") as tx:
             tx.audit("limit.applied", signal.id, {
                 "level_kw": dispatch.level_kw, "evses": len(dispatch.commands),
@@ -225,6 +229,20 @@ class Loop:
         held = [command for evse_id in evse_ids if (command := self.outbox.held(evse_id)) is not None]
         commands = [from_now(without_discharge(command), now) for command in held if discharges(command)]
         await self.outbox.deliver_now(commands, actor="dispatch", reason=reason)
+
+    def _plan_once_settled(self, signal: GridSignal) -> None:
+        """Share the limit out anew as soon as the chargers have answered it."""
+        settled_at = self.fast.settled_at(signal.id)
+        if settled_at is None:
+            return
+
+        async def ask() -> None:
+            await self.clock.sleep_until(settled_at)
+            self.request_plan("limit settled")
+
+        task = asyncio.create_task(ask(), name=f"settle-{signal.id}")
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
 
     def on_clip(self, clip: PermitClip) -> None:
         """A discharge order met a missing permit at the last moment: an alarm, because planner and gate let it by."""

@@ -322,6 +322,7 @@ async def assemble(settings: Settings) -> Service:  # noqa: C901, PLR0915 - one 
         model, clock, planner, loop.observe, loop.adopt, settings.plan_interval_s, on_left_out=on_left_out
     )
     picture = LivePicture(loop, clock, {a.evse_id: a.version for a in addresses})
+    loop.request_plan = horizon.request
     loop.on_reading, loop.on_adopted = picture.site_reading, picture.planned
 
     async def database_answers() -> None:

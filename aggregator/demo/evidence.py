@@ -57,6 +57,7 @@ from twin.assets import TimeGrid, Visit
 
 _MATCH = timedelta(minutes=30)
 _LONGEST_GAP_S = 300.0
+_STAYS_S = 60.0
 _DAY_MARGIN = timedelta(hours=2)
 
 
@@ -230,17 +231,17 @@ def _limits(stored: Stored, clock: ScaledClock, trace: SignalTrace) -> list[Limi
 def _under_since(
     site: SiteSeries, start: datetime, end: datetime, limit_kw: float, clock: ScaledClock, posted_wall: float
 ) -> float | None:
-    """Wall seconds from the POST to the first reading from which on the meter stayed at or below the limit."""
+    """Wall seconds from the POST to the first reading from which on the meter stayed under the limit for a minute.
+
+    What comes later is judged by one-minute means over the whole limit.
+    """
     at_s = site.ts_us / 1e6
     inside = (at_s > start.timestamp()) & (at_s <= end.timestamp())
-    if not inside.any():
-        return None
-    over = np.flatnonzero(inside & (site.import_kw > limit_kw))
-    after = np.flatnonzero(inside & (np.arange(at_s.size) > (over[-1] if over.size else -1)))
-    if not after.size:
-        return None
-    when = datetime.fromtimestamp(float(at_s[after[0]]), UTC)
-    return clock.wall_at(when) - posted_wall
+    for index in np.flatnonzero(inside & (site.import_kw <= limit_kw)):
+        following = inside & (at_s > at_s[index]) & (at_s <= at_s[index] + _STAYS_S)
+        if (site.import_kw[following] <= limit_kw).all():
+            return clock.wall_at(datetime.fromtimestamp(float(at_s[index]), UTC)) - posted_wall
+    return None
 
 
 def _visits(

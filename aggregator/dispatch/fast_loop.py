@@ -117,7 +117,7 @@ class FastLoop:
             site.plan[command.evse_id] = command
             for trims in (site.ceilings, site.floors):
                 trim = trims.get(command.evse_id)
-                if trim is not None and trim.at <= made_at and not self._is_first_minute(trim, now):
+                if trim is not None and trim.at <= made_at and not self._is_settling(trim, now):
                     del trims[command.evse_id]
         others = {trim.evse_id for trim in self._tighten(now)} - {command.evse_id for command in commands}
         return (*(site.trimmed(command, now) for command in commands), *site.to_send(sorted(others), now))
@@ -154,9 +154,12 @@ class FastLoop:
         if base_kw is None:
             base_kw = limit_kw  # blind: with no building load known nothing is left for charging
         net_kw = base_kw + sum(draw.power_kw for draw in draws)
-        level_kw = first_minute_level_kw(limit_kw, net_kw, self._response_s(draws), settings.window_s)
+        response_s = self._response_s(draws)
+        level_kw = first_minute_level_kw(limit_kw, net_kw, response_s, settings.window_s)
         window_end = start + timedelta(seconds=settings.window_s)
-        self._holds[signal.id] = LimitHold(signal, start, level_kw, window_end)
+        self._holds[signal.id] = LimitHold(
+            signal, start, level_kw, window_end, start + timedelta(seconds=response_s)
+        )
         if self._peak_net_kw(base_kw, draws, now, signal.end) <= level_kw:
             return LimitDispatch(signal.id, level_kw, (), {})
         made = self._lock(allocate(level_kw, base_kw, draws), draws, now, signal)
@@ -172,10 +175,15 @@ class FastLoop:
         """The limit was cancelled. Its ceilings stay until the next plan, which brings power back without a jump."""
         self._holds.pop(signal_id, None)
 
-    def _is_first_minute(self, trim: Trim, now: datetime) -> bool:
+    def _is_settling(self, trim: Trim, now: datetime) -> bool:
         """A mandatory limit was applied moments ago: no plan raises a charger while slower ones still come down."""
         hold = self._holds.get(trim.signal_id) if trim.signal_id is not None else None
-        return hold is not None and now < hold.window_end
+        return hold is not None and now < hold.settled_at
+
+    def settled_at(self, signal_id: str) -> datetime | None:
+        """When every charger has answered this limit, so that a new plan may share out what there is; None if gone."""
+        hold = self._holds.get(signal_id)
+        return hold.settled_at if hold is not None else None
 
     # --- decisions -----------------------------------------------------------------------------------------------
 

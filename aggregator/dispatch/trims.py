@@ -38,12 +38,17 @@ class Trim:
 
 @dataclass(frozen=True, slots=True)
 class LimitHold:
-    """A mandatory limit in force. level_kw: what the net is held at until `window_end`, to save the first minute."""
+    """A mandatory limit in force.
+
+    level_kw: what the net is held at until `window_end`, to save the first minute. settled_at: by then the slowest
+    charger has come down; until then no plan raises another one.
+    """
 
     signal: GridSignal
     start: datetime
     level_kw: float
     window_end: datetime
+    settled_at: datetime
 
     def limit_at(self, when: datetime) -> float | None:
         return next((i.max_net_kw for i in self.signal.intervals if i.start <= when < i.end), None)

@@ -377,7 +377,7 @@ async def test_a_mandatory_limit_on_export_holds_back_discharge(kit: Any) -> Non
     assert 2.0 + rig.ordered() == pytest.approx(-3.0)
 
 
-async def test_no_plan_raises_a_charger_in_the_first_minute_of_a_limit(kit: Any) -> None:
+async def test_no_plan_raises_a_charger_while_slower_ones_answer_a_limit(kit: Any) -> None:
     rig = Rig(kit)
     rig.plan(A=6.0, B=6.0, C=3.0)
     await rig.read(60.0)
