@@ -28,6 +28,10 @@ from twin.assets import Evse, Site, TimeGrid, Visit, World
 log = structlog.get_logger(__name__)
 
 
+_GATHER_S = 0.05
+"""Wall seconds for which changes gather before a plan is made of them."""
+
+
 @dataclass(frozen=True)
 class SiteModel:
     """What is registered about the site: it changes by configuration, not by the hour.
@@ -274,6 +278,8 @@ class RecedingHorizon:
     async def _plan_forever(self) -> None:
         while True:
             await self._wake.wait()
+            # A car's start and its driver's declaration come moments apart: one plan for both, not a blind one first.
+            await asyncio.sleep(_GATHER_S)
             self._wake.clear()
             reasons, self._reasons = tuple(self._reasons), []
             try:
