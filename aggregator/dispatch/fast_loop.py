@@ -22,6 +22,9 @@ from aggregator.signals.model import GridSignal
 from aggregator.store import SiteReading
 from twin.assets import Evse
 
+_SLOW_S = 5.0
+"""IEC 61851-1 gives a car 5 s to follow a new pilot signal; what takes longer is slow."""
+
 
 class Deliverer(Protocol):
     """The part of the outbox that the fast loop needs."""
@@ -162,7 +165,7 @@ class FastLoop:
         )
         if self._peak_net_kw(base_kw, draws, now, signal.end) <= level_kw:
             return LimitDispatch(signal.id, level_kw, (), {})
-        made = self._lock(allocate(level_kw, base_kw, draws), draws, now, signal)
+        made = self._lock(self._quick(allocate(level_kw, base_kw, draws), limit_kw, base_kw, draws), draws, now, signal)
         commands, deliveries = await self._send([t.evse_id for t in made], made, now, f"signal:{signal.id}")
         return LimitDispatch(signal.id, level_kw, commands, deliveries)
 
@@ -174,6 +177,18 @@ class FastLoop:
     def release(self, signal_id: str) -> None:
         """The limit was cancelled. Its ceilings stay until the next plan, which brings power back without a jump."""
         self._holds.pop(signal_id, None)
+
+    def _quick(
+        self, allotted: dict[str, float], limit_kw: float, base_kw: float, draws: Sequence[Draw]
+    ) -> dict[str, float]:
+        """Let quick chargers make up for slow ones that draw on for seconds; the next plan shares out anew."""
+        slow = [draw for draw in draws if self._site.evses[draw.evse_id].response.delay_s > _SLOW_S]
+        slow_kw = sum(max(0.0, draw.power_kw) for draw in slow)
+        quick = [draw for draw in draws if draw not in slow]
+        if slow_kw <= 0.0 or not quick:
+            return allotted
+        tight = allocate(limit_kw, base_kw + slow_kw, quick)
+        return {evse_id: min(kw, tight.get(evse_id, kw)) for evse_id, kw in allotted.items()}
 
     def _is_settling(self, trim: Trim, now: datetime) -> bool:
         """A mandatory limit was applied moments ago: no plan raises a charger while slower ones still come down."""

@@ -390,3 +390,14 @@ async def test_no_plan_raises_a_charger_while_slower_ones_answer_a_limit(kit: An
     await rig.read(60.0)
     rig.plan(A=5.0, B=0.0, C=3.0)
     assert rig.loop.ordered_kw("A", rig.clock.now()) == 5.0
+
+
+async def test_quick_chargers_make_up_for_slow_ones_until_all_have_answered(kit: Any) -> None:
+    rig = Rig(kit)
+    rig.evses["C"] = Evse("C", "site", Current.DC, 11.0, response=Response(delay_s=7.0, ramp_kw_per_s=3.3))
+    rig.plan(A=6.0, B=6.0, C=10.0)
+    await rig.read(60.0)
+    await rig.loop.apply_limit(rig.signal(75.0), rig.clock.now())
+    quick = rig.loop.ordered_kw("A", rig.clock.now()) + rig.loop.ordered_kw("B", rig.clock.now())
+    assert 60.0 + 10.0 + quick <= 75.0, "C draws 10 kW for seven seconds more"
+    assert rig.loop.ordered_kw("C", rig.clock.now()) < 10.0
