@@ -52,6 +52,7 @@ from aggregator.operations.logging import configure_logging
 from aggregator.operations.metrics import Metrics
 from aggregator.operations.tokens import SigningKeyError, TokenService, load_or_create_key
 from aggregator.planning.forecast import ArrivalForecast, BaseLoadForecast
+from aggregator.planning.gate import GateOutcome
 from aggregator.planning.horizon import RecedingHorizon, SiteModel
 from aggregator.planning.process import PlannerProcess
 from aggregator.refusal import Refused
@@ -214,8 +215,22 @@ class Service:
                 await self._count()
                 async with self.store.read() as tx:
                     self.picture.alerts = tuple(await tx.alerts.open())
+                self._gauge()
             except (SQLAlchemyError, TelemetryRefusedError):  # a full disk: readiness says so, counting can wait
                 log.exception("messages could not be counted, trying again", every_s=_COUNT_EVERY_S)
+
+    def _gauge(self) -> None:
+        """The state of this moment, for Prometheus."""
+        sections = self.assets.evse_sections
+        for version in {section.version for section in sections}:
+            online = sum(s.version is version and self.gateway.is_online(s.id) for s in sections)
+            self.metrics.chargers_online.labels(version.value).set(online)
+        self.metrics.sessions_open.set(len(self.fleet.beliefs.evse_ids()))
+        if self.loop.power.import_kw is not None:
+            self.metrics.site_power_kw.labels(self.loop.model.site.id).set(self.loop.power.import_kw)
+        for severity in ("info", "warning", "critical"):
+            count = sum(alert.severity == severity for alert in self.picture.alerts)
+            self.metrics.alerts_open.labels(severity).set(count)
 
     async def _count(self) -> None:
         """Move the gateway's message counts since the last time into the store."""
@@ -226,6 +241,8 @@ class Service:
                 fresh[MessageKey(version, action, direction)] = count
         news = {key: count - self.counted.get(key, 0) for key, count in fresh.items()}
         self.counted = dict(fresh)
+        for (protocol, action, direction), count in news.items():
+            self.metrics.ocpp_messages.labels(protocol, action, direction).inc(count)
         if any(news.values()):
             await self.store.telemetry.count_messages({key: count for key, count in news.items() if count})
 
@@ -323,7 +340,12 @@ async def assemble(settings: Settings) -> Service:  # noqa: C901, PLR0915 - one 
     )
     picture = LivePicture(loop, clock, {a.evse_id: a.version for a in addresses})
     loop.request_plan = horizon.request
-    loop.on_reading, loop.on_adopted = picture.site_reading, picture.planned
+    def on_adopted() -> None:
+        picture.planned()
+        if loop.adopted is not None:
+            count_plan(metrics, loop.adopted.outcome)
+
+    loop.on_reading, loop.on_adopted = picture.site_reading, on_adopted
 
     async def database_answers() -> None:
         await store.ping()
@@ -359,6 +381,17 @@ async def assemble(settings: Settings) -> Service:  # noqa: C901, PLR0915 - one 
         settings, clock, store, assets, loop, fleet, gateway, outbox, verifier, desk, planner, horizon, picture,
         metrics, server, closing,
     )
+
+
+def count_plan(metrics: Metrics, outcome: GateOutcome) -> None:
+    """A plan was adopted and sent: its verdict, rounds, seconds and what the twin refused on the way."""
+    metrics.plans.labels(outcome.plan.status, str(outcome.passed).lower()).inc()
+    metrics.plan_rounds.observe(len(outcome.rounds))
+    metrics.plan_seconds.observe(sum(outcome.seconds().values()))
+    metrics.last_dispatch.set_to_current_time()
+    for each in outcome.rounds:
+        for refusal in each.refusals:
+            metrics.breaches.labels(refusal.kind).inc()
 
 
 def client_of(store: Store) -> Callable[[str], Awaitable[ClientRecord | None]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 _DEMAND_INTERVAL_S = 900
 _MAX_HOLD = timedelta(minutes=5)
@@ -44,8 +44,3 @@ class SitePower:
         if self._covered_s >= _DEMAND_INTERVAL_S / 2:
             self.peak_kw = max(self.peak_kw, self._energy_kws / self._covered_s)
         self._energy_kws = self._covered_s = 0.0
-
-    @property
-    def age(self) -> datetime:
-        """Time of the latest reading; the epoch if there is none."""
-        return self.at or datetime.fromtimestamp(0, UTC)

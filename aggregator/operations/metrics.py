@@ -9,7 +9,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
-_FAST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _PLAN = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0)
 
 
@@ -21,34 +20,19 @@ class Metrics:
         self.ocpp_messages = Counter(
             "v2g_ocpp_messages", "OCPP messages", ["protocol", "action", "direction"], registry=registry
         )
-        self.ocpp_errors = Counter("v2g_ocpp_errors", "OCPP errors answered or received", ["protocol", "code"],
-                                   registry=registry)
         self.chargers_online = Gauge("v2g_chargers_online", "Connected charging stations", ["protocol"],
                                      registry=registry)
         self.sessions_open = Gauge("v2g_sessions_open", "Charging sessions under way", registry=registry)
-        self.meter_values = Counter("v2g_meter_values", "Meter values committed", ["kind"], registry=registry)
         self.plans = Counter("v2g_plans", "Plans made", ["status", "passed"], registry=registry)
         self.plan_rounds = Histogram("v2g_plan_rounds", "Solve-and-replay rounds of a plan", registry=registry,
                                      buckets=(1, 2, 3, 4, 5, 6))
         self.plan_seconds = Histogram("v2g_plan_seconds", "Build, solve and replay", registry=registry, buckets=_PLAN)
         self.breaches = Counter("v2g_breaches", "Breaches that the replay refused", ["kind"], registry=registry)
-        self.deliveries = Counter("v2g_deliveries", "Charging profiles by outcome", ["purpose", "state"],
-                                  registry=registry)
-        self.delivery_seconds = Histogram("v2g_delivery_seconds", "Profile sent to answered", registry=registry,
-                                          buckets=_FAST)
-        self.limit_seconds = Histogram("v2g_limit_seconds", "Mandatory limit received to last profile sent",
-                                       registry=registry, buckets=_FAST)
-        self.signals = Counter("v2g_signals", "Grid signals by obligation and state", ["obligation", "state"],
-                               registry=registry)
-        self.trims = Counter("v2g_trims", "Interventions of the fast loop", registry=registry)
         self.site_power_kw = Gauge("v2g_site_power_kw", "Net power at the connection point", ["site"],
                                    registry=registry)
-        self.site_cap_kw = Gauge("v2g_site_cap_kw", "Import cap in force", ["site"], registry=registry)
         self.alerts_open = Gauge("v2g_alerts_open", "Open alerts", ["severity"], registry=registry)
-        self.http_seconds = Histogram("v2g_http_seconds", "HTTP requests", ["method", "route", "status"],
-                                      registry=registry, buckets=_FAST)
         self.last_dispatch = Gauge("v2g_last_dispatch_timestamp_seconds",
-                                   "Unix time of the last dispatch: a dead man's switch watches it", registry=registry)
+                                   "Unix time of the last plan sent: a dead man's switch watches it", registry=registry)
 
     def exposition(self) -> bytes:
         """The text that `/metrics` answers with, of type `CONTENT_TYPE`."""

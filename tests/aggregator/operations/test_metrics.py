@@ -24,6 +24,6 @@ def test_no_metric_is_labelled_by_charger_driver_or_session() -> None:
 
 def test_two_services_in_one_process_do_not_add_up() -> None:
     one, other = Metrics(), Metrics()
-    one.trims.inc()
-    assert one.trims._value.get() == 1
-    assert other.trims._value.get() == 0
+    one.sessions_open.inc()
+    assert one.sessions_open._value.get() == 1
+    assert other.sessions_open._value.get() == 0
