@@ -62,7 +62,7 @@ async def test_ocpp16_start_meter_values_and_stop_carry_the_same_transaction(csm
     assert readings == sorted(readings)
     assert start["meterStart"] <= readings[0] <= readings[-1] <= stop["meterStop"]
     assert [s["status"] for s in csms.of("StatusNotification")] == ["Available", "Preparing", "Charging", "Available"]
-    left = running.lines.facts("unplugged")[0]
+    left = (await csms.until(lambda: running.lines.facts("unplugged")))[0]
     assert left["import_wh"] == stop["meterStop"]
     assert left["transaction_id"] == "42"
 
@@ -161,4 +161,4 @@ async def test_two_cars_one_after_the_other_share_one_life_of_the_register(csms:
     await csms.until(lambda: len(csms.of("StopTransaction")) == 2)
     first_stop, second_start = csms.of("StopTransaction")[0], csms.of("StartTransaction")[1]
     assert second_start["meterStart"] == first_stop["meterStop"] > 2000
-    assert len(running.lines.facts("unplugged")) == 2
+    assert await csms.until(lambda: len(running.lines.facts("unplugged")) == 2)
