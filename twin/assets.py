@@ -124,11 +124,30 @@ class Battery:
 
 
 @dataclass(frozen=True, slots=True)
+class Sleep:
+    """A car that falls asleep in a pause of charging and does not notice when power is offered again.
+
+    after_s: seconds at 0 kW until it sleeps. wake_kw: least offered power that wakes it; a keep-alive power of at
+    least `wake_kw` during the pause keeps it awake. wake_s: how long that takes. wake_kw inf: only a replug wakes it.
+    """
+
+    after_s: float
+    wake_kw: float
+    wake_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(self.after_s > 0, "after_s", self.after_s, "more than 0 s")
+        _require(self.wake_kw > 0, "wake_kw", self.wake_kw, "more than 0 kW")
+        _require(self.wake_s >= 0, "wake_s", self.wake_s, "0 s or more")
+
+
+@dataclass(frozen=True, slots=True)
 class Vehicle:
     """A vehicle type as it stands at a connector.
 
     max_charge_kw, max_discharge_kw: limits at the connector (AC or DC side of the EVSE); 0 = cannot.
     min_discharge_kw: below this the car stops discharging.
+    ac_phases, ac_max_current_a: of the on-board charger, per phase; None: only the powers limit it.
     """
 
     model: str
@@ -136,8 +155,16 @@ class Vehicle:
     max_charge_kw: float
     max_discharge_kw: float = 0.0
     min_discharge_kw: float = 0.0
+    ac_phases: int = 3
+    ac_max_current_a: float | None = None
+    sleep: Sleep | None = None
 
     def __post_init__(self) -> None:
+        _require(self.ac_phases in (1, 2, 3), "ac_phases", self.ac_phases, "1, 2 or 3")
+        _require(
+            self.ac_max_current_a is None or self.ac_max_current_a > 0,
+            "ac_max_current_a", self.ac_max_current_a, "more than 0 A",
+        )
         _require(self.max_charge_kw > 0, "max_charge_kw", self.max_charge_kw, "more than 0 kW")
         _require(self.max_discharge_kw >= 0, "max_discharge_kw", self.max_discharge_kw, "0 kW or more")
         _require(
@@ -153,15 +180,21 @@ class Current(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """How EVSE and car together follow a new set-point: silence for delay_s, then a ramp.
+    """How EVSE and car together follow a new set-point: silence for delay_s, then a ramp to what they make of it.
 
-    ramp_kw_per_s: 0 means a step.
+    ramp_kw_per_s: 0 means a step. granularity_kw: set-points are rounded toward 0 to whole multiples; 0: any value.
+    charge_bias_kw, discharge_bias_kw, idle_bias_kw: what flows beyond a positive, negative or zero set-point.
     """
 
     delay_s: float = 0.0
     ramp_kw_per_s: float = 0.0
+    granularity_kw: float = 0.0
+    charge_bias_kw: float = 0.0
+    discharge_bias_kw: float = 0.0
+    idle_bias_kw: float = 0.0
 
     def __post_init__(self) -> None:
+        _require(self.granularity_kw >= 0, "granularity_kw", self.granularity_kw, "0 kW or more")
         _require(self.delay_s >= 0, "delay_s", self.delay_s, "0 s or more")
         _require(self.ramp_kw_per_s >= 0, "ramp_kw_per_s", self.ramp_kw_per_s, "0 kW/s or more")
 
@@ -172,6 +205,10 @@ class Evse:
 
     min_charge_kw: below it the car does not charge (6 A by IEC 61851-1, times voltage and phases; 0 for DC).
     max_discharge_kw: 0 for a charging-only EVSE.
+    ac_phases, ac_volts, ac_max_current_a: of an AC outlet: wired phases, volts phase to neutral, amperes per phase;
+        no current limit given: only the powers limit it.
+    loss: of the power electronics in a DC charger, from grid to battery; None: those of the car's `Battery.loss`
+        (for AC they are in the car).
     """
 
     id: str
@@ -181,13 +218,59 @@ class Evse:
     min_charge_kw: float = 0.0
     max_discharge_kw: float = 0.0
     response: Response = field(default_factory=Response)
+    ac_phases: int = 3
+    ac_volts: float = 230.0
+    ac_max_current_a: float | None = None
+    loss: LossCurve | None = None
 
     def __post_init__(self) -> None:
+        _require(self.ac_phases in (1, 2, 3), "ac_phases", self.ac_phases, "1, 2 or 3")
+        _require(self.ac_volts > 0, "ac_volts", self.ac_volts, "more than 0 V")
+        _require(
+            self.ac_max_current_a is None or self.ac_max_current_a > 0,
+            "ac_max_current_a", self.ac_max_current_a, "more than 0 A",
+        )
+        _require(
+            self.loss is None or self.current is Current.DC, "loss", self.current.value,
+            "a DC charger (on AC the power electronics are in the car)",
+        )
         _require(self.id != "", "id", self.id, "a name")
         _require(self.max_charge_kw > 0, "max_charge_kw", self.max_charge_kw, "more than 0 kW")
         _require(0 <= self.min_charge_kw <= self.max_charge_kw, "min_charge_kw", self.min_charge_kw,
                  "between 0 kW and max_charge_kw")
         _require(self.max_discharge_kw >= 0, "max_discharge_kw", self.max_discharge_kw, "0 kW or more")
+
+
+@dataclass(frozen=True, slots=True)
+class PairLimits:
+    """What one EVSE and one car can do together, kW at the connector, all 0 or more; a minimum below which is 0."""
+
+    max_charge_kw: float
+    min_charge_kw: float
+    max_discharge_kw: float
+    min_discharge_kw: float
+
+
+def pair_limits(evse: Evse, vehicle: Vehicle) -> PairLimits:
+    """The limits of `vehicle` at `evse`: the smaller of both ratings and, on AC, of phases and currents.
+
+    The EVSE's minimum is 6 A on each of its phases (IEC 61851-1); a car of fewer phases needs less power for it.
+    """
+    most, back = min(evse.max_charge_kw, vehicle.max_charge_kw), min(evse.max_discharge_kw, vehicle.max_discharge_kw)
+    if evse.current is Current.DC:
+        return PairLimits(most, evse.min_charge_kw, back, vehicle.min_discharge_kw)
+    phases = min(evse.ac_phases, vehicle.ac_phases)
+    amperes = [limit for limit in (evse.ac_max_current_a, vehicle.ac_max_current_a) if limit is not None]
+    share = phases / evse.ac_phases
+    wired = evse.ac_volts * phases * min(amperes) / 1000.0 if amperes else evse.max_charge_kw * share
+    return PairLimits(
+        min(most, wired), evse.min_charge_kw * share, min(back, wired), vehicle.min_discharge_kw
+    )
+
+
+def pair_loss(evse: Evse, vehicle: Vehicle) -> LossCurve:
+    """Losses between grid and battery: in the charger on DC where it has a curve, else the car's."""
+    return vehicle.battery.loss if evse.loss is None else evse.loss
 
 
 @dataclass(frozen=True, slots=True)

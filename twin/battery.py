@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.assets import Evse, PowerCurve, Vehicle
+from twin.assets import Evse, PowerCurve, Vehicle, pair_limits
 from twin.ledger import Ledger
 
 Floats = NDArray[np.float64]
@@ -43,13 +43,14 @@ def usable_setpoint(evse: Evse, vehicle: Vehicle, kw: float) -> float:
     Clipped to both ratings; charging below the EVSE's minimum (6 A, IEC 61851-1) and discharging below
     the car's minimum give 0.
     """
+    pair = pair_limits(evse, vehicle)
     if kw > 0.0:
-        usable = min(kw, evse.max_charge_kw, vehicle.max_charge_kw)
-        least = max(evse.min_charge_kw - SETPOINT_TOLERANCE_KW, SETPOINT_TOLERANCE_KW)
-        return usable if usable >= least else 0.0
-    usable = min(-kw, evse.max_discharge_kw, vehicle.max_discharge_kw)
-    least = max(vehicle.min_discharge_kw - SETPOINT_TOLERANCE_KW, SETPOINT_TOLERANCE_KW)
-    return -usable if usable >= least else 0.0
+        most, least = pair.max_charge_kw, pair.min_charge_kw
+    else:
+        most, least = pair.max_discharge_kw, pair.min_discharge_kw
+    usable = min(abs(kw), most)
+    enough = max(least - SETPOINT_TOLERANCE_KW, SETPOINT_TOLERANCE_KW)
+    return math.copysign(usable, kw) if usable >= enough else 0.0
 
 
 def growth(y: Floats) -> Floats:

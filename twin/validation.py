@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.assets import Schedule, Visit, World
-from twin.engine import FollowSchedule, Run, Uncontrolled, simulate
+from twin.replay import FollowSchedule, Run, Uncontrolled, simulate
 
 Floats = NDArray[np.float64]
 

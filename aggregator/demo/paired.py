@@ -27,7 +27,7 @@ from aggregator.signals.model import GridSignal
 from aggregator.studies.loop import LoopController, LoopLog
 from markets.rate import load_rate
 from twin.assets import World
-from twin.engine import Run, Uncontrolled, simulate
+from twin.replay import Run, Uncontrolled, simulate
 from twin.scenario import resource_path
 
 _CONTROL_STEP_S = 60

@@ -24,7 +24,7 @@ from aggregator.planning.horizon import SiteModel, Situation, build_request, hor
 from aggregator.signals.limits import Held, LimitBook
 from aggregator.signals.model import Decision, GridSignal, Obligation, SignalState
 from twin.assets import Visit
-from twin.engine import WorldView
+from twin.replay import WorldView
 
 _ASLEEP_KW = 0.05
 _SETTLE = timedelta(minutes=2)
@@ -41,7 +41,7 @@ class LoopLog:
 
 
 class LoopController:
-    """Implements `twin.engine.Controller`.
+    """Implements `twin.replay.Controller`.
 
     declarations: what each driver's app says at plug-in, by visit id. later: declarations made at an instant.
     reports_soc: visits whose charger reports SoC. permitted_kw: discharge allowed for a session, all permits counted.

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from twin.assets import Current
-from twin.engine import Uncontrolled, simulate
+from twin.replay import Uncontrolled, simulate
 from twin.scenario import (
     PublicScenario,
     Scenario,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate
 from aggregator.planning.problem import Commitment, Plan, Problem
 from twin.assets import Schedule, World
-from twin.engine import FollowSchedule, simulate
+from twin.replay import FollowSchedule, simulate
 
 MakeProblem = Callable[..., Problem]
 MakeWorld = Callable[..., World]

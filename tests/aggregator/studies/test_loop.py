@@ -27,7 +27,7 @@ from twin.assets import (
     Visit,
     World,
 )
-from twin.engine import Run, simulate
+from twin.replay import Run, simulate
 
 ZONE = "America/Los_Angeles"
 TEN = datetime(2019, 7, 15, 17, 0, tzinfo=UTC)  # 10:00 local

@@ -23,7 +23,7 @@ from twin.assets import (
     utc,
 )
 from twin.battery import FleetState, usable_setpoint
-from twin.engine import FollowSchedule, Run, Uncontrolled, VisitsOverlap, WorldView, simulate
+from twin.replay import FollowSchedule, Run, Uncontrolled, VisitsOverlap, WorldView, simulate
 from twin.response import Follower
 
 START = utc("2019-07-15T13:00:00Z")

@@ -18,7 +18,7 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from twin.assets import Evse, Schedule, Visit, World
+from twin.assets import Evse, Schedule, Visit, World, pair_limits
 from twin.battery import IS_PLUGGED, SETPOINT_TOLERANCE_KW, FleetState, at_time
 from twin.ledger import LEDGER_TOLERANCE, Ledger
 from twin.response import Follower
@@ -355,10 +355,9 @@ class _Limits:
         self.max_discharge, self.min_discharge = np.zeros(n), np.zeros(n)
 
     def plug(self, slot: int, visit: Visit) -> None:
-        evse, vehicle = self.evses[slot], visit.vehicle
-        self.max_charge[slot] = min(evse.max_charge_kw, vehicle.max_charge_kw)
-        self.max_discharge[slot] = min(evse.max_discharge_kw, vehicle.max_discharge_kw)
-        self.min_discharge[slot] = vehicle.min_discharge_kw
+        pair = pair_limits(self.evses[slot], visit.vehicle)
+        self.max_charge[slot], self.min_charge[slot] = pair.max_charge_kw, pair.min_charge_kw
+        self.max_discharge[slot], self.min_discharge[slot] = pair.max_discharge_kw, pair.min_discharge_kw
 
     def unplug(self, slot: int) -> None:
         self.max_charge[slot] = self.max_discharge[slot] = 0.0
