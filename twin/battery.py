@@ -15,12 +15,13 @@ from the start of the segment, so a thousand small advances equal one large one.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.assets import Evse, PowerCurve, Vehicle, pair_limits
+from twin.assets import Evse, LossCurve, PowerCurve, Vehicle, pair_limits
 from twin.ledger import Ledger
 
 Floats = NDArray[np.float64]
@@ -68,13 +69,13 @@ def slowing(z: Floats) -> Floats:
         return np.where(still, 1.0, np.log1p(divisor) / divisor)
 
 
-def battery_kw(vehicle: Vehicle, connector_kw: float) -> float:
+def battery_kw(vehicle: Vehicle, connector_kw: float, loss: LossCurve | None = None) -> float:
     """Battery-side power in kW for a power at the connector: c = b + loss(b), signs as everywhere.
 
     Charging below the standby loss never reaches the battery. Discharging is clipped to the most the
-    loss curve lets through.
+    loss curve lets through. loss: of the pair (see `pair_loss`); None: the car's own.
     """
-    loss = vehicle.battery.loss
+    loss = vehicle.battery.loss if loss is None else loss
     sign = float(np.sign(connector_kw))
     slope = 1.0 + sign * loss.proportional
     through = max(abs(connector_kw) - sign * loss.standby_kw, 0.0)
@@ -82,9 +83,8 @@ def battery_kw(vehicle: Vehicle, connector_kw: float) -> float:
     return sign * 2.0 * through / (slope + math.sqrt(under_root))
 
 
-def _deliverable_kw(vehicle: Vehicle) -> float:
+def _deliverable_kw(vehicle: Vehicle, loss: LossCurve) -> float:
     """Largest power that leaves the connector; above it the quadratic loss eats more than is added."""
-    loss = vehicle.battery.loss
     if loss.quadratic_per_kw == 0.0:
         return vehicle.max_discharge_kw
     peak = (1.0 - loss.proportional) ** 2 / (4.0 * loss.quadratic_per_kw) - loss.standby_kw
@@ -102,8 +102,14 @@ class FleetState:
     and `loss_kwh` count per slot over all cars and never fall. Arrays that are handed out are copies.
     """
 
-    def __init__(self, n: int, *, keep_history: bool = False) -> None:
+    def __init__(
+        self, n: int, vehicles: Sequence[Vehicle] = (), *, losses: Sequence[LossCurve | None] | None = None,
+        keep_history: bool = False,
+    ) -> None:
         self.n = n
+        self._classes: list[tuple[Vehicle, LossCurve]] = []
+        for vehicle, loss in zip(vehicles, losses or [None] * len(vehicles), strict=True):
+            self.class_of(vehicle, loss)
         self.now_s = 0.0
         self._all = np.arange(n, dtype=np.intp)
         self._s = np.zeros((13, n))
@@ -120,8 +126,33 @@ class FleetState:
 
     # ------------------------------------------------------------------ orders
 
+    def class_of(self, vehicle: Vehicle, loss: LossCurve | None = None) -> int:
+        """The class of cars of type `vehicle` with the losses of the pair (None: the car's own), added if new."""
+        known = (vehicle, vehicle.battery.loss if loss is None else loss)
+        if known not in self._classes:
+            self._classes.append(known)
+        return self._classes.index(known)
+
+    def plug_many(
+        self, slots: Slots, classes: Slots, energy_kwh: Floats, floor_kwh: Floats, ceiling_kwh: Floats
+    ) -> None:
+        """Plug in cars at distinct empty slots; see `plug`. Arrays of one value per slot; ceilings may be inf.
+
+        classes: from `class_of`.
+        """
+        for slot, number, energy, floor, ceiling in zip(
+            slots.tolist(), classes.tolist(), energy_kwh.tolist(), floor_kwh.tolist(), ceiling_kwh.tolist(), strict=True
+        ):
+            vehicle, loss = self._classes[number]
+            self.plug(slot, vehicle, energy, floor_kwh=floor, ceiling_kwh=ceiling, loss=loss)
+
+    def unplug_many(self, slots: Slots) -> Floats:
+        """Take the cars at distinct slots away; the energy in each battery in kWh, 0 for an empty slot."""
+        return np.array([self.unplug(slot) for slot in slots.tolist()])
+
     def plug(
-        self, slot: int, vehicle: Vehicle, energy_kwh: float, *, floor_kwh: float = 0.0, ceiling_kwh: float = math.inf
+        self, slot: int, vehicle: Vehicle, energy_kwh: float, *, floor_kwh: float = 0.0, ceiling_kwh: float = math.inf,
+        loss: LossCurve | None = None,
     ) -> None:
         """Plug in a car with `energy_kwh` in its battery; it idles until `set_power`.
 
@@ -139,11 +170,11 @@ class FleetState:
             raise ValueError(f"energy_kwh: {energy_kwh!r}, expected between 0 and {capacity} kWh")
         only = self._all[slot : slot + 1]
         self._settle(only)
-        loss = battery.loss
-        can_deliver = _deliverable_kw(vehicle)
+        loss = battery.loss if loss is None else loss
+        can_deliver = _deliverable_kw(vehicle, loss)
         quietest = max(vehicle.min_discharge_kw, 0.0)
         # Below this battery power a discharge that follows the curve feeds nothing but its own losses, and stops.
-        p_off = -battery_kw(vehicle, -quietest) if quietest else self._idle_discharge_kw(vehicle)
+        p_off = -battery_kw(vehicle, -quietest, loss) if quietest else self._idle_discharge_kw(loss)
         self._v[:, slot] = (
             capacity, max(battery.soc_min * capacity, floor_kwh), min(battery.soc_max * capacity, ceiling_kwh),
             vehicle.max_charge_kw, can_deliver, vehicle.min_discharge_kw,
@@ -171,8 +202,12 @@ class FleetState:
         """Ask for a power at one connector; clipped to what the car and its curves allow; 0 on an empty slot."""
         self.set_powers(self._all[slot : slot + 1], np.array([connector_kw]))
 
-    def set_powers(self, slots: Slots, connector_kw: Floats) -> None:
-        """Ask for powers at several distinct connectors at once."""
+    def set_powers(self, slots: Slots | None, connector_kw: Floats) -> None:
+        """Ask for powers at several distinct connectors at once; slots None: at all, one value per slot.
+
+        With None every slot is booked up to now, so that the `*_at_now` rows are current without further work.
+        """
+        slots = self._all if slots is None else slots
         v = self._v[:, slots]
         ask = np.minimum(np.maximum(connector_kw, -v[MAX_D]), v[MAX_C])
         least = np.where(ask < 0.0, v[MIN_D] - SETPOINT_TOLERANCE_KW, 0.0)
@@ -232,6 +267,26 @@ class FleetState:
         return soc
 
     @property
+    def energy_at_now(self) -> Floats:
+        """Energy in each battery now, 0 on an empty slot: a row to read at once, not to keep or change."""
+        return self._read()[1]
+
+    @property
+    def import_at_now(self) -> Floats:
+        """As `import_kwh`: a row to read at once, not to keep or change."""
+        return self._read()[2]
+
+    @property
+    def export_at_now(self) -> Floats:
+        """As `export_kwh`: a row to read at once, not to keep or change."""
+        return self._read()[3]
+
+    @property
+    def loss_at_now(self) -> Floats:
+        """As `loss_kwh`: a row to read at once, not to keep or change."""
+        return self._read()[4]
+
+    @property
     def import_kwh(self) -> Floats:
         """Energy that came in through each connector since the start."""
         return self._row(2)
@@ -255,6 +310,11 @@ class FleetState:
         """Import and export of one connector since the start, in kWh, as its meter counts them."""
         row = at_time(self._s[:, slot : slot + 1], self._v[:, slot : slot + 1], self.now_s)
         return float(row[2, 0]), float(row[3, 0])
+
+    def registers_many(self, slots: Slots) -> tuple[Floats, Floats, Floats]:
+        """Import, export and loss of several slots since the start, in kWh."""
+        row = at_time(self._s[:, slots], self._v[:, slots], self.now_s)
+        return row[2], row[3], row[4]
 
     def next_change_s(self) -> float:
         """Seconds until some slot's power changes its course by itself (taper, full, floor); inf if none will."""
@@ -381,9 +441,8 @@ class FleetState:
         self._curves = np.concatenate([self._curves, further], axis=3)
 
     @staticmethod
-    def _idle_discharge_kw(vehicle: Vehicle) -> float:
+    def _idle_discharge_kw(loss: LossCurve) -> float:
         """Battery power at which the connector gets nothing: b - loss(b) = 0."""
-        loss = vehicle.battery.loss
         slope = 1.0 - loss.proportional
         under_root = max(slope * slope - 4.0 * loss.quadratic_per_kw * loss.standby_kw, 0.0)
         return 2.0 * loss.standby_kw / (slope + math.sqrt(under_root))
