@@ -6,8 +6,11 @@ array: slot = replica * evses + evse, and likewise connection point = replica * 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +28,7 @@ class Ensemble:
 
     grid: controllers are asked, and energies recorded, at its steps.
     base_load_kw, import_cap_kw, export_cap_kw: shape (site, step), held constant over the step; caps are 0 or more.
+    first_replica: number of the first copy in the whole study, so that a part of it draws what the whole would draw.
     """
 
     sites: tuple[Site, ...]
@@ -35,6 +39,7 @@ class Ensemble:
     import_cap_kw: Floats
     export_cap_kw: Floats
     replicas: int = 1
+    first_replica: int = 0
 
     def __post_init__(self) -> None:
         shape = (len(self.sites), self.grid.steps)
@@ -49,6 +54,10 @@ class Ensemble:
         for evse in self.evses:
             if evse.site_id not in sites:
                 raise AssetError("evses", evse.site_id, f"a site of this ensemble for EVSE {evse.id}")
+
+    def part(self, begin: int, end: int) -> Self:
+        """The replicas [begin, end) alone."""
+        return replace(self, replicas=end - begin, first_replica=self.first_replica + begin)
 
     @property
     def slots(self) -> int:
@@ -79,6 +88,36 @@ class VisitOutcome:
     shortfall_kwh: Floats
     has_left: NDArray[np.bool_]
 
+    @classmethod
+    def merge(cls, parts: Sequence[Self], replicas: Sequence[int]) -> Self:
+        """Parts of a study, one after the other; replicas: how many copies each part stands for."""
+        first = np.concatenate([[0], np.cumsum(replicas)])
+        columns = {
+            name: np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__
+        }
+        columns["replica"] = np.concatenate([
+            part.replica + offset for part, offset in zip(parts, first, strict=False)
+        ])
+        return cls(**columns)
+
+
+def _joined(name: str, parts: Sequence[Floats | None]) -> Floats | None:
+    known = [part for part in parts if part is not None]
+    if not known:
+        return None
+    if len(known) < len(parts):
+        raise ValueError(f"{name}: recorded in {len(known)} of {len(parts)} parts, expected in all or in none")
+    return np.concatenate(known)
+
+
+_OFF_THE_EDGE = 1.0 / np.pi
+"""Added before rounding down, so that round figures (2.5 Wh, 0.05 Wh) do not lie where rounding turns."""
+
+
+def _tenths_of_wh(energy_kwh: Floats) -> bytes:
+    tenths: NDArray[np.int64] = np.floor(energy_kwh * 1e4 + _OFF_THE_EDGE).astype("<i8")
+    return tenths.tobytes()
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -88,6 +127,8 @@ class Outcome:
     evse_kwh, battery_kwh: shape (replica, evse, step), net energy through the connector in the step, and energy in the
         battery at its end (NaN without a car); None where they were not recorded.
     ledger: per slot over the whole run. occurrences: what went wrong, counted by kind over all replicas.
+    metered_import_kwh, metered_export_kwh: per slot over the whole run, as a drifting meter shows them; None where all
+        meters are true.
     """
 
     ensemble: Ensemble
@@ -98,6 +139,61 @@ class Outcome:
     visits: VisitOutcome
     ledger: Ledger
     occurrences: Mapping[str, int] = field(default_factory=dict)
+    metered_import_kwh: Floats | None = None
+    metered_export_kwh: Floats | None = None
+
+    @classmethod
+    def merge(cls, parts: Sequence[Self]) -> Self:
+        """Put runs of the same fleet side by side: the replicas of the first, then those of the second, ...
+
+        Raises:
+            ValueError: no parts, or parts that recorded different things.
+        """
+        if not parts:
+            raise ValueError("parts: none, expected at least one outcome")
+        if len(parts) == 1:
+            return parts[0]
+        ensemble = replace(parts[0].ensemble, replicas=sum(part.ensemble.replicas for part in parts))
+        occurrences: Counter[str] = Counter()
+        for part in parts:
+            occurrences.update(part.occurrences)
+        return cls(
+            ensemble=ensemble,
+            import_kwh=np.concatenate([part.import_kwh for part in parts]),
+            export_kwh=np.concatenate([part.export_kwh for part in parts]),
+            evse_kwh=_joined("evse_kwh", [part.evse_kwh for part in parts]),
+            battery_kwh=_joined("battery_kwh", [part.battery_kwh for part in parts]),
+            visits=VisitOutcome.merge([part.visits for part in parts], [part.ensemble.replicas for part in parts]),
+            ledger=Ledger(*(
+                np.concatenate([getattr(part.ledger, name) for part in parts])
+                for name in ("import_kwh", "export_kwh", "battery_kwh", "loss_kwh")
+            )),
+            occurrences=dict(occurrences),
+            metered_import_kwh=_joined("metered_import_kwh", [part.metered_import_kwh for part in parts]),
+            metered_export_kwh=_joined("metered_export_kwh", [part.metered_export_kwh for part in parts]),
+        )
+
+    def digest(self) -> str:
+        """SHA-256 (hex) over what happened: registers of every slot, every visit's energies, and the counts.
+
+        Energies enter in whole tenths of a watt-hour, which is far above rounding and far below a meter's last digit,
+        so equal runs have equal digests whatever their tick, batches of replicas or executor. Records by step are left
+        out because they depend on the grid.
+        """
+        visits, ledger = self.visits, self.ledger
+        order = np.lexsort((visits.row, visits.replica))
+        tally = hashlib.sha256()
+        for count in (self.ensemble.replicas, len(self.ensemble.evses), visits.row.size):
+            tally.update(count.to_bytes(8, "little"))
+        for whole in (visits.replica, visits.row, visits.has_left):
+            tally.update(whole[order].astype("<i8").tobytes())
+        for name in ("energy_kwh", "imported_kwh", "exported_kwh", "lost_kwh", "shortfall_kwh"):
+            tally.update(_tenths_of_wh(getattr(visits, name)[order]))
+        for name in ("import_kwh", "export_kwh", "battery_kwh", "loss_kwh"):
+            tally.update(_tenths_of_wh(getattr(ledger, name)))
+        for kind, count in sorted(self.occurrences.items()):
+            tally.update(f"{kind}={count};".encode())
+        return tally.hexdigest()
 
     @property
     def net_kw(self) -> Floats:

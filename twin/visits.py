@@ -84,3 +84,32 @@ class VisitTable:
             replica=None if self.replica is None else self.replica[chosen],
             ids=tuple(self.ids[row] for row in chosen.tolist()) if self.ids else (),
         )
+
+
+@dataclass(frozen=True)
+class Revisions:
+    """Drivers who change their mind while the car is plugged in; one row per change, in order of time.
+
+    row: the visit, counted over all tables of the run. replica: the copy of the fleet; -1: all copies.
+    time_s: when the driver says so, seconds after the start of the grid; a change before the plug-in or after the
+        unplugging of that visit is not heard.
+    declared_s, target_kwh: what is declared and wanted from then on; NaN: as before.
+    """
+
+    row: Ints
+    replica: Ints
+    time_s: Floats
+    declared_s: Floats
+    target_kwh: Floats
+
+    def __post_init__(self) -> None:
+        for column in ("replica", "time_s", "declared_s", "target_kwh"):
+            shape = getattr(self, column).shape
+            if shape != self.row.shape or len(shape) != 1:
+                raise VisitTableError(-1, column, shape, f"shape {self.row.shape}, one value per revision")
+        wrong = np.flatnonzero(self.target_kwh < 0.0)
+        if wrong.size:
+            raise VisitTableError(int(wrong[0]), "target_kwh", float(self.target_kwh[wrong[0]]), "0 kWh or more")
+
+    def __len__(self) -> int:
+        return int(self.row.size)
