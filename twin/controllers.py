@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twin.assets import Schedule
 from twin.ensemble import Ensemble
+from twin.sharing import TOLERANCE_KW, serve_in_order, share_by_level, sum_by
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+FULL_TOLERANCE_KWH = 1e-6
+"""A car that misses no more than this has what its driver asked for."""
 
 
 class FleetView(Protocol):
@@ -80,3 +88,228 @@ class Controller(Protocol):
     def setpoints(self, view: FleetView) -> Floats:
         """Set-points in kW, shape (slots,): positive charges, negative discharges; empty slots are ignored."""
         ...
+
+
+class ScheduleMismatch(ValueError):
+    """The schedule does not fit the world: another time grid, shape, or EVSEs the world does not have."""
+
+
+def charging_ask_kw(view: FleetView) -> Floats:
+    """What each car could take now: its full power until it holds what its driver has asked for; else 0."""
+    wants = view.target_kwh - view.energy_kwh > FULL_TOLERANCE_KWH
+    ask: Floats = view.max_charge_kw * wants
+    return ask
+
+
+def laxity_s(view: FleetView, slots: Ints) -> Floats:
+    """Seconds that each car could wait and still be ready in time: time left minus time needed at full power.
+
+    Negative where even full power is too little. Time left is that until the declared departure.
+    """
+    missing = np.maximum(view.target_kwh[slots] - view.energy_kwh[slots], 0.0)
+    needed_s = missing / (view.max_charge_kw[slots] * view.efficiency[slots]) * 3600.0
+    spare: Floats = view.declared_s[slots] - view.now_s - needed_s
+    return spare
+
+
+class Uncontrolled:
+    """No control at all: full power from plug-in until the driver's target, whatever the connection point can bear."""
+
+    charges_to_target = True
+    asks_between = True
+
+    def setpoints(self, view: FleetView) -> Floats:
+        return view.max_charge_kw.copy()
+
+
+class FollowSchedule:
+    """Every EVSE holds the set-point that its schedule has for the running step.
+
+    schedules: one for all replicas, or one for each. EVSEs that a schedule does not name stay at 0 kW.
+    """
+
+    charges_to_target = False
+    asks_between = True
+
+    def __init__(self, schedules: Schedule | Sequence[Schedule]) -> None:
+        self.schedules = (schedules,) if isinstance(schedules, Schedule) else tuple(schedules)
+        self._fitted: tuple[Ensemble, Floats] | None = None
+
+    def setpoints(self, view: FleetView) -> Floats:
+        """Raise `ScheduleMismatch` where a schedule is not of this ensemble."""
+        if self._fitted is None or self._fitted[0] is not view.ensemble:
+            self._fitted = view.ensemble, self._fit(view.ensemble)
+        by_step = self._fitted[1][view.step]
+        return np.tile(by_step, view.ensemble.slots // by_step.size) if by_step.size else by_step
+
+    def _fit(self, ensemble: Ensemble) -> Floats:
+        """Set-points by step: shape (step, evse) for one schedule, (step, slot) for one per replica."""
+        if len(self.schedules) not in {1, ensemble.replicas}:
+            raise ScheduleMismatch(f"schedules: {len(self.schedules)}, expected 1 or one for each of the "
+                                   f"{ensemble.replicas} replicas")
+        known = {evse.id: column for column, evse in enumerate(ensemble.evses)}
+        power = np.zeros((ensemble.grid.steps, len(self.schedules) * len(known)))
+        for number, schedule in enumerate(self.schedules):
+            if schedule.grid != ensemble.grid:
+                raise ScheduleMismatch(f"schedule.grid: {schedule.grid}, expected {ensemble.grid}")
+            if unknown := sorted(set(schedule.evse_ids) - set(known)):
+                raise ScheduleMismatch(f"schedule.evse_ids: {', '.join(unknown)}, expected EVSEs of the ensemble")
+            columns = [number * len(known) + known[evse_id] for evse_id in schedule.evse_ids]
+            if len(set(columns)) != len(columns):
+                raise ScheduleMismatch("schedule.evse_ids: an EVSE is named twice, expected each once")
+            power[:, columns] = schedule.power_kw.T
+        return power
+
+
+class RoomSharing(ABC):
+    """What all controllers under a cap have in common: cars that want energy share the room of their connection point.
+
+    Where all can have their full power they get it. No share lies between 0 and the minimum of EVSE and car, and room
+    stays unused only where everyone has what it can take, or where no waiting car's minimum fits.
+
+    discharges: where the building alone is above the cap (negative room), cars discharge to make up for it, those
+        with most time to spare first, as far as `spare_discharge_kw` goes. Without it nothing ever discharges.
+    asks_between: also decide at arrivals and departures between steps; else a car that plugs in waits for the next one.
+    """
+
+    charges_to_target = True
+
+    def __init__(self, *, discharges: bool = False, asks_between: bool = False) -> None:
+        self.discharges = discharges
+        self.asks_between = asks_between
+
+    def setpoints(self, view: FleetView) -> Floats:
+        given = charging_ask_kw(view)
+        room = np.maximum(view.room_kw, 0.0)
+        total = sum_by(view.site, given, room.size)
+        is_contended = total > room
+        if is_contended.any():
+            self._share(view, given, room, total, is_contended)
+        if self.discharges and (view.room_kw < 0.0).any():
+            given -= _relief_kw(view)
+        return given
+
+    @abstractmethod
+    def _share(self, view: FleetView, given: Floats, room: Floats, total: Floats, is_contended: Bools) -> None:
+        """Bring `given`, the full asks in kW per slot, under the room of the contended connection points."""
+
+
+class Proportional(RoomSharing):
+    """The room is shared in proportion to what each car could take.
+
+    Where minimum currents leave no room for everyone, the earliest declared departures are served.
+    """
+
+    def _share(self, view: FleetView, given: Floats, room: Floats, total: Floats, is_contended: Bools) -> None:
+        ask = given.copy()
+        given *= np.divide(room, total, out=np.ones_like(room), where=is_contended)[view.site]
+        is_short = (given < view.min_charge_kw - TOLERANCE_KW) & (given > 0.0)
+        if not is_short.any():
+            return
+        is_starved = np.bincount(view.site[is_short], minlength=room.size) > 0
+        cars = np.flatnonzero((ask > 0.0) & is_starved[view.site])
+        given[cars] = share_by_level(
+            ask[cars], view.min_charge_kw[cars], ask[cars], np.zeros(cars.size), view.declared_s[cars],
+            view.site[cars], room,
+        )
+
+
+class EarliestDeadline(RoomSharing):
+    """The earliest declared departure first: each car in turn takes all it can until the room is gone."""
+
+    def _share(self, view: FleetView, given: Floats, room: Floats, total: Floats, is_contended: Bools) -> None:
+        del total
+        cars = np.flatnonzero((given > 0.0) & is_contended[view.site])
+        given[cars] = serve_in_order(
+            given[cars], view.min_charge_kw[cars], view.declared_s[cars], view.site[cars], room
+        )
+
+
+class RoundRobin(RoomSharing):
+    """In turns: each step those that have waited longest since they last charged take all they can.
+
+    A car that has not charged yet waits since its arrival. Decides at steps only: a turn is a step.
+    """
+
+    def __init__(self, *, discharges: bool = False) -> None:
+        super().__init__(discharges=discharges, asks_between=False)
+        self._run: tuple[Ensemble, float] | None = None
+        self._visit: Ints = np.zeros(0, dtype=np.int64)
+        self._since_s: Floats = np.zeros(0)
+
+    def setpoints(self, view: FleetView) -> Floats:
+        if self._run is None or self._run[0] is not view.ensemble or view.now_s <= self._run[1]:
+            self._visit, self._since_s = np.full(view.visit.size, -1), np.zeros(view.visit.size)
+        self._run = view.ensemble, view.now_s
+        is_new = view.visit != self._visit
+        self._visit = view.visit.copy()
+        self._since_s[is_new] = view.now_s
+        given = super().setpoints(view)
+        self._since_s[given > 0.0] = view.now_s + view.ensemble.grid.step_s
+        return given
+
+    def _share(self, view: FleetView, given: Floats, room: Floats, total: Floats, is_contended: Bools) -> None:
+        del total
+        cars = np.flatnonzero((given > 0.0) & is_contended[view.site])
+        given[cars] = serve_in_order(
+            given[cars], view.min_charge_kw[cars], self._since_s[cars], view.site[cars], room
+        )
+
+
+class ProportionalToLaxity(RoomSharing):
+    """Power in proportion to how little time a car has to spare: least laxity gets most.
+
+    Laxity is the time left until the declared departure minus the time needed at full power. A car gets the fraction
+    (level - laxity) / smoothing_s of its full power, between 0 and 1, with the level of its connection point that uses
+    up the room. With the step as `smoothing_s` (None, the default) this is smoothed least-laxity-first: but for
+    minimum currents no rule makes the least laxity after the step larger, and cars of equal laxity do not take turns
+    at full power. A longer time spreads power over more cars.
+
+    Source: Chen, Kurniawan, Nakahira, Chen, Low, "Smoothed Least-Laxity-First Algorithm for Electric Vehicle Charging",
+    IEEE Transactions on Smart Grid 13(1), 2022 (arXiv 2102.08610).
+    """
+
+    def __init__(
+        self, *, smoothing_s: float | None = None, discharges: bool = False, asks_between: bool = False
+    ) -> None:
+        super().__init__(discharges=discharges, asks_between=asks_between)
+        if smoothing_s is not None and not smoothing_s > 0.0:
+            raise ValueError(f"smoothing_s: {smoothing_s!r}, expected more than 0 s")
+        self.smoothing_s = smoothing_s
+
+    def _share(self, view: FleetView, given: Floats, room: Floats, total: Floats, is_contended: Bools) -> None:
+        del total
+        cars = np.flatnonzero((given > 0.0) & is_contended[view.site])
+        laxity = laxity_s(view, cars)
+        slope = given[cars] / (self.smoothing_s or float(view.ensemble.grid.step_s))
+        given[cars] = share_by_level(
+            given[cars], view.min_charge_kw[cars], slope, laxity, laxity, view.site[cars], room
+        )
+
+
+def spare_discharge_kw(view: FleetView, slots: Ints) -> Floats:
+    """The power each car can give for a whole step and still be ready in time.
+
+    It stays above the driver's floor, and after the step full power until the declared departure still reaches the
+    target. A car that cannot hold its minimum discharge power for the step gives nothing.
+    """
+    step_s = float(view.ensemble.grid.step_s)
+    left_h = np.maximum(view.declared_s[slots] - view.now_s - step_s, 0.0) / 3600.0
+    regained = view.max_charge_kw[slots] * view.efficiency[slots] * left_h
+    reserve = np.maximum(view.floor_kwh[slots], view.target_kwh[slots] - regained)
+    above = np.maximum(view.energy_kwh[slots] - reserve, 0.0)
+    power = np.minimum(above * view.efficiency[slots] * 3600.0 / step_s, view.max_discharge_kw[slots])
+    usable: Floats = np.where(power >= np.maximum(view.min_discharge_kw[slots], TOLERANCE_KW), power, 0.0)
+    return usable
+
+
+def _relief_kw(view: FleetView) -> Floats:
+    """Discharge (0 or more) that makes up for negative room: most time to spare first, never more than is missing."""
+    relief = np.zeros(view.site.size)
+    cars = np.flatnonzero(view.is_plugged & (view.max_discharge_kw > 0.0) & (view.room_kw < 0.0)[view.site])
+    ask = spare_discharge_kw(view, cars)
+    cars, ask = cars[ask > 0.0], ask[ask > 0.0]
+    relief[cars] = serve_in_order(
+        ask, view.min_discharge_kw[cars], -laxity_s(view, cars), view.site[cars], np.maximum(-view.room_kw, 0.0)
+    )
+    return relief
