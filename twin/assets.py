@@ -141,6 +141,11 @@ class Sleep:
         _require(self.wake_s >= 0, "wake_s", self.wake_s, "0 s or more")
 
 
+class Current(StrEnum):
+    AC = "ac"
+    DC = "dc"
+
+
 @dataclass(frozen=True, slots=True)
 class Vehicle:
     """A vehicle type as it stands at a connector.
@@ -148,6 +153,7 @@ class Vehicle:
     max_charge_kw, max_discharge_kw: limits at the connector (AC or DC side of the EVSE); 0 = cannot.
     min_discharge_kw: below this the car stops discharging.
     ac_phases, ac_max_current_a: of the on-board charger, per phase; None: only the powers limit it.
+    charges_on, discharges_on: kinds of current at which it charges and discharges at all.
     """
 
     model: str
@@ -158,6 +164,8 @@ class Vehicle:
     ac_phases: int = 3
     ac_max_current_a: float | None = None
     sleep: Sleep | None = None
+    charges_on: frozenset[Current] = frozenset(Current)
+    discharges_on: frozenset[Current] = frozenset(Current)
 
     def __post_init__(self) -> None:
         _require(self.ac_phases in (1, 2, 3), "ac_phases", self.ac_phases, "1, 2 or 3")
@@ -171,11 +179,6 @@ class Vehicle:
             self.max_discharge_kw == 0 or self.battery.discharge is not None,
             "max_discharge_kw", self.max_discharge_kw, "0 kW for a battery without a discharge curve",
         )
-
-
-class Current(StrEnum):
-    AC = "ac"
-    DC = "dc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +259,8 @@ def pair_limits(evse: Evse, vehicle: Vehicle) -> PairLimits:
 
     The EVSE's minimum is 6 A on each of its phases (IEC 61851-1); a car of fewer phases needs less power for it.
     """
-    most, back = min(evse.max_charge_kw, vehicle.max_charge_kw), min(evse.max_discharge_kw, vehicle.max_discharge_kw)
+    most = min(evse.max_charge_kw, vehicle.max_charge_kw) if evse.current in vehicle.charges_on else 0.0
+    back = min(evse.max_discharge_kw, vehicle.max_discharge_kw) if evse.current in vehicle.discharges_on else 0.0
     if evse.current is Current.DC:
         return PairLimits(most, evse.min_charge_kw, back, vehicle.min_discharge_kw)
     phases = min(evse.ac_phases, vehicle.ac_phases)
