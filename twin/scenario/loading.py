@@ -39,7 +39,7 @@ from twin.assets import (
     World,
 )
 from twin.battery import FleetState, usable_setpoint
-from twin.scenario_file import (
+from twin.scenario.tables import (
     ArrivalTable,
     BuildingTable,
     Protocol,

@@ -1,0 +1,144 @@
+"""The cells of a row or the values of an object, read with errors that name file, row and field.
+
+Every format reads text, numbers and times the same way, so that a naive time or a negative energy is refused in the
+same words wherever it stands.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from twin.local_time import LocalTimeError, instant
+from twin.scenario_error import ScenarioError
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """One row. path, label: for messages. zone: where times without offset are local; None: they are faults."""
+
+    path: Path
+    label: str
+    values: Mapping[str, Any]
+    zone: ZoneInfo | None = None
+
+    def fault(self, column: str, value: object, expected: str, reason: str = "") -> ScenarioError:
+        return ScenarioError(self.path, f"{self.label}, {column}", value, expected, reason)
+
+    def has(self, column: str) -> bool:
+        return self.values.get(column) not in (None, "")
+
+    def text(self, column: str) -> str:
+        value = self.values.get(column)
+        if value is None or value == "":
+            raise self.fault(column, value, "a value", f"no {column}")
+        return str(value)
+
+    def number(self, column: str, unit: str = "kWh") -> float:
+        value = self.values.get(column)
+        expected = f"a number of {unit}" if unit else "a number"
+        try:
+            number = float(self.text(column)) if not isinstance(value, bool) else math.nan
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise self.fault(column, value, expected, f"{column} is not a number")
+        return number
+
+    def fraction(self, column: str) -> float:
+        number = self.number(column, "")
+        if not 0.0 <= number <= 1.0:
+            raise self.fault(column, number, "a state of charge between 0 and 1", "state of charge outside 0 to 1")
+        return number
+
+    def energy(self, column: str) -> float:
+        number = self.number(column)
+        if number < 0.0:
+            raise self.fault(column, number, "0 kWh or more", "negative energy")
+        return number
+
+    def time(self, column: str) -> datetime:
+        """An ISO 8601 or RFC 1123 time; local in `zone` where it has no offset."""
+        text = self.text(column)
+        try:
+            when = datetime.fromisoformat(text)
+        except ValueError:
+            when = self._rfc_1123(column, text)
+        if when.tzinfo is not None:
+            return when
+        if self.zone is None:
+            raise self.fault(column, text, "a time with offset", "time without offset")
+        try:
+            return instant(when, self.zone)
+        except LocalTimeError as error:
+            raise self.fault(column, text, f"a time that clocks in {self.zone.key} show once", error.reason) from error
+
+    def _rfc_1123(self, column: str, text: str) -> datetime:
+        try:
+            when = parsedate_to_datetime(text)
+        except ValueError:
+            raise self.fault(column, text, "an ISO 8601 time with offset", f"{column} is not a time") from None
+        # "-0000" and "GMT" both mean UTC here: RFC 5322 section 3.3.
+        return when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+
+
+def read_text(path: Path) -> str:
+    """The whole file, UTF-8 with or without a byte order mark."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ScenarioError(path, "file", error.strerror, "a readable file of sessions") from error
+    except UnicodeDecodeError as error:
+        raise ScenarioError(path, f"byte {error.start}", error.reason, "text in UTF-8") from error
+
+
+def csv_rows(path: Path, zone: ZoneInfo | None, required: tuple[str, ...]) -> Iterator[Cells]:
+    """The rows of a CSV file with a header, which is row 1.
+
+    Raises:
+        ScenarioError: the file has no header, or lacks a required column. A row with too many or too few cells comes
+            back with the key None, which `require_shape` refuses.
+    """
+    reader = csv.reader(io.StringIO(read_text(path), newline=""))
+    header = [name.strip() for name in next(reader, [])]
+    for column in required:
+        if column not in header:
+            raise ScenarioError(path, "row 1", ",".join(header), f"a column {column}")
+    for number, row in enumerate(reader, start=2):
+        if not row:
+            continue
+        values: dict[str, Any] = dict(zip(header, (cell.strip() for cell in row), strict=False))
+        if len(row) != len(header):
+            values[_SHAPE] = (len(row), len(header))
+        yield Cells(path, f"row {number}", values, zone)
+
+
+_SHAPE = "\0cells"
+
+
+def require_shape(cells: Cells) -> None:
+    """Refuse a row that has more or fewer cells than the header."""
+    shape = cells.values.get(_SHAPE)
+    if shape is not None:
+        raise ScenarioError(
+            cells.path, cells.label, f"{shape[0]} cells", f"{shape[1]} as in the header", "row of the wrong length"
+        )
+
+
+def read_json(path: Path) -> Any:
+    """A JSON document; refused with line and column where it is not one."""
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise ScenarioError(
+            path, f"line {error.lineno}, column {error.colno}", error.msg, "a JSON document"
+        ) from error

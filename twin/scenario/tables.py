@@ -1,0 +1,317 @@
+"""The scenario file as it stands on disk: its tables and fields with their types, ranges and defaults.
+
+`docs/scenario.md` explains every field to the people who write such files. Tables that speak of money, programmes and
+the service's behaviour are the aggregator's and are not listed here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+
+AGGREGATOR_TABLES = frozenset({
+    "tariff", "permits", "programmes", "signals", "demo", "forecast", "wear", "fallback", "fleet_change",
+})
+
+Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0.0)]
+Positive = Annotated[float, msgspec.Meta(gt=0.0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Phases = Annotated[int, msgspec.Meta(ge=1, le=3)]
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+Clock = Annotated[str, msgspec.Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+Hourly = Annotated[list[NotNegative], msgspec.Meta(min_length=24, max_length=24)]
+Protocol = Literal["ocpp1.6", "ocpp2.0.1", "ocpp2.1"]
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+ControlName = Literal["uncontrolled", "round_robin", "edf", "laxity", "proportional", "schedule", "planner"]
+
+
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table in which a misspelt key is an error."""
+
+
+class SiteTable(Table, frozen=True):
+    """The connection point; caps are on net power (building, PV and cars), both 0 or more."""
+
+    timezone: Name
+    import_cap_kw: NotNegative
+    export_cap_kw: NotNegative = 0.0
+    id: Name = "site"
+
+
+class StationType(Table, frozen=True):
+    """What all stations of one make share: a charger of the catalogue, or powers at the connector written out.
+
+    Fields that are written beside `charger` change what the catalogue says.
+    """
+
+    charger: Name | None = None
+    vendor: Name = "Twin"
+    model: Name | None = None
+    current: Literal["ac", "dc"] | None = None
+    max_charge_kw: Positive | None = None
+    min_charge_kw: NotNegative | None = None
+    max_discharge_kw: NotNegative | None = None
+    ac_phases: Phases | None = None
+    ac_volts: Positive | None = None
+    ac_max_current_a: Positive | None = None
+    response_delay_s: NotNegative | None = None
+    response_ramp_kw_per_s: NotNegative | None = None
+    response_granularity_kw: NotNegative | None = None
+    charge_bias_kw: float | None = None
+    discharge_bias_kw: float | None = None
+    idle_bias_kw: float | None = None
+
+
+class StationRow(Table, frozen=True):
+    """One station by its own id. type: a name in `station_types` or of the catalogue."""
+
+    id: Name
+    type: Name
+    protocol: Protocol = "ocpp2.0.1"
+
+
+class StationGroup(Table, frozen=True):
+    """`count` like stations, called prefix01, prefix02, ...; prefix: the group's id and a dash where none is given."""
+
+    id: Name
+    type: Name
+    count: Count
+    prefix: Name | None = None
+    protocol: Protocol = "ocpp2.0.1"
+
+
+class VehicleTable(Table, frozen=True):
+    """One class of cars: of the catalogue, or written out. Curves: largest battery-side power in kW over SoC.
+
+    plugs: currents it is drawn for; weight: share in the draw of a visit's car. Fields that are written beside
+    `catalogue` change what the catalogue says.
+    """
+
+    model: Name
+    catalogue: Name | None = None
+    plugs: list[Literal["ac", "dc"]] = []
+    weight: Positive = 1.0
+    capacity_kwh: Positive | None = None
+    charge_soc: list[Fraction] = []
+    charge_kw: list[NotNegative] = []
+    max_charge_kw: Positive | None = None
+    discharge_soc: list[Fraction] = []
+    discharge_kw: list[NotNegative] = []
+    max_discharge_kw: NotNegative | None = None
+    min_discharge_kw: NotNegative | None = None
+    loss_standby_kw: NotNegative | None = None
+    loss_proportional: NotNegative | None = None
+    loss_quadratic_per_kw: NotNegative | None = None
+    soc_min: Fraction | None = None
+    soc_max: Fraction | None = None
+    ac_phases: Phases | None = None
+    ac_max_current_a: Positive | None = None
+
+
+class SessionsTable(Table, frozen=True):
+    """A file of recorded sessions, relative to the scenario file; `twin:NAME` is one shipped with the twin.
+
+    claimed_only: leave out sessions whose driver is not known to have asked for anything (ACN-Data).
+    other_stations: what to do with rows of stations that the scenario does not list.
+    station: where all sessions of a file without stations take place (a station group's id spreads them).
+    timezone: times without offset are local times there; without it they are errors.
+    """
+
+    file: Name
+    format: Literal["acn", "acn_json", "csv", "spiceev", "ev2gym"] = "acn"
+    claimed_only: bool = True
+    other_stations: Literal["error", "skip"] = "error"
+    timezone: Name | None = None
+
+
+class VisitRow(Table, frozen=True):
+    """A visit written out; what is missing is drawn as for recorded sessions.
+
+    Wanted energy: either requested_kwh (battery side, on top of what is there) or target_soc.
+    declared_departure: what the driver says; the real departure where nothing is given.
+    """
+
+    id: Name
+    station: Name
+    arrival: datetime
+    departure: datetime
+    declared_departure: datetime | None = None
+    requested_kwh: float | None = None
+    target_soc: Fraction | None = None
+    vehicle: Name | None = None
+    arrival_soc: Fraction | None = None
+    floor_soc: Fraction | None = None
+    v2g_consent: bool | None = None
+
+
+class TimeTable(Table, frozen=True):
+    """A local time of day: normal around `mean`, cut to [earliest, latest]; uniform between these without a mean."""
+
+    mean: Clock | None = None
+    sd_min: NotNegative = 0.0
+    earliest: Clock | None = None
+    latest: Clock | None = None
+
+
+class SocTable(Table, frozen=True):
+    """A state of charge: normal around `mean`, cut to [low, high]; uniform between these without a mean."""
+
+    mean: Fraction | None = None
+    sd: NotNegative = 0.0
+    low: Fraction = 0.0
+    high: Fraction = 1.0
+
+
+class DutyTable(Table, frozen=True):
+    """Visits by rule, for depots, homes and offices: on each of `days`, at each EVSE of `group` with chance `share`.
+
+    group: a station group, a station, or "*" for all. The car leaves at the first `departure` after its arrival,
+    `nights` days later where that is given. vehicle: a model; the same car at one EVSE every day. Empty: drawn by
+    weight among the models that fit the plug.
+    """
+
+    id: Name
+    group: Name
+    arrival: TimeTable
+    departure: TimeTable
+    days: Annotated[list[Day], msgspec.Meta(min_length=1)] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+    share: Fraction = 1.0
+    nights: Annotated[int, msgspec.Meta(ge=0, le=6)] | None = None
+    arrival_soc: SocTable = SocTable(low=0.2, high=0.6)
+    target_soc: Fraction = 0.8
+    floor_soc: Fraction | None = None
+    v2g_consent: bool | None = None
+    vehicle: Name | None = None
+
+
+class DriversTable(Table, frozen=True):
+    """What drivers tell their app, and how far they keep to it.
+
+    floor_soc: no discharge below it. v2g_consent_share: drivers who agree to discharge where car and EVSE can.
+    departures: how real departures differ from declared ones; the fields below it belong to one model or another.
+    """
+
+    floor_soc: Fraction = 0.2
+    v2g_consent_share: Fraction = 1.0
+    departures: Literal["acn", "perfect", "parametric", "replay"] = "acn"
+
+
+class ArrivalTable(Table, frozen=True):
+    """The hidden SoC on arrival: normal, cut to [soc_low, soc_high], then lowered until the request fits.
+
+    overask_share: share of drivers who ask for more than fits; of theirs only overask_fits is left free.
+    """
+
+    soc_mean: Fraction = 0.45
+    soc_sd: NotNegative = 0.15
+    soc_low: Fraction = 0.1
+    soc_high: Fraction = 0.85
+    fits_below_soc: Fraction = 0.95
+    overask_share: Fraction = 0.0
+    overask_fits: Fraction = 0.75
+
+
+class BuildingTable(Table, frozen=True):
+    """The building's load: hourly values of the local day, joined by straight lines, plus noise and steps.
+
+    noise: AR(1) per minute with stationary noise_sd_kw and noise_memory per minute. steps: that many machines of
+    step_low_kw to step_high_kw that each run once for step_low_min to step_high_min minutes.
+    file: a CSV of `time` (with offset) and `power_kw` instead of hourly values; each power holds until the next row.
+    """
+
+    hourly_kw: Hourly | None = None
+    file: Name | None = None
+    scale: NotNegative = 1.0
+    noise_sd_kw: NotNegative = 0.0
+    noise_memory: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.0
+    steps: Annotated[int, msgspec.Meta(ge=0)] = 0
+    step_low_kw: NotNegative = 0.0
+    step_high_kw: NotNegative = 0.0
+    step_low_min: Count = 1
+    step_high_min: Count = 1
+
+
+class PvTable(Table, frozen=True):
+    """Production of a PV plant behind the same meter, 0 or more: as the building's load, without noise and steps."""
+
+    hourly_kw: Hourly | None = None
+    file: Name | None = None
+    scale: NotNegative = 1.0
+
+
+class TruthTable(Table, frozen=True):
+    """What no service can know and no recording holds: assumed, drawn from `seed`."""
+
+    seed: int = 0
+    arrival: ArrivalTable = ArrivalTable()
+    building: BuildingTable | None = None
+
+
+class ControlTable(Table, frozen=True):
+    """Who decides the set-points.
+
+    discharges: cars may discharge where a limit or an event asks for less than the building draws.
+    schedule: a CSV of `evse`, `time` (with offset) and `power_kw`; each set-point holds until the EVSE's next row.
+    horizon_h: how far the planner looks ahead.
+    """
+
+    name: ControlName = "uncontrolled"
+    discharges: bool = False
+    schedule: Name | None = None
+    horizon_h: Positive = 24.0
+
+
+class EventRow(Table, frozen=True):
+    """A wish of the grid: hold net import at or below max_net_kw, or reduction_kw below what it would have been.
+
+    promised_kw: mean reduction that was promised; reduction_kw where nothing else is said. notice_s: how long before
+    its start it is known. enabled: false takes the event out of a what-if.
+    """
+
+    id: Name
+    start: datetime
+    end: datetime
+    max_net_kw: float | None = None
+    reduction_kw: NotNegative | None = None
+    promised_kw: NotNegative | None = None
+    notice_s: NotNegative = 0.0
+    enabled: bool = True
+
+
+class RunTable(Table, frozen=True):
+    """step_s: length of a step, at which controllers are asked and energies recorded; divides the scenario's time.
+
+    replicas: how many courses the future may take. seed: of drivers and faults.
+    """
+
+    step_s: Count = 900
+    replicas: Count = 1
+    seed: int = 0
+
+
+class ScenarioFile(Table, frozen=True):
+    """The whole file."""
+
+    name: Name
+    start: datetime
+    end: datetime
+    site: SiteTable
+    station_types: dict[str, StationType] = {}
+    stations: list[StationRow] = []
+    station_groups: list[StationGroup] = []
+    vehicles: list[VehicleTable] = []
+    sessions: SessionsTable | None = None
+    visits: list[VisitRow] = []
+    duties: list[DutyTable] = []
+    drivers: DriversTable = DriversTable()
+    truth: TruthTable = TruthTable()
+    building: BuildingTable | None = None
+    pv: PvTable | None = None
+    control: ControlTable = ControlTable()
+    faults: dict[str, float | str] = {}
+    events: list[EventRow] = []
+    run: RunTable = RunTable()
+    assumptions: list[str] = []
