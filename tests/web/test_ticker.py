@@ -51,7 +51,7 @@ def parsed(message: bytes) -> tuple[str, str, dict[str, Any]]:
 
 
 async def taken(stream: AsyncGenerator[bytes, None]) -> bytes:
-    return await asyncio.wait_for(anext(stream), 2.0)
+    return await asyncio.wait_for(anext(stream), 30.0)
 
 
 async def test_a_new_reader_gets_a_snapshot_and_then_only_what_changed() -> None:

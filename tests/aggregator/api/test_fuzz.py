@@ -32,10 +32,10 @@ def listening(tmp_path: Path, serve: Callable[..., Any]) -> Iterator[tuple[str, 
 
     thread = threading.Thread(target=asyncio.run, args=(run(),))
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     yield f"http://127.0.0.1:{listener.getsockname()[1]}", found["token"]
     found["server"].should_exit = True
-    thread.join(10)
+    thread.join(60)
     listener.close()
 
 

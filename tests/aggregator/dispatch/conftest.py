@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,9 +23,9 @@ START = datetime(2019, 7, 15, 19, 0, tzinfo=UTC)
 
 
 class RecordingChargers:
-    """Chargers behind a gateway, as dispatch sees them. Answers are given by `answer`, after `latency_s`.
+    """Chargers behind a gateway, as dispatch sees them. Answers are given by `answer`, after `latency_s` and `hold`.
 
-    sets: every profile that left, in order. most_in_flight: by EVSE.
+    sets: every profile that left, in order. most_in_flight: by EVSE. hold: what else an answer waits for.
     """
 
     def __init__(self) -> None:
@@ -35,6 +35,7 @@ class RecordingChargers:
         self.answer: Callable[[ProfileCommand], DeliveryState] = lambda _: DeliveryState.ACCEPTED
         self.clear_answer = DeliveryState.ACCEPTED
         self.latency_s: Callable[[ProfileCommand], float] = lambda _: 0.0
+        self.hold: Callable[[ProfileCommand], Awaitable[object]] | None = None
         self.composites: dict[str, tuple[ProfilePeriod, ...] | None] = {}
         self.holds: dict[str, ProfileCommand] = {}
         self.most_in_flight: defaultdict[str, int] = defaultdict(int)
@@ -62,6 +63,8 @@ class RecordingChargers:
             self.log.append(("set", command.evse_id, command.purpose))
             state = self.answer(command)
             await asyncio.sleep(self.latency_s(command))
+            if self.hold is not None:
+                await self.hold(command)
             if state is DeliveryState.ACCEPTED and command.purpose is Purpose.PLAN:
                 self.holds[command.evse_id] = command
             return Delivery(state, "", sent, time.time())
@@ -105,7 +108,7 @@ def make_command(
 class Bench:
     """A running outbox over a real store and recording chargers. `cars`: EVSEs with a transaction."""
 
-    def __init__(self, store: Store, chargers: RecordingChargers, clock: ScaledClock) -> None:
+    def __init__(self, store: Store, chargers: RecordingChargers, clock: MovableClock) -> None:
         self.store, self.chargers, self.clock = store, chargers, clock
         self.cars = {"A", "B", "C"}
         self.permits: dict[str, DischargePermit] = {}
@@ -122,8 +125,20 @@ class Bench:
         )
 
 
-def scaled_clock(factor: float = 1.0) -> ScaledClock:
-    return ScaledClock([Segment(time.time(), START, factor)])
+class MovableClock(ScaledClock):
+    """A scaled clock that a test may put ahead."""
+
+    ahead = timedelta(0)
+
+    def now(self) -> datetime:
+        return super().now() + self.ahead
+
+    def wall_seconds_until(self, when: datetime) -> float:
+        return super().wall_seconds_until(when - self.ahead)
+
+
+def scaled_clock(factor: float = 1.0) -> MovableClock:
+    return MovableClock([Segment(time.time(), START, factor)])
 
 
 @asynccontextmanager
@@ -145,7 +160,7 @@ async def running(outbox: Outbox) -> AsyncIterator[None]:
             await task
 
 
-async def eventually(condition: Callable[[], bool], within_s: float = 3.0) -> None:
+async def eventually(condition: Callable[[], bool], within_s: float = 30.0) -> None:
     end = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -347,11 +346,11 @@ def test_the_first_minute_under_a_limit_is_under_it_on_average(
     asyncio.run(minute())
 
 
-async def test_thirty_chargers_hear_of_a_limit_within_a_second_on_a_busy_machine(kit: Any, tmp_path: Path) -> None:
+async def test_thirty_chargers_hear_of_a_limit_all_at_once(kit: Any, tmp_path: Path) -> None:
+    """None answers before all have been told, so nobody's answer is waited for; the milliseconds are the demo's."""
     ids = [f"E{k}" for k in range(30)]
     async with kit.bench(tmp_path) as bench:
         bench.cars = set(ids)
-        bench.chargers.latency_s = lambda _: 0.05
         async with kit.running(bench.outbox):
             rig = Rig(kit, ids, outbox=bench.outbox, clock=bench.clock)
             commands = rig.plan(**dict.fromkeys(ids, 2.0))
@@ -360,10 +359,10 @@ async def test_thirty_chargers_hear_of_a_limit_within_a_second_on_a_busy_machine
             bench.outbox.wake(ids)
             await kit.eventually(lambda: len(bench.accepted) == 30)
             await rig.loop.reading(SiteReading("site", bench.clock.now(), 100.0, 60.0))
-            began = time.time()
+            all_told = asyncio.Barrier(len(ids))
+            bench.chargers.hold = lambda _: all_told.wait()
             done = await rig.loop.apply_limit(rig.signal(50.0), bench.clock.now())
-            assert done.first_sent_wall - began <= 0.15
-            assert done.last_sent_wall - began <= 1.0
+            assert done.last_sent_wall <= min(delivery.answered_wall for delivery in done.deliveries.values())
             assert {delivery.state for delivery in done.deliveries.values()} == {DeliveryState.ACCEPTED}
             assert sum(power_at(c, bench.clock.now()) for c in bench.chargers.holds.values()) <= 10.0
             assert isinstance(bench.outbox, Outbox)

@@ -19,6 +19,8 @@ from twin.wire.ocpp import check
 
 Told = TypeVar("Told")
 START = datetime(2019, 7, 15, 13, 0, tzinfo=UTC)
+PATIENCE_S = 30.0
+"""How long a test waits for what must happen: it says that it did not, never how fast."""
 
 
 class SteppingClock:
@@ -69,7 +71,7 @@ class Recorder:
         return [event for event in self.events if isinstance(event, kind)]
 
     async def until(self, claim: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while not claim():
                 self._news.clear()
                 await self._news.wait()
@@ -104,7 +106,7 @@ class RawStation:
 
     async def asked(self, times: int = 1) -> None:
         """Wait until the gateway has sent this many requests."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while len(self.requests) < times:
                 self._news.clear()
                 await self._news.wait()
@@ -132,7 +134,7 @@ class RawStation:
 
         async def go() -> list[Any]:
             await self.connection.send(json.dumps([2, unique_id, action, payload]))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 return await answer
 
         return asyncio.get_running_loop().create_task(go())
@@ -195,7 +197,8 @@ class Bench:
 
 @pytest.fixture
 def options() -> GatewayOptions:
-    return GatewayOptions(call_timeout_s=2.0, boot_patience_s=0.15, max_frame_bytes=64 * 1024)
+    """Patient by default, so that a stalled machine changes no answer; a test of impatience says its own seconds."""
+    return GatewayOptions(call_timeout_s=PATIENCE_S, boot_patience_s=PATIENCE_S, max_frame_bytes=64 * 1024)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from aggregator.ocpp import GatewayOptions
 from aggregator.ocpp.events import (
     ConnectorState,
     ConnectorStatus,
@@ -110,6 +111,7 @@ async def test_boot_is_answered_with_domain_time_and_a_spread_interval(bench: An
     assert isinstance(bench.events.events[0], StationOnline)
 
 
+@pytest.mark.parametrize("options", [GatewayOptions(boot_patience_s=0.1)])
 async def test_a_station_that_never_boots_is_asked_to(bench: Any) -> None:
     station = await bench.station("S201", OcppVersion.V201, boot=False)
     await station.asked()
@@ -122,7 +124,7 @@ async def test_no_command_overtakes_the_answer_to_a_boot(bench: Any) -> None:
     await connection.send('[2,"b","BootNotification",{"chargePointVendor":"v","chargePointModel":"m"}]')
     start = bench.clock.now()
     fallback = ProfileCommand("E16", Purpose.FALLBACK, 1, (ProfilePeriod(start, 1.5),), start, None)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not bench.gateway.is_online("E16"):  # noqa: ASYNC110 - the state of a real connection has no event
             await asyncio.sleep(0.005)
     await asyncio.sleep(0.02)
@@ -138,7 +140,7 @@ async def test_no_command_overtakes_the_answer_to_a_boot(bench: Any) -> None:
 async def test_the_newest_connection_replaces_the_older(bench: Any) -> None:
     first = await bench.station("S16", OcppVersion.V16)
     second = await bench.station("S16", OcppVersion.V16)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await first.connection.wait_closed()
     assert await second.ask("StatusNotification", STATUS) == {}
     assert bench.gateway.is_online("E16")
@@ -156,9 +158,11 @@ async def test_what_a_replaced_connection_still_says_changes_nothing(bench: Any)
     bench.events.hold = asyncio.Event()
     running = first.begin("StatusNotification", STATUS)  # being stored when the connection is replaced
     waiting = first.begin("StatusNotification", STATUS | {"status": "Charging"})  # still in the queue
-    await asyncio.sleep(0.05)
-    await bench.open("S16", "ocpp1.6")
-    await asyncio.sleep(0.05)
+    async with asyncio.timeout(30):
+        while bench.gateway.counters.messages_in["ocpp1.6", "StatusNotification"] < 2:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.005)
+        await bench.open("S16", "ocpp1.6")
+        await first.connection.wait_closed()
     bench.events.hold.set()
     await bench.events.until(lambda: len(bench.events.of(StationOnline)) == 2)
     for task in (running, waiting):

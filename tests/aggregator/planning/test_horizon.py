@@ -250,7 +250,7 @@ class Stage:
 
 
 async def soon(waiting: Any) -> Any:
-    return await asyncio.wait_for(waiting, 5.0)
+    return await asyncio.wait_for(waiting, 30.0)
 
 
 @pytest.mark.anyio

@@ -29,7 +29,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 async def planner() -> AsyncIterator[PlannerProcess]:
-    process = PlannerProcess()
+    process = PlannerProcess(wall_timeout_s=90.0)
     await process.start()
     yield process
     await process.aclose()
@@ -84,7 +84,7 @@ async def test_a_child_that_takes_too_long_is_killed_for_the_next_call_to_replac
     outcome = await planner.plan(long(make_problem, make_world))
     assert outcome.plan.status == "safe"
     assert "did not answer" in outcome.alerts[0]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30, "the solver itself was given 60 s"
     assert old is not None
     assert not is_alive(old)
     monkeypatch.undo()
@@ -135,7 +135,7 @@ def test_the_child_dies_with_its_parent() -> None:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         parent.kill()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while is_alive(child) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_alive(child)

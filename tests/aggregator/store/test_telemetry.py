@@ -120,7 +120,7 @@ async def test_telemetry_waits_for_a_transaction_and_then_goes_through(store: St
         writing = asyncio.create_task(store.telemetry.write_meter([SAMPLE]))
         await asyncio.sleep(0.05)
         assert not writing.done()
-    await asyncio.wait_for(writing, 2)
+    await asyncio.wait_for(writing, 30)
 
 
 async def test_message_counts_add_up(store: Store) -> None:
