@@ -209,8 +209,7 @@ class Proportional(RoomSharing):
         is_starved = np.bincount(view.site[is_short], minlength=room.size) > 0
         cars = np.flatnonzero((ask > 0.0) & is_starved[view.site])
         given[cars] = share_by_level(
-            ask[cars], view.min_charge_kw[cars], ask[cars], np.zeros(cars.size), view.declared_s[cars],
-            view.site[cars], room,
+            ask[cars], view.min_charge_kw[cars], np.zeros(cars.size), view.declared_s[cars], view.site[cars], room
         )
 
 
@@ -226,33 +225,38 @@ class EarliestDeadline(RoomSharing):
 
 
 class RoundRobin(RoomSharing):
-    """In turns: each step those that have waited longest since they last charged take all they can.
+    """In turns: each step the cars that have had the fewest take all they can; in order of EVSE where that is equal.
 
-    A car that has not charged yet waits since its arrival. Decides at steps only: a turn is a step.
+    A car that begins to ask joins the round that is running. Decides at steps only: a turn is a step.
     """
 
     def __init__(self, *, discharges: bool = False) -> None:
         super().__init__(discharges=discharges, asks_between=False)
         self._run: tuple[Ensemble, float] | None = None
-        self._visit: Ints = np.zeros(0, dtype=np.int64)
-        self._since_s: Floats = np.zeros(0)
+        self._asked = np.zeros(0, dtype=np.int64)
+        self._turns: Floats = np.zeros(0)
 
     def setpoints(self, view: FleetView) -> Floats:
         if self._run is None or self._run[0] is not view.ensemble or view.now_s <= self._run[1]:
-            self._visit, self._since_s = np.full(view.visit.size, -1), np.zeros(view.visit.size)
+            self._asked, self._turns = np.full(view.visit.size, -1), np.zeros(view.visit.size)
         self._run = view.ensemble, view.now_s
-        is_new = view.visit != self._visit
-        self._visit = view.visit.copy()
-        self._since_s[is_new] = view.now_s
+        asking = np.where(charging_ask_kw(view) > 0.0, view.visit, -1)
+        is_new, is_old = (asking >= 0) & (asking != self._asked), (asking >= 0) & (asking == self._asked)
+        if is_new.any():
+            running = np.full(view.room_kw.size, np.inf)
+            np.minimum.at(running, view.site[is_old], self._turns[is_old])
+            running[np.isinf(running)] = 0.0
+            self._turns[is_new] = running[view.site[is_new]]
+        self._asked = asking
         given = super().setpoints(view)
-        self._since_s[given > 0.0] = view.now_s + view.ensemble.grid.step_s
+        self._turns += given > 0.0
         return given
 
     def _share(self, view: FleetView, given: Floats, room: Floats, total: Floats, is_contended: Bools) -> None:
         del total
         cars = np.flatnonzero((given > 0.0) & is_contended[view.site])
         given[cars] = serve_in_order(
-            given[cars], view.min_charge_kw[cars], self._since_s[cars], view.site[cars], room
+            given[cars], view.min_charge_kw[cars], self._turns[cars], view.site[cars], room
         )
 
 
@@ -265,8 +269,8 @@ class ProportionalToLaxity(RoomSharing):
     minimum currents no rule makes the least laxity after the step larger, and cars of equal laxity do not take turns
     at full power. A longer time spreads power over more cars.
 
-    Source: Chen, Kurniawan, Nakahira, Chen, Low, "Smoothed Least-Laxity-First Algorithm for Electric Vehicle Charging",
-    IEEE Transactions on Smart Grid 13(1), 2022 (arXiv 2102.08610).
+    Source: N. Chen, Kurniawan, Nakahira, L. Chen, Low, "Smoothed Least-Laxity-First Algorithm for EV Charging",
+    arXiv 2102.08610.
     """
 
     def __init__(
@@ -281,9 +285,9 @@ class ProportionalToLaxity(RoomSharing):
         del total
         cars = np.flatnonzero((given > 0.0) & is_contended[view.site])
         laxity = laxity_s(view, cars)
-        slope = given[cars] / (self.smoothing_s or float(view.ensemble.grid.step_s))
+        smoothing_s = self.smoothing_s or float(view.ensemble.grid.step_s)
         given[cars] = share_by_level(
-            given[cars], view.min_charge_kw[cars], slope, laxity, laxity, view.site[cars], room
+            given[cars], view.min_charge_kw[cars], laxity / smoothing_s, laxity, view.site[cars], room
         )
 
 

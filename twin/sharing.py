@@ -22,6 +22,7 @@ TOLERANCE_KW = 5e-7
 """A share this close below a minimum meets it (chargers forgive 1e-6 kW); a room no larger than this is none."""
 
 _MICROWATTS_PER_KW = 1e9
+_SLOPES_PER_KW = 1e12
 _FARTHEST_S = 1e9
 
 
@@ -75,28 +76,37 @@ def serve_in_order(ask_kw: Floats, least_kw: Floats, key_s: Floats, group: Ints,
 
 
 def share_by_level(
-    ask_kw: Floats, least_kw: Floats, slope: Floats, offset: Floats, key_s: Floats, group: Ints, room_kw: Floats
+    ask_kw: Floats, least_kw: Floats, offset: Floats, key_s: Floats, group: Ints, room_kw: Floats
 ) -> Floats:
-    """Give each car clip(slope * (level - offset), 0, ask) with the level of its group that uses up the room.
+    """Give each car the fraction (level - offset) of its ask, within 0..1; the level of its group uses up the room.
 
-    slope: more than 0. Cars whose share would be below their minimum pool it: in the order of `key_s` as many of them
-    as the pool allows get at least the minimum, the others nothing. least_kw <= ask_kw. Returns kW per car.
+    Cars whose share would be below their minimum pool it: in the order of `key_s` as many of them as the pool allows
+    get at least the minimum, the others nothing. least_kw <= ask_kw, ask_kw > 0. Returns kW per car.
     """
-    given = _at_level(ask_kw, np.zeros_like(ask_kw), slope, offset, group, room_kw)
+    given = _at_level(ask_kw, np.zeros_like(ask_kw), offset, group, room_kw)
     least = _forgiving(least_kw)
     is_short = (given < least) & (given > 0.0)
-    if not is_short.any():
-        return given
+    if is_short.any():
+        is_touched = np.bincount(group[is_short], minlength=room_kw.size) > 0
+        cars = np.flatnonzero(is_touched[group])
+        given[cars] = _with_minima(
+            ask_kw[cars], least[cars], offset[cars], key_s[cars], group[cars], room_kw, given[cars]
+        )
+    return given
+
+
+def _with_minima(
+    ask: Floats, least: Floats, offset: Floats, key_s: Floats, group: Ints, room_kw: Floats, given: Floats
+) -> Floats:
+    """The shares of groups in which `given`, the shares without minima, leaves a car below its minimum."""
+    waits = (given < least) & (given > 0.0)
     is_served = given >= least
-    pool = sum_by(group[is_short], given[is_short], room_kw.size)
+    pool = sum_by(group[waits], given[waits], room_kw.size)
     order = order_within(group, key_s)
-    waits = is_short
     while True:
         is_served |= _fitting(waits, least, order, group, pool)
-        given = np.zeros_like(ask_kw)
-        given[is_served] = _at_level(
-            ask_kw[is_served], least[is_served], slope[is_served], offset[is_served], group[is_served], room_kw
-        )
+        given = np.zeros_like(ask)
+        given[is_served] = _at_level(ask[is_served], least[is_served], offset[is_served], group[is_served], room_kw)
         pool = room_kw - sum_by(group, given, room_kw.size)
         waits = ~is_served & (least <= pool[group]) & (pool[group] > TOLERANCE_KW)
         if not waits.any():
@@ -128,48 +138,45 @@ def _forgiving(least_kw: Floats) -> Floats:
     return np.maximum(least_kw - TOLERANCE_KW, 0.0)
 
 
-def _at_level(low_to: Floats, low: Floats, slope: Floats, offset: Floats, group: Ints, room_kw: Floats) -> Floats:
-    """clip(slope * (level - offset), low, low_to) with the level of each group that uses up its room."""
-    level = water_level(slope, offset, low, low_to, group, room_kw)
-    shares: Floats = np.clip(slope * (level[group] - offset), low, low_to)
+def _at_level(ask: Floats, low: Floats, offset: Floats, group: Ints, room_kw: Floats) -> Floats:
+    level = water_level(ask, low, offset, group, room_kw)
+    shares: Floats = np.clip(ask * (level[group] - offset), low, ask)
     return shares
 
 
-def water_level(slope: Floats, offset: Floats, low: Floats, high: Floats, group: Ints, room_kw: Floats) -> Floats:
-    """Per group the x at which sum(clip(slope * (x - offset), low, high)) reaches the room; inf where it never does.
+def water_level(ask: Floats, low: Floats, offset: Floats, group: Ints, room_kw: Floats) -> Floats:
+    """Per group the x at which sum(clip(ask * (x - offset), low, ask)) reaches the room; inf where it never does.
 
     ```
-    sum |          ____ sum(high)      each car adds its slope where it leaves `low` and takes it away
-        |      ___/                    where it reaches `high`; between these points the sum is straight,
-        |  ___/    <- room             so one sort and two running sums find the level exactly
+    sum |          ____ sum(ask)       each car adds its ask to the slope where it leaves `low` and takes it away
+        |      ___/                    where it has it all; between these points the sum is straight, so one sort
+        |  ___/    <- room             and two running sums find the level
         |_/_________________ x
     ```
-    slope: more than 0. A room below sum(low) gives the lowest point of the group.
+    ask: more than 0. A room below sum(low) gives the lowest point of the group.
     """
     groups = room_kw.size
-    point = np.concatenate([offset + low / slope, offset + high / slope])
+    point = np.concatenate([offset + low / ask, offset + 1.0])
     place = np.concatenate([group, group])
-    whole_slope = np.rint(slope * _MICROWATTS_PER_KW).astype(np.int64)
     order = np.lexsort((point, place))
     point, place = point[order], place[order]
-    rate = np.cumsum(np.concatenate([whole_slope, -whole_slope])[order])
-    is_first = np.diff(place, prepend=-1) != 0
+    slope = np.rint(ask * _SLOPES_PER_KW).astype(np.int64)
+    rate = np.cumsum(np.concatenate([slope, -slope])[order]) / _SLOPES_PER_KW
+    first = np.flatnonzero(np.diff(place, prepend=-1))
     rise = np.zeros(point.size)
     rise[1:] = rate[:-1] * np.diff(point)
-    rise[is_first] = 0.0
-    first = np.flatnonzero(is_first)
-    poured = np.cumsum(np.ceil(rise).astype(np.int64))
-    lowest = np.ceil(sum_by(group, low, groups) * _MICROWATTS_PER_KW).astype(np.int64)
+    rise[first] = 0.0
+    poured = np.cumsum(np.ceil(rise * _MICROWATTS_PER_KW).astype(np.int64))
     start, base = np.zeros(groups, dtype=np.int64), np.zeros(groups, dtype=np.int64)
     start[place[first]], base[place[first]] = first, poured[first]
+    lowest = np.ceil(sum_by(group, low, groups) * _MICROWATTS_PER_KW).astype(np.int64)
     poured += (lowest - base)[place]
     room = np.floor(room_kw * _MICROWATTS_PER_KW).astype(np.int64)
     below = np.bincount(place[poured < room[place]], minlength=groups)
-    size = np.bincount(place, minlength=groups)
     level = np.full(groups, np.inf)
-    is_met = below < size
+    is_met = below < np.bincount(place, minlength=groups)
     level[is_met] = point[start[is_met]]
     between = np.flatnonzero(is_met & (below > 0))
     last = start[between] + below[between] - 1
-    level[between] = point[last] + (room[between] - poured[last]) / rate[last]
+    level[between] = point[last] + (room[between] - poured[last]) / (rate[last] * _MICROWATTS_PER_KW)
     return level
