@@ -22,6 +22,8 @@ _BLOCK = 16384
 _ROUNDS = 10
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
+# Times are named to a tenth of a second: 2^32 of them are 13 years.
+_TICKS_PER_S = 10.0
 _LOW = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
 
@@ -67,3 +69,8 @@ def uniforms(seed: int, purpose: str, *named_by: Ints) -> Floats:
     drawn += 0.5
     drawn *= 2.0**-32
     return drawn
+
+
+def ticks(time_s: Floats) -> Ints:
+    """Times as names: a visit is named by its EVSE and arrival, a fault by its slot and end."""
+    return np.rint(time_s * _TICKS_PER_S).astype(np.int64)

@@ -14,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.departures import AcnDepartures, Departures
-from twin.draws import Floats, Ints, uniforms
+from twin.draws import Floats, Ints, ticks, uniforms
 from twin.visits import COLUMNS, Revisions, VisitTable, VisitTableError
 
-# Arrivals are named to a tenth of a second: 2^32 of them are 13 years.
-_TICKS_PER_S = 10.0
 # Tables that wait while their forerunner is drawn: its next one, and one more to know that this is not the last.
 _AHEAD = 2
 
@@ -110,8 +108,7 @@ def draw(
     if replicas < 1:
         raise DriverModelError("replicas", replicas, "1 or more")
     row, replica = _copies(visits, replicas)
-    tick = np.rint(visits.arrival_s * _TICKS_PER_S).astype(np.int64)
-    names = np.stack([replica + first_replica, visits.evse[row], tick[row]])
+    names = np.stack([replica + first_replica, visits.evse[row], ticks(visits.arrival_s)[row]])
     leaving, missing, unplugging, moment = uniforms(seed, "driver", *names)
     comes = missing >= model.no_show_share
     no_shows = int(row.size - np.count_nonzero(comes))
