@@ -1,0 +1,77 @@
+"""The report of a simulation: what was run, what it came to, and who was short and why, in one HTML file."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+from aggregator.reports.figures import Figure
+from aggregator.reports.simulation_facts import SimulationFacts
+from aggregator.reports.simulation_figures import simulation_figures
+from aggregator.reports.simulation_page import Page, Section, render_page
+from aggregator.reports.simulation_tables import headline, simulation_tables, summary
+from aggregator.reports.tables import Table
+
+_SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("power", "Power", ("power", "courses"), ("figures", "sites")),
+    ("event", "The grid event", ("event-",), ("event-table-",)),
+    ("drivers", "Drivers", ("causes", "departures"), ("short-causes", "shorts")),
+    ("batteries", "Batteries", ("soc",), ("wear", "ledger")),
+    ("surprises", "What went wrong", (), ("faults",)),
+    ("inputs", "What was run", (), ("assumptions", "dropped", "run")),
+)
+"""id, title, figures and tables of each section; a name that ends in a dash stands for all that begin with it."""
+
+
+def render_simulation(facts: SimulationFacts) -> str:
+    """The run as one HTML page with everything in it."""
+    return render_page(simulation_page(facts))
+
+
+def simulation_page(facts: SimulationFacts) -> Page:
+    figures = {figure.id: figure for figure in simulation_figures(facts)}
+    tables = {table.id: table for table in simulation_tables(facts)}
+    sections = tuple(
+        Section(key, title, _figures(figures, own_figures), _tables(tables, own_tables))
+        for key, title, own_figures, own_tables in _SECTIONS
+    )
+    courses = "one course" if facts.replicas == 1 else f"{facts.replicas} courses"
+    version = f" v2g {facts.program_version}." if facts.program_version else ""
+    return Page(
+        title=facts.name, where=f"Simulation · {_when(facts)} · {facts.control.replace('_', ' ')} · {courses}",
+        summary=summary(facts), headline=headline(facts),
+        sections=tuple(section for section in sections if section.figures or section.tables),
+        notes=(*facts.notes, *_words(facts)),
+        footer=f"Everything here was simulated. Times are local to {facts.timezone}. Power is positive when it is "
+               f"drawn from the grid.{version}",
+    )
+
+
+def _when(facts: SimulationFacts) -> str:
+    zone = ZoneInfo(facts.timezone)
+    first, last = (when.astimezone(zone) for when in (facts.grid.start, facts.grid.end - timedelta(seconds=1)))
+    begins = f"{first.day} {first:%B %Y}"
+    return begins if first.date() == last.date() else f"{begins} to {last.day} {last:%B %Y}"
+
+
+def _words(facts: SimulationFacts) -> tuple[str, ...]:
+    words = ["Short is a driver who leaves with more than 0.2 kWh less than wanted at departure."]
+    if facts.replicas > 1:
+        words.append(
+            "A course is one way in which the time may go: drivers and faults drawn anew, everything else the same. "
+            "Every figure over courses is of the same draws, whatever the control, so runs can be compared course by "
+            "course with v2g compare."
+        )
+    return tuple(words)
+
+
+def _figures(made: dict[str, Figure], names: tuple[str, ...]) -> tuple[Figure, ...]:
+    return tuple(figure for name in names for key, figure in made.items() if _is_meant(key, name))
+
+
+def _tables(made: dict[str, Table], names: tuple[str, ...]) -> tuple[Table, ...]:
+    return tuple(table for name in names for key, table in made.items() if _is_meant(key, name))
+
+
+def _is_meant(key: str, name: str) -> bool:
+    return key == name or (name.endswith("-") and key.startswith(name) and key[len(name):].isdigit())

@@ -1,0 +1,253 @@
+"""What a report of a simulation needs, as plain columns: the runs and the report meet here.
+
+A *replica* is one course that the future may take. Bands are percentiles over replicas; replica 0 is shown alone where
+one course says more than a band.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.assets import TimeGrid
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+SHORT_KWH = 0.2
+"""A driver is short when more than this is missing, as everywhere in the service."""
+
+
+class Cause(StrEnum):
+    """Why a driver left with less than was wanted; the first that holds, in this order.
+
+    stay: full power from arrival to the declared departure would not have sufficed.
+    left_early: full power would have sufficed until the declared departure, but the driver left before it was done.
+    event: the same course without the event leaves this driver with what was wanted.
+    fault: something was wrong with this charger, its link or its meter while the car stood there.
+    changed: the driver changed the departure or the wish while the car was charging.
+    early_and_shared: there was power enough for a prompt charge, but it was planned for later and the driver left early.
+    shared: others under the same cap, or the controller's own choice, took the power.
+    """
+
+    NONE = "none"
+    STAY = "stay"
+    LEFT_EARLY = "left_early"
+    EVENT = "event"
+    FAULT = "fault"
+    CHANGED = "changed"
+    EARLY_AND_SHARED = "early_and_shared"
+    SHARED = "shared"
+
+
+CAUSES = tuple(Cause)
+CAUSE_WORDS: Mapping[Cause, str] = {
+    Cause.NONE: "not short",
+    Cause.STAY: "stay too short for the wish, even at full power",
+    Cause.LEFT_EARLY: "left early, before full power could have done it",
+    Cause.EVENT: "the grid event",
+    Cause.FAULT: "a faulty charger or link",
+    Cause.CHANGED: "changed the wish or the departure on the way",
+    Cause.EARLY_AND_SHARED: "left early, while charging was planned for later",
+    Cause.SHARED: "too little power for all under the cap",
+}
+
+
+@dataclass(frozen=True)
+class Band:
+    """One quantity per step over all replicas; each array of shape (steps,)."""
+
+    p10: Floats
+    p50: Floats
+    p90: Floats
+    mean: Floats
+    first: Floats
+
+    @classmethod
+    def of(cls, values: Floats) -> Band:
+        """Of `values` of shape (replica, step)."""
+        p10, p50, p90 = np.quantile(values, (0.1, 0.5, 0.9), axis=0)
+        return cls(p10, p50, p90, values.mean(axis=0), values[0].copy())
+
+
+@dataclass(frozen=True)
+class SiteFact:
+    """Mean power of one connection point per step, kW, import positive; charge and discharge are 0 or more.
+
+    cap_kw, export_cap_kw: in force with the event. over_cap_kwh: energy beyond the caps, one value per replica.
+    """
+
+    id: str
+    base_kw: Floats
+    cap_kw: Floats
+    export_cap_kw: Floats
+    net: Band
+    ev: Band
+    charge: Band
+    discharge: Band
+    over_cap_kwh: Floats
+
+
+@dataclass(frozen=True)
+class SocFan:
+    """State of charge (0 to 1) of the cars that stand at a charger at the end of each step, over cars and replicas."""
+
+    p10: Floats
+    p50: Floats
+    p90: Floats
+
+
+@dataclass(frozen=True)
+class VisitColumns:
+    """One row per visit and replica, by replica and arrival. Times in seconds after the start of the grid.
+
+    full_power_kwh: battery energy that this charger at full power, without faults, caps and events, would have reached
+    by the earlier of declared and real departure (known where the driver was short, else NaN).
+    event_kwh: shortfall that the event added, from the paired run (NaN without one). cause: index into `CAUSES`.
+    """
+
+    label: tuple[str, ...]
+    replica: Ints
+    evse_id: tuple[str, ...]
+    vehicle: tuple[str, ...]
+    arrival_s: Floats
+    departure_s: Floats
+    declared_s: Floats
+    arrival_kwh: Floats
+    target_kwh: Floats
+    energy_kwh: Floats
+    imported_kwh: Floats
+    exported_kwh: Floats
+    lost_kwh: Floats
+    shortfall_kwh: Floats
+    has_left: NDArray[np.bool_]
+    full_power_kwh: Floats
+    event_kwh: Floats
+    cause: Ints
+
+    def __len__(self) -> int:
+        return int(self.replica.size)
+
+    @property
+    def is_short(self) -> NDArray[np.bool_]:
+        short: NDArray[np.bool_] = self.shortfall_kwh > SHORT_KWH
+        return short
+
+
+@dataclass(frozen=True)
+class EventFact:
+    """A grid event, by the same replicas with and without it.
+
+    first_step, steps: the steps it covers. asked_net_kw: hold the connection point at or below it, per step.
+    promised_kw: reduction below the run without the event that was promised, per step.
+    delivered_kw: that reduction as it came about, shape (replica, step of the event).
+    without_kw: net power without the event, shape (replica, step of the event).
+    """
+
+    name: str
+    site_id: str
+    first_step: int
+    asked_net_kw: Floats
+    promised_kw: Floats
+    promised_from: str
+    delivered_kw: Floats
+    without_kw: Floats
+
+    @property
+    def steps(self) -> int:
+        return int(self.promised_kw.size)
+
+    def promised_kwh(self, step_hours: float) -> float:
+        return float(self.promised_kw.sum()) * step_hours
+
+    def delivered_kwh(self, step_hours: float) -> Floats:
+        """Energy of the reduction in each replica."""
+        energy: Floats = self.delivered_kw.sum(axis=1) * step_hours
+        return energy
+
+    def kept_share(self) -> Floats:
+        """Of what was promised, the share that was there when it was due, in each replica; NaN if nothing was."""
+        promised = float(self.promised_kw.sum())
+        if promised <= 0.0:
+            return np.full(self.delivered_kw.shape[0], np.nan)
+        due = np.clip(self.delivered_kw, 0.0, np.maximum(self.promised_kw, 0.0))
+        share: Floats = due.sum(axis=1) / promised
+        return share
+
+
+@dataclass(frozen=True)
+class WearFact:
+    """Mean loss of battery life over the cars' stays, as a fraction of life to `end_of_life`, one value per replica."""
+
+    life_share: Floats
+    calendar_share: Floats
+    per_kwh: Floats
+    method: str
+
+
+@dataclass(frozen=True)
+class SimulationFacts:
+    """Everything the report of one run says.
+
+    whole: all sites together (the site itself where there is one). measures: see `MEASURES`, one value per replica.
+    dropped: rows of the scenario's files that are not part of the run, by reason. occurrences: of faults, by kind,
+    over all replicas. residual: largest relative residual of the energy ledger of any charger.
+    """
+
+    name: str
+    control: str
+    seed: int
+    replicas: int
+    grid: TimeGrid
+    timezone: str
+    evses: int
+    assumptions: tuple[str, ...]
+    notes: tuple[str, ...]
+    dropped: Mapping[str, int]
+    sites: tuple[SiteFact, ...]
+    whole: SiteFact
+    soc: SocFan | None
+    visits: VisitColumns
+    events: tuple[EventFact, ...]
+    measures: Mapping[str, Floats]
+    occurrences: Mapping[str, int]
+    residual: float
+    digest: str
+    wear: WearFact | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    program_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One figure of a run that replicas can be compared by. less_is_better: None where neither is."""
+
+    key: str
+    title: str
+    unit: str
+    digits: int = 1
+    less_is_better: bool | None = None
+
+
+MEASURES: tuple[Measure, ...] = (
+    Measure("visits", "Cars that came", "", 0),
+    Measure("short_drivers", "Drivers who left short", "", 1, less_is_better=True),
+    Measure("short_kwh", "Energy they lacked", "kWh", 1, less_is_better=True),
+    Measure("peak_kw", "Highest power drawn at a connection point (mean of a step)", "kW", 1, less_is_better=True),
+    Measure("over_cap_kwh", "Energy beyond the caps", "kWh", 2, less_is_better=True),
+    Measure("site_import_kwh", "Drawn from the grid", "kWh", 0),
+    Measure("site_export_kwh", "Given to the grid", "kWh", 0),
+    Measure("ev_import_kwh", "Into the cars, at the connector", "kWh", 0),
+    Measure("ev_export_kwh", "Out of the cars, at the connector", "kWh", 0),
+    Measure("battery_kwh", "Gained by the batteries", "kWh", 0),
+    Measure("loss_kwh", "Lost on the way", "kWh", 0, less_is_better=True),
+    Measure("event_delivered_kwh", "Reduction delivered in events", "kWh", 1, less_is_better=False),
+    Measure("event_kept_share", "Share of the promise that was kept", "", 3, less_is_better=False),
+    Measure("event_short_drivers", "Drivers short because of an event", "", 1, less_is_better=True),
+    Measure("event_short_kwh", "Energy missing because of an event", "kWh", 1, less_is_better=True),
+    Measure("wear_life_share", "Battery life used, mean over cars", "", 7, less_is_better=True),
+)

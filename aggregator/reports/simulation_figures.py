@@ -1,0 +1,323 @@
+"""The figures of a simulation as Plotly data. Colours are names of CSS custom properties: the page's light and dark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.reports.figures import Figure, Layout, Trace
+from aggregator.reports.simulation_facts import (
+    CAUSE_WORDS,
+    CAUSES,
+    Band,
+    Cause,
+    EventFact,
+    SimulationFacts,
+)
+from twin.assets import TimeGrid
+
+Floats = NDArray[np.float64]
+
+_MOST_POINTS = 1500
+_MOST_DOTS = 1500
+_EVENT_MARGIN_H = 2.0
+CAUSE_COLOURS: dict[Cause, str] = {
+    Cause.NONE: "--ev", Cause.STAY: "--muted", Cause.LEFT_EARLY: "--planned", Cause.EVENT: "--target",
+    Cause.FAULT: "--bad", Cause.CHANGED: "--building", Cause.EARLY_AND_SHARED: "--warn",
+    Cause.SHARED: "--uncontrolled",
+}
+
+
+@dataclass(frozen=True)
+class StepAxis:
+    """The steps of a grid on an axis of local time; a long run is thinned to means over whole blocks of steps.
+
+    Plotly knows no time zones: instants are shifted by the offset that holds at the grid's start.
+    """
+
+    grid: TimeGrid
+    timezone: str
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+    @property
+    def block(self) -> int:
+        """Steps per point."""
+        return -(-self.grid.steps // _MOST_POINTS)
+
+    @property
+    def is_thinned(self) -> bool:
+        return self.block > 1
+
+    @property
+    def resolution(self) -> str:
+        minutes = self.block * self.grid.step_s / 60
+        return f"{minutes:g}-minute means" if minutes < 120 else f"{minutes / 60:.3g}-hour means"  # noqa: PLR2004 - 2 h
+
+    def at(self, when: datetime) -> int:
+        offset = self.grid.start.astimezone(self.zone).utcoffset() or timedelta()
+        return round((when.timestamp() + offset.total_seconds()) * 1000)
+
+    @property
+    def x(self) -> list[int]:
+        """Beginning of each block."""
+        first = self.at(self.grid.start)
+        return [first + round(k * self.grid.step_s * 1000) for k in range(0, self.grid.steps, self.block)]
+
+    def y(self, values: Floats, digits: int = 2) -> list[float | None]:
+        """Means over blocks; None where nothing is known."""
+        starts = np.arange(0, values.size, self.block)
+        known = np.isfinite(values)
+        counts = np.add.reduceat(known.astype(np.float64), starts)
+        sums = np.add.reduceat(np.where(known, values, 0.0), starts)
+        return [
+            round(total / count, digits) if count else None
+            for total, count in zip(sums.tolist(), counts.tolist(), strict=True)
+        ]
+
+    @property
+    def layout(self) -> Layout:
+        days = self.grid.step_s * self.grid.steps / 86400
+        pattern = "%H:%M" if days <= 1.01 else "%a %H:%M\n%d %b" if days <= 4 else "%d %b"  # noqa: PLR2004 - days
+        return {"type": "date", "tickformat": pattern, "hoverformat": "%a %d %b %H:%M", "nticks": 9,
+                "range": [self.at(self.grid.start), self.at(self.grid.end)]}
+
+
+def simulation_figures(facts: SimulationFacts) -> tuple[Figure, ...]:
+    """Every figure of the report that has something to show."""
+    axis = StepAxis(facts.grid, facts.timezone)
+    made: list[Figure | None] = [_power(facts, axis)]
+    made += [_event(facts, event, number) for number, event in enumerate(facts.events)]
+    made += [_causes(facts), _departures(facts), _soc(facts, axis), _replicas(facts)]
+    return tuple(figure for figure in made if figure is not None)
+
+
+def line(name: str, x: Sequence[Any], y: Sequence[float | None], colour: str, **look: Any) -> Trace:
+    """A line; `dash`, `shape` and `width` are of the line, the rest of the trace."""
+    own: dict[str, Any] = {"color": colour, "width": look.pop("width", 1.75)}
+    own.update({key: look.pop(key) for key in ("dash", "shape") if key in look})
+    return {"type": "scatter", "mode": "lines", "name": name, "x": list(x), "y": list(y), "line": own,
+            "connectgaps": False, "hovertemplate": look.pop("hover", "%{y:.1f} kW"), **look}
+
+
+def band(
+    name: str, x: Sequence[Any], low: Sequence[float | None], high: Sequence[float | None], colour: str, **look: Any
+) -> list[Trace]:
+    """The space between two lines."""
+    bare = {"mode": "lines", "hoverinfo": "skip", "line": {"width": 0, "color": colour, **look}, "type": "scatter"}
+    return [
+        {**bare, "x": list(x), "y": list(low), "showlegend": False, "name": f"{name}, low", "legendgroup": name},
+        {**bare, "x": list(x), "y": list(high), "fill": "tonexty", "fillcolor": colour, "name": name,
+         "legendgroup": name},
+    ]
+
+
+def washes(events: Sequence[EventFact], axis: StepAxis) -> list[dict[str, Any]]:
+    """Pale bands where an event was in force."""
+    return [
+        {"type": "rect", "xref": "x", "yref": "paper", "x0": axis.at(axis.grid.at(event.first_step)),
+         "x1": axis.at(axis.grid.at(event.first_step + event.steps)), "y0": 0, "y1": 1,
+         "fillcolor": "--target-wash", "line": {"width": 0}, "layer": "below"}
+        for event in events
+    ]
+
+
+def _power(facts: SimulationFacts, axis: StepAxis) -> Figure:
+    site, x = facts.whole, axis.x
+
+    def stacked(name: str, values: Floats, colour: str, fill: str, group: str) -> Trace:
+        return line(name, x, axis.y(values), colour, width=0.75, shape="hv", stackgroup=group, fillcolor=fill)
+
+    data = [
+        stacked("Building", site.base_kw, "--building", "--pale", "import"),
+        stacked("Charging", site.charge.mean, "--ev", "--ev-wash", "import"),
+    ]
+    if float(site.discharge.mean.max(initial=0.0)) > 0.0:
+        data.append(stacked("Discharging", -site.discharge.mean, "--target", "--target-wash", "export"))
+    if facts.replicas > 1:
+        data += band("Net, 8 of 10 courses", x, axis.y(site.net.p10), axis.y(site.net.p90), "--net-wash", shape="hv")
+    data.append(line("Net" if facts.replicas == 1 else "Net, median", x, axis.y(site.net.p50), "--net", shape="hv"))
+    data.append(line("Cap", x, axis.y(site.cap_kw), "--cap", dash="dash", shape="hv", width=1.5))
+    for event in facts.events:
+        if not axis.is_thinned:
+            at = [axis.at(facts.grid.at(event.first_step + k)) for k in range(event.steps + 1)]
+            asked = [round(float(kw), 2) for kw in [*event.asked_net_kw, event.asked_net_kw[-1]]]
+            data.append(line("Event: asked" if len(facts.events) == 1 else f"{event.name}: asked", at, asked,
+                             "--target", width=3, shape="hv"))
+    layout = {"xaxis": axis.layout, "yaxis": {"title": {"text": "kW, import positive"}, "zeroline": True},
+              "showlegend": True, "shapes": washes(facts.events, axis)}
+    courses = "" if facts.replicas == 1 else (
+        " The areas are means over all courses and add up; the grey band holds net power in 8 of 10 courses at any "
+        "one time."
+    )
+    where = "" if len(facts.sites) == 1 else f" All {len(facts.sites)} connection points together."
+    return Figure(
+        "power", "Power at the connection point, under its cap",
+        f"{axis.resolution[0].upper()}{axis.resolution[1:]}, building below, charging on top, discharging below zero."
+        f"{courses}{where}", data, layout, 460,
+    )
+
+
+def _event(facts: SimulationFacts, event: EventFact, number: int) -> Figure | None:
+    if not event.steps:
+        return None
+    grid = facts.grid
+    zone = ZoneInfo(facts.timezone)
+    x = [f"{grid.at(event.first_step + k).astimezone(zone):%H:%M}" for k in range(event.steps)]
+    delivered = Band.of(event.delivered_kw)
+    data: list[Trace] = [
+        {"type": "bar", "name": "Promised", "x": x, "y": _rounded(event.promised_kw), "width": 0.85,
+         "marker": {"color": "--pale"}, "hovertemplate": "%{y:.1f} kW"},
+        {"type": "scatter", "mode": "markers", "name": "Delivered, median" if facts.replicas > 1 else "Delivered",
+         "x": x, "y": _rounded(delivered.p50), "hovertemplate": "%{y:.1f} kW",
+         "marker": {"color": "--target", "size": 9},
+         **({} if facts.replicas == 1 else {"error_y": {
+             "type": "data", "symmetric": False, "array": _rounded(delivered.p90 - delivered.p50),
+             "arrayminus": _rounded(delivered.p50 - delivered.p10), "color": "--target", "thickness": 2, "width": 4,
+         }})},
+    ]
+    spread = "" if facts.replicas == 1 else " Whiskers reach from the 10th to the 90th percentile over the courses."
+    layout = {"xaxis": {"type": "category", "title": {"text": "step from"}, "nticks": 12},
+              "yaxis": {"title": {"text": "kW less than without the event"}, "zeroline": True}, "showlegend": True}
+    return Figure(
+        f"event-{number}", f"{event.name}: promised and delivered",
+        f"Reduction of net power against the same course without the event. Promised is {event.promised_from}.{spread}",
+        data, layout, 340,
+    )
+
+
+def _causes(facts: SimulationFacts) -> Figure | None:
+    visits = facts.visits
+    present = [cause for cause in CAUSES if cause is not Cause.NONE and (visits.cause == CAUSES.index(cause)).any()]
+    if not present:
+        return None
+    counts = [int((visits.cause == CAUSES.index(cause)).sum()) / facts.replicas for cause in present]
+    kwh = [float(visits.shortfall_kwh[visits.cause == CAUSES.index(cause)].sum()) / facts.replicas for cause in present]
+    order = np.argsort(counts, kind="stable")
+    names = [_wrapped(CAUSE_WORDS[present[k]]) for k in order]
+    data: list[Trace] = [{
+        "type": "bar", "orientation": "h", "y": names, "x": [round(counts[k], 2) for k in order],
+        "marker": {"color": [CAUSE_COLOURS[present[k]] for k in order]}, "width": 0.6, "name": "Drivers short",
+        "customdata": [round(kwh[k], 1) for k in order], "textposition": "auto",
+        "hovertemplate": "%{x:.1f} drivers, %{customdata} kWh<extra></extra>",
+    }]
+    per = "" if facts.replicas == 1 else ", mean over the courses"
+    layout = {"xaxis": {"title": {"text": f"drivers{per}"}, "rangemode": "tozero"}, "yaxis": {"type": "category"},
+              "hovermode": "closest"}
+    return Figure(
+        "causes", "Who left short, and why",
+        "Each short driver counts once, under the first cause that holds: physics first, then the event (found by "
+        "running the same course without it), then faults, then sharing.", data, layout, 110 + 46 * len(present),
+    )
+
+
+def _departures(facts: SimulationFacts) -> Figure | None:
+    visits = facts.visits
+    shown = np.flatnonzero((visits.replica == 0) & visits.has_left)
+    if not shown.size:
+        return None
+    total = shown.size
+    if total > _MOST_DOTS:
+        shown = shown[np.linspace(0, total - 1, _MOST_DOTS).astype(np.int64)]
+    zone = ZoneInfo(facts.timezone)
+    data: list[Trace] = []
+    for index, cause in enumerate(CAUSES):
+        rows = shown[visits.cause[shown] == index]
+        if not rows.size:
+            continue
+        leaving = [
+            (facts.grid.start + timedelta(seconds=float(visits.departure_s[row]))).astimezone(zone) for row in rows
+        ]
+        data.append({
+            "type": "scatter", "mode": "markers", "name": CAUSE_WORDS[cause].split(",")[0],
+            "x": _rounded(visits.target_kwh[rows]), "y": _rounded(visits.energy_kwh[rows]),
+            "text": [f"{visits.evse_id[row]}, left {when:%H:%M}" for row, when in zip(rows, leaving, strict=True)],
+            "marker": {"color": CAUSE_COLOURS[cause], "size": 7, "opacity": 0.7,
+                       "symbol": "circle" if cause is Cause.NONE else "diamond"},
+            "hovertemplate": "%{text}<br>wanted %{x:.1f} kWh, held %{y:.1f} kWh<extra></extra>",
+        })
+    top = float(max(visits.target_kwh[shown].max(), visits.energy_kwh[shown].max())) * 1.05
+    data.insert(0, line("wanted = held", [0, top], [0, top], "--pale", dash="dot", hoverinfo="skip", showlegend=False))
+    part = f" {shown.size:,} of {total:,} departures are drawn." if shown.size < total else ""
+    which = "" if facts.replicas == 1 else " of the first course"
+    layout = {"xaxis": {"title": {"text": "kWh in the battery, wanted at departure"}, "range": [0, top]},
+              "yaxis": {"title": {"text": "kWh in the battery, held at departure"}, "range": [0, top]},
+              "hovermode": "closest", "showlegend": True}
+    return Figure(
+        "departures", "Departures: wanted and held",
+        f"One mark per departure{which}. On the line or above it the driver has what was wanted.{part}",
+        data, layout, 460,
+    )
+
+
+def _soc(facts: SimulationFacts, axis: StepAxis) -> Figure | None:
+    if facts.soc is None or not np.isfinite(facts.soc.p50).any():
+        return None
+    x = axis.x
+    low, middle, high = (axis.y(100 * values, 1) for values in (facts.soc.p10, facts.soc.p50, facts.soc.p90))
+    # A fill that crosses a gap would join the two sides of it: without cars the fan closes on 0 width.
+    data = [
+        *band("8 of 10 cars", x, _bridged(low, middle), _bridged(high, middle), "--ev-wash"),
+        line("Median car", x, middle, "--ev", width=2.25, hover="%{y:.0f} %"),
+    ]
+    layout = {"xaxis": axis.layout, "yaxis": {"title": {"text": "state of charge, %"}, "range": [0, 100]},
+              "showlegend": True, "shapes": washes(facts.events, axis)}
+    over = "" if facts.replicas == 1 else " and over all courses"
+    return Figure(
+        "soc", "State of charge of the cars that are plugged in",
+        f"Over the cars standing at a charger at that time{over}; cars come and go, so the median may fall while every "
+        "car charges.", data, layout, 340,
+    )
+
+
+def _replicas(facts: SimulationFacts) -> Figure | None:
+    if facts.replicas < 3:  # noqa: PLR2004 - two dots are no distribution
+        return None
+    peak, short = facts.measures["peak_kw"], facts.measures["short_drivers"]
+    data: list[Trace] = [
+        {"type": "scatter", "mode": "markers", "x": _rounded(peak), "y": _rounded(short), "name": "Courses",
+         "text": [f"course {k}" for k in range(facts.replicas)],
+         "marker": {"color": "--planned", "size": 8, "opacity": 0.6},
+         "hovertemplate": "%{text}: peak %{x:.1f} kW, %{y:.0f} short<extra></extra>"},
+    ]
+    layout = {"xaxis": {"title": {"text": "highest power at the connection point, kW"}},
+              "yaxis": {"title": {"text": "drivers who left short"}, "rangemode": "tozero"}, "hovermode": "closest"}
+    return Figure(
+        "courses", "How much the courses differ",
+        f"One mark for each of the {facts.replicas} courses: drivers and faults are drawn anew, all else is the same.",
+        data, layout, 340,
+    )
+
+
+def _bridged(values: list[float | None], middle: list[float | None]) -> list[float]:
+    """A line without gaps: where nothing is known, the last known median."""
+    last = next((value for value in middle if value is not None), 0.0)
+    bridged = []
+    for value, centre in zip(values, middle, strict=True):
+        last = last if centre is None else centre
+        bridged.append(last if value is None else value)
+    return bridged
+
+
+def _rounded(values: Floats, digits: int = 2) -> list[float | None]:
+    return [round(value, digits) if np.isfinite(value) else None for value in values.tolist()]
+
+
+def _wrapped(text: str, width: int = 30) -> str:
+    """Break a label into lines of at most about `width` characters."""
+    lines, line_now = [], ""
+    for word in text.split():
+        if line_now and len(line_now) + 1 + len(word) > width:
+            lines.append(line_now)
+            line_now = word
+        else:
+            line_now = f"{line_now} {word}".strip()
+    return "<br>".join([*lines, line_now])

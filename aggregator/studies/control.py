@@ -1,0 +1,150 @@
+"""Who controls a simulated site: the twin's own rules by name, a schedule from a file, or the service's planner."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from aggregator.refusal import Refused
+from twin.assets import Schedule, TimeGrid
+from twin.controllers import (
+    Controller,
+    EarliestDeadline,
+    FollowSchedule,
+    Proportional,
+    ProportionalToLaxity,
+    RoundRobin,
+    Uncontrolled,
+)
+from twin.drivers import Drawn
+from twin.engine import run
+from twin.ensemble import Ensemble, Outcome
+from twin.faults import FaultPlan
+from twin.scenario.experiment import Control, Event
+
+CONTROLS = ("uncontrolled", "round_robin", "edf", "laxity", "proportional", "schedule", "planner")
+CONTROL_WORDS = {
+    "uncontrolled": "every car at full power from plug-in until its driver's wish is met",
+    "round_robin": "cars take turns under the cap",
+    "edf": "earliest declared departure first under the cap",
+    "laxity": "the car with least time to spare first under the cap",
+    "proportional": "the room under the cap shared in proportion to what each car can take",
+    "schedule": "a schedule of set-points from a file",
+    "planner": "the service's own planner and gate, every quarter hour and at every change",
+}
+
+
+class Runner(Protocol):
+    """Runs all replicas of an ensemble under one kind of control; `events` are those the controller is told of."""
+
+    def __call__(
+        self, ensemble: Ensemble, events: tuple[Event, ...], *, record_evses: bool, tell: Callable[[float], None]
+    ) -> Outcome: ...
+
+
+def rule(control: Control, ensemble: Ensemble) -> Controller:
+    """A fresh controller of that name (some keep state while they run).
+
+    Raises:
+        Refused: a schedule is wanted and cannot be read, or does not fit the ensemble.
+    """
+    match control.name:
+        case "uncontrolled":
+            return Uncontrolled()
+        case "round_robin":
+            return RoundRobin(discharges=control.discharges)
+        case "edf":
+            return EarliestDeadline(discharges=control.discharges, asks_between=True)
+        case "laxity":
+            return ProportionalToLaxity(discharges=control.discharges, asks_between=True)
+        case "proportional":
+            return Proportional(discharges=control.discharges, asks_between=True)
+        case "schedule":
+            if control.schedule is None:
+                raise Refused("control.schedule: none, expected the path of a CSV with evse, time and power_kw")
+            return FollowSchedule(read_schedule(control.schedule, ensemble))
+        case _:
+            raise Refused(f"control.name: {control.name!r}, expected one of {', '.join(CONTROLS)}")
+
+
+def rule_runner(control: Control, drawn: Drawn, faults: FaultPlan | None) -> Runner:
+    """All replicas in one array under one of the twin's rules."""
+
+    def run_all(
+        ensemble: Ensemble, events: tuple[Event, ...], *, record_evses: bool, tell: Callable[[float], None]
+    ) -> Outcome:
+        del events  # a rule meets them as a lower cap
+        return run(
+            ensemble, drawn.visits, rule(control, ensemble), faults=faults, revisions=drawn.revisions,
+            record_evses=record_evses, progress=tell,
+        )
+
+    return run_all
+
+
+def read_schedule(path: Path, ensemble: Ensemble) -> Schedule:
+    """A CSV of evse, time (with offset) and power_kw; a set-point holds until the next one of that EVSE.
+
+    Raises:
+        Refused: the first row that cannot be used, with what was expected.
+    """
+    column = {evse.id: k for k, evse in enumerate(ensemble.evses)}
+    grid = ensemble.grid
+    power = np.full((len(column), grid.steps), np.nan)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if missing := {"evse", "time", "power_kw"} - set(reader.fieldnames or ()):
+                raise Refused(f"{path}: no column {min(missing)!r}, expected evse, time and power_kw")
+            for row in reader:
+                where = f"{path}: row {reader.line_num}"
+                if row["evse"] not in column:
+                    raise Refused(f"{where}, evse: {row['evse']!r}, expected an EVSE of the scenario")
+                step = _step(row["time"], grid, where)
+                power[column[row["evse"]], step] = _power(row["power_kw"], where)
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}, expected a schedule") from None
+    except UnicodeDecodeError:
+        raise Refused(f"{path}: not UTF-8 text, expected a schedule") from None
+    return Schedule(grid, tuple(column), _held(power))
+
+
+def _step(text: str, grid: TimeGrid, where: str) -> int:
+    try:
+        when = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise Refused(f"{where}, time: {text!r}, expected an ISO 8601 time with offset") from None
+    if when.tzinfo is None:
+        raise Refused(f"{where}, time: {text!r}, expected an ISO 8601 time with offset")
+    step, rest = divmod((when - grid.start).total_seconds(), grid.step_s)
+    if rest or not 0 <= step < grid.steps:
+        raise Refused(
+            f"{where}, time: {text!r}, expected a step's beginning: every {grid.step_s} s from "
+            f"{grid.start.isoformat()}, before {grid.end.isoformat()}"
+        )
+    return int(step)
+
+
+def _power(text: str, where: str) -> float:
+    try:
+        kw = float(text)
+    except (TypeError, ValueError):
+        kw = np.nan
+    if not np.isfinite(kw):
+        raise Refused(f"{where}, power_kw: {text!r}, expected a finite number of kW")
+    return kw
+
+
+def _held(power: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> np.ndarray[
+    tuple[int, int], np.dtype[np.float64]
+]:
+    """Each set-point until the next one of its row; 0 before the first."""
+    known = np.isfinite(power)
+    last = np.maximum.accumulate(np.where(known, np.arange(power.shape[1]), -1), axis=1)
+    held = np.take_along_axis(power, np.maximum(last, 0), axis=1)
+    return np.where(last >= 0, held, 0.0)

@@ -1,0 +1,101 @@
+"""The folder of a run: it is there as a whole or not at all, and never takes the place of anything else.
+
+Everything is written into a hidden folder beside it, which takes the final name when the last file is closed. What a
+killed run leaves behind is such a hidden folder; the next run into the same place removes it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from aggregator.refusal import Refused
+
+RESULT = "result.json"
+KIND = "v2g-simulation"
+"""What `result.json` says it is the result of."""
+FILES = frozenset({
+    RESULT, "report.html", "visits.parquet", "visits.csv", "site.parquet", "site.csv", "evses.parquet", "evses.csv",
+})
+"""All that a run writes."""
+
+
+def require_replaceable(folder: Path) -> None:
+    """Raise `Refused` if `folder` is there and holds anything that an earlier run did not write."""
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if not folder.is_dir() or folder.is_symlink():
+        raise Refused(f"{folder}: is not a folder, expected a new one or the folder of an earlier simulation")
+    found = {entry.name for entry in folder.iterdir()}
+    if not found:
+        return
+    if RESULT not in found or not _is_ours(folder / RESULT):
+        raise Refused(f"{folder}: holds {min(found)!r}, expected a new folder or that of an earlier simulation")
+    if foreign := found - FILES:
+        raise Refused(f"{folder}: holds {min(foreign)!r} beside an earlier simulation, which would be lost")
+
+
+def _is_ours(result: Path) -> bool:
+    try:
+        raw = json.loads(result.read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(raw, dict) and raw.get("kind") == KIND
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write into; it becomes `folder` when the block ends well and vanishes when it does not.
+
+    Raises:
+        Refused: `folder` holds something else, or cannot be written beside.
+    """
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - `resolve` would follow the link that is to be refused
+    require_replaceable(folder)
+    partial = folder.parent / f".{folder.name}.partial-{os.getpid()}"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+        partial.mkdir()
+    except OSError as error:
+        raise Refused(f"{folder}: {error.strerror}") from None
+    try:
+        yield partial
+        require_replaceable(folder)
+        if folder.exists():
+            former = folder.parent / f".{folder.name}.former-{os.getpid()}"
+            folder.rename(former)
+            partial.rename(folder)
+            shutil.rmtree(former)
+        else:
+            partial.rename(folder)
+    except OSError as error:
+        raise Refused(f"{folder}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what runs into `folder` left that were killed; give back a former folder that lost its place."""
+    for left in folder.parent.glob(f".{folder.name}.*-*"):
+        what, _, process = left.name.rpartition("-")
+        if not process.isdigit() or _is_alive(int(process)):
+            continue
+        if what.endswith(".former") and not folder.exists():
+            left.rename(folder)
+        elif what.endswith((".former", ".partial")):
+            shutil.rmtree(left)
+
+
+def _is_alive(process: int) -> bool:
+    with suppress(ProcessLookupError, OverflowError):
+        try:
+            os.kill(process, 0)
+        except PermissionError:
+            return True
+        return True
+    return False

@@ -1,0 +1,87 @@
+"""`result.json`: what a run came to, for machines. `by_replica` is what runs are compared by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.reports.simulation_facts import CAUSES, MEASURES, Cause, EventFact, SimulationFacts
+from aggregator.studies.folder import KIND
+
+SCHEMA = 1
+"""Raised whenever a reader of the last version would misunderstand."""
+
+_DIGITS = 6
+
+
+def result_json(facts: SimulationFacts, scenario_sha256: str, files: tuple[str, ...]) -> dict[str, Any]:
+    """Everything of the run that is not a table. Energies in kWh, powers in kW; what is not known is null."""
+    grid = facts.grid
+    return {
+        "kind": KIND,
+        "schema": SCHEMA,
+        "program_version": facts.program_version,
+        "scenario": facts.name,
+        "scenario_sha256": scenario_sha256,
+        "control": facts.control,
+        "seed": facts.seed,
+        "replicas": facts.replicas,
+        "start": grid.start.isoformat().replace("+00:00", "Z"),
+        "step_s": grid.step_s,
+        "steps": grid.steps,
+        "timezone": facts.timezone,
+        "evses": facts.evses,
+        "digest": facts.digest,
+        "summary": {
+            measure.key: _spread(facts.measures[measure.key])
+            for measure in MEASURES if measure.key in facts.measures
+        },
+        "by_replica": {key: _numbers(values) for key, values in facts.measures.items()},
+        "short_by_cause": short_by_cause(facts),
+        "events": [_event(event, grid.step_hours) for event in facts.events],
+        "occurrences": dict(facts.occurrences),
+        "dropped": dict(facts.dropped),
+        "assumptions": list(facts.assumptions),
+        "notes": list(facts.notes),
+        "ledger": {"relative_residual": facts.residual},
+        "wear": None if facts.wear is None else {
+            "life_share": _spread(facts.wear.life_share), "calendar_share": _spread(facts.wear.calendar_share),
+            "life_share_per_kwh": _spread(facts.wear.per_kwh), "method": facts.wear.method,
+        },
+        "files": list(files),
+        "seconds": {phase: round(seconds, 3) for phase, seconds in facts.seconds.items()},
+    }
+
+
+def short_by_cause(facts: SimulationFacts) -> dict[str, float]:
+    """Short drivers per replica, by cause; causes that nobody met are left out."""
+    counts = np.bincount(facts.visits.cause, minlength=len(CAUSES)) / facts.replicas
+    return {
+        cause.value: round(float(count), _DIGITS)
+        for cause, count in zip(CAUSES, counts, strict=True) if cause is not Cause.NONE and count > 0
+    }
+
+
+def _event(event: EventFact, step_hours: float) -> dict[str, Any]:
+    return {
+        "id": event.name, "site": event.site_id, "first_step": event.first_step, "steps": event.steps,
+        "asked_net_kw": _numbers(event.asked_net_kw), "promised_from": event.promised_from,
+        "promised_kw": _numbers(event.promised_kw), "promised_kwh": round(event.promised_kwh(step_hours), _DIGITS),
+        "delivered_kwh": _spread(event.delivered_kwh(step_hours)), "kept_share": _spread(event.kept_share()),
+    }
+
+
+def _spread(values: NDArray[np.float64]) -> dict[str, float] | None:
+    """Mean and percentiles over replicas."""
+    if not np.isfinite(values).all() or not values.size:
+        return None
+    p10, p50, p90 = np.quantile(values, (0.1, 0.5, 0.9))
+    return {name: round(float(value) + 0.0, _DIGITS + 3) for name, value in (
+        ("mean", values.mean()), ("p10", p10), ("p50", p50), ("p90", p90),
+    )}
+
+
+def _numbers(values: NDArray[np.float64]) -> list[float | None]:
+    return [round(value + 0.0, _DIGITS + 3) if np.isfinite(value) else None for value in values.tolist()]

@@ -1,0 +1,283 @@
+"""Run a scenario in the twin: draw drivers and faults, choose who controls, replay, find out why drivers were short.
+
+A run with an event is always paired with the same run without it (the same drivers, the same faults), so that what was
+delivered, and what it cost the drivers, is measured and not guessed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.refusal import Refused
+from aggregator.reports.simulation import render_simulation
+from aggregator.reports.simulation_facts import EventFact, SimulationFacts
+from aggregator.studies.causes import find_causes
+from aggregator.studies.control import CONTROLS, Runner, rule_runner
+from aggregator.studies.folder import RESULT, new_folder, require_replaceable
+from aggregator.studies.gather import (
+    Rows,
+    event_reduction,
+    measures,
+    site_facts,
+    soc_fan,
+    steps_of,
+    visit_columns,
+)
+from aggregator.studies.result import result_json
+from aggregator.studies.tables import write_tables
+from twin.drivers import Drawn
+from twin.drivers import draw as draw_drivers
+from twin.ensemble import Ensemble, Outcome
+from twin.faults import FaultPlan
+from twin.faults import draw as draw_faults
+from twin.scenario import ScenarioError, load_scenario
+from twin.scenario.experiment import Event, Experiment
+
+Floats = NDArray[np.float64]
+Progress = Callable[[str, float], None]
+"""Told the phase and the share of it that is done, 0 to 1."""
+
+MOST_RECORDED = 50_000_000
+"""EVSE-steps over all replicas above which chargers are not recorded one by one (16 bytes each)."""
+
+
+@dataclass(frozen=True)
+class SimulationOptions:
+    """What the command line may change of a scenario; None: as the file says.
+
+    skip_bad: rows that cannot be true are left out and counted instead of refused.
+    """
+
+    seed: int | None = None
+    replicas: int | None = None
+    control: str | None = None
+    skip_bad: bool = False
+
+
+@dataclass(frozen=True)
+class SimulationResult:
+    """A finished run. outcome: with the events, if there are any; without_event: the same without them."""
+
+    facts: SimulationFacts
+    outcome: Outcome
+    without_event: Outcome | None
+    scenario_sha256: str
+
+
+@dataclass
+class _Stopwatch:
+    """Wall seconds by phase, in the order in which they were first entered."""
+
+    progress: Progress
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[Callable[[float], None]]:
+        begun = time.perf_counter()
+        self.progress(name, 0.0)
+        yield lambda done: self.progress(name, done)
+        self.progress(name, 1.0)
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
+
+
+def simulate_scenario(
+    path: Path, options: SimulationOptions | None = None, *, progress: Progress = lambda phase, done: None
+) -> SimulationResult:
+    """Run the scenario file `path`.
+
+    Raises:
+        Refused: the file cannot be used, or names a controller that is not there.
+    """
+    options = options or SimulationOptions()
+    if options.control is not None and options.control not in CONTROLS:
+        raise Refused(f"--control: {options.control!r}, expected one of {', '.join(CONTROLS)}")
+    watch = _Stopwatch(progress)
+    with watch.phase("read the scenario"):
+        experiment, digest = _read(path, options)
+    with watch.phase("draw drivers and faults"):
+        drawn = draw_drivers(
+            experiment.visits, experiment.drivers, replicas=experiment.ensemble.replicas, seed=experiment.seed,
+            capacity_kwh=np.array([v.battery.capacity_kwh * v.battery.soc_max for v in experiment.ensemble.vehicles]),
+        )
+        faults = _faults(experiment)
+    ensemble = experiment.ensemble
+    runner = _runner(experiment, drawn, faults)
+    record = ensemble.slots * ensemble.grid.steps <= MOST_RECORDED
+
+    def outcome_of(limited: Ensemble, events: tuple[Event, ...], name: str, *, record_evses: bool) -> Outcome:
+        with watch.phase(name) as tell:
+            return runner(limited, events, record_evses=record_evses, tell=tell)
+
+    without: Outcome | None = None
+    limits: tuple[_Asked, ...] = ()
+    if experiment.events:
+        without = outcome_of(ensemble, (), "run without the event", record_evses=False)
+        limits = tuple(_asked(event, without) for event in experiment.events)
+        limited = _under(ensemble, limits)
+        outcome = outcome_of(limited, experiment.events, "run with the event", record_evses=record)
+    else:
+        outcome = outcome_of(ensemble, (), "run", record_evses=record)
+    with watch.phase("find out why drivers were short"):
+        facts = _facts(experiment, drawn, faults, outcome, without, limits)
+    return SimulationResult(replace(facts, seconds=watch.seconds), outcome, without, digest)
+
+
+def simulate_into(
+    path: Path, folder: Path, options: SimulationOptions | None = None, *,
+    progress: Progress = lambda phase, done: None,
+) -> Mapping[str, object]:
+    """Run the scenario file `path` and write tables, report and result into `folder`; gives the result.
+
+    Raises:
+        Refused: nothing was written; the message says why.
+    """
+    require_replaceable(folder)
+    result = simulate_scenario(path, options, progress=progress)
+    with new_folder(folder) as partial:
+        progress("write tables and report", 0.0)
+        begun = time.perf_counter()
+        files = (*write_tables(result.facts, result.outcome, partial), "report.html", RESULT)
+        seconds = {**result.facts.seconds, "write tables": time.perf_counter() - begun}
+        facts = replace(result.facts, seconds=seconds)
+        (partial / "report.html").write_text(render_simulation(facts), "utf-8")
+        written = result_json(facts, result.scenario_sha256, files)
+        (partial / RESULT).write_text(json.dumps(written, indent=1, allow_nan=False) + "\n", "utf-8")
+        progress("write tables and report", 1.0)
+    return written
+
+
+def _read(path: Path, options: SimulationOptions) -> tuple[Experiment, str]:
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        experiment = load_scenario(path, skip_bad=options.skip_bad).experiment()
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}, expected a scenario file") from None
+    except ScenarioError as error:
+        raise Refused(str(error)) from None
+    experiment = experiment.with_replicas(
+        experiment.ensemble.replicas if options.replicas is None else options.replicas, options.seed
+    )
+    if options.control is not None:
+        experiment = replace(experiment, control=replace(experiment.control, name=options.control))
+    return experiment, digest
+
+
+def _faults(experiment: Experiment) -> FaultPlan | None:
+    if experiment.faults is None:
+        return None
+    ensemble = experiment.ensemble
+    grid = ensemble.grid
+    return draw_faults(
+        experiment.faults, evses=len(ensemble.evses), replicas=ensemble.replicas,
+        seconds=float(grid.step_s * grid.steps), seed=experiment.seed,
+    )
+
+
+def _runner(experiment: Experiment, drawn: Drawn, faults: FaultPlan | None) -> Runner:
+    if experiment.control.name == "planner":
+        from aggregator.studies.planned import planner_runner  # noqa: PLC0415 - only this control starts the solver
+
+        return planner_runner(experiment, drawn, faults)
+    return rule_runner(experiment.control, drawn, faults)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """An event on the grid of a run. net_kw: what the connection point is to hold, per step of the event."""
+
+    event: Event
+    steps: slice
+    net_kw: Floats
+    promised_kw: Floats
+    promised_from: str
+
+
+def _asked(event: Event, without: Outcome) -> _Asked:
+    """What the event asks and what is promised, against the median course without it."""
+    ensemble = without.ensemble
+    start = ensemble.grid.start
+    steps = steps_of(
+        ensemble, (event.start - start).total_seconds(), (event.end - start).total_seconds()
+    )
+    expected = np.median(without.net_kw[:, 0, steps], axis=0)
+    if event.max_net_kw is not None:
+        net = np.full(expected.shape, event.max_net_kw)
+    else:
+        net = expected - (event.reduction_kw or 0.0)
+    if event.promised_kw is not None:
+        return _Asked(event, steps, net, np.full(expected.shape, event.promised_kw), "stated in the scenario")
+    promised = np.maximum(expected - net, 0.0)
+    return _Asked(event, steps, net, promised, "what the event asks below the median course without it")
+
+
+def _under(ensemble: Ensemble, limits: tuple[_Asked, ...]) -> Ensemble:
+    """The ensemble whose import cap also holds what the events ask."""
+    caps = ensemble.import_cap_kw.copy()
+    for asked in limits:
+        caps[0, asked.steps] = np.minimum(caps[0, asked.steps], asked.net_kw)
+    return replace(ensemble, import_cap_kw=caps)
+
+
+def _facts(
+    experiment: Experiment, drawn: Drawn, faults: FaultPlan | None, outcome: Outcome,
+    without: Outcome | None, limits: tuple[_Asked, ...],
+) -> SimulationFacts:
+    visits = replace(drawn.visits, ids=tuple(experiment.visits.ids[row] for row in drawn.row.tolist())) \
+        if experiment.visits.ids else drawn.visits
+    rows = Rows.of(outcome, visits)
+    changed = np.unique(drawn.revisions.row)
+    verdict = find_causes(outcome, visits, rows, without_event=without, faults=faults, changed=changed)
+    columns = visit_columns(outcome, visits, rows, verdict.cause, verdict.full_power_kwh, verdict.event_kwh)
+    # Caps are judged without the event: what an event asks is promised and delivered, or not; it is no rating.
+    sites, whole = site_facts(replace(outcome, ensemble=experiment.ensemble))
+    events = tuple(_event_fact(asked, outcome, without) for asked in limits if without is not None)
+    outcome.ledger.check()
+    counts = dict(outcome.occurrences)
+    if drawn.no_shows:
+        counts["no_show"] = drawn.no_shows
+    if drawn.unplugged:
+        counts["unplugged"] = drawn.unplugged
+    ensemble = experiment.ensemble
+    return SimulationFacts(
+        name=experiment.name, control=experiment.control.name, seed=experiment.seed, replicas=ensemble.replicas,
+        grid=ensemble.grid, timezone=ensemble.sites[0].timezone, evses=len(ensemble.evses),
+        assumptions=experiment.assumptions, notes=_notes(experiment, outcome), dropped=experiment.dropped,
+        sites=sites, whole=whole, soc=soc_fan(outcome, visits), visits=columns, events=events,
+        measures=measures(outcome, columns, whole, events), occurrences=counts,
+        residual=outcome.ledger.relative_residual, digest=outcome.digest(), program_version=version("v2g-aggregator"),
+    )
+
+
+def _event_fact(asked: _Asked, outcome: Outcome, without: Outcome) -> EventFact:
+    before, reduction = event_reduction(without, outcome, 0, asked.steps)
+    return EventFact(
+        asked.event.id, outcome.ensemble.sites[0].id, asked.steps.start, asked.net_kw, asked.promised_kw,
+        asked.promised_from, reduction, before,
+    )
+
+
+def _notes(experiment: Experiment, outcome: Outcome) -> tuple[str, ...]:
+    notes = []
+    if experiment.events and experiment.control.name != "planner":
+        notes.append(
+            "An event reaches this controller as a lower cap of the connection point while it runs; it neither looks "
+            "ahead to it nor prepares for it."
+        )
+    if outcome.evse_kwh is None:
+        notes.append(
+            f"Chargers were not recorded one by one (more than {MOST_RECORDED:,} charger steps), so there is no table "
+            "of chargers and no picture of the state of charge."
+        )
+    if experiment.ensemble.replicas == 1:
+        notes.append("One course of drivers and faults was run: nothing is known about how much others would differ.")
+    return tuple(notes)
