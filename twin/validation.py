@@ -9,79 +9,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twin.assets import Schedule, Visit, World
+from twin.breaches import Breach, BreachKind, EventPromise, Tolerances, require_match
+from twin.controllers import ScheduleMismatch
+from twin.drivers import DriverModel
+from twin.fates import Fates
+from twin.faults import FaultModel
+from twin.futures import Futures, examine
 from twin.replay import FollowSchedule, Run, Uncontrolled, simulate
 
+__all__ = [
+    "Breach", "BreachKind", "DepartureOutcome", "EventPromise", "ScheduleMismatch", "Tolerances", "ValidationReport",
+    "validate",
+]
+
 Floats = NDArray[np.float64]
-
-
-class ScheduleMismatch(ValueError):
-    """The schedule does not fit the world: another time grid, or EVSEs the world does not have."""
-
-
-class BreachKind(StrEnum):
-    """The unit of `Breach.worst`: kWh for departure and floor, kW for all others."""
-
-    SITE_CAP = "site_cap"
-    EVSE_RATING = "evse_rating"
-    DEPARTURE = "departure"
-    FLOOR = "floor"
-    PERMIT = "permit"
-    EVENT = "event"
-
-
-@dataclass(frozen=True, slots=True)
-class Breach:
-    """A limit that the replay crossed, over [start, end).
-
-    asset_id: the site (site_cap), the EVSE (evse_rating, permit), the visit (departure, floor) or the signal (event).
-    worst: largest excess; kWh for departure and floor, else kW. Positive.
-    limit_value: what was allowed where it was worst, same unit.
-    """
-
-    kind: BreachKind
-    asset_id: str
-    start: datetime
-    end: datetime
-    worst: float
-    limit_value: float
-
-    def __str__(self) -> str:
-        unit = "kWh" if self.kind in (BreachKind.DEPARTURE, BreachKind.FLOOR) else "kW"
-        return (
-            f"{self.kind.value} {self.asset_id} {self.start.isoformat()} to {self.end.isoformat()}: "
-            f"{self.worst:.3f} {unit} beyond {self.limit_value:.3f} {unit}"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class EventPromise:
-    """What the grid was promised: mean net import of each of `steps` at or below `max_net_kw` (same length)."""
-
-    signal_id: str
-    steps: tuple[int, ...]
-    max_net_kw: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.steps) != len(self.max_net_kw):
-            raise ValueError(
-                f"max_net_kw: {len(self.max_net_kw)} values, expected one for each of {len(self.steps)} steps"
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class Tolerances:
-    """How much is forgiven before it counts as a breach; all 0 or more."""
-
-    power_kw: float = 0.05
-    departure_kwh: float = 0.2
-    floor_kwh: float = 0.1
-    event_kw: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +56,7 @@ class ValidationReport:
     net_kw: shape (minute,), exact means, over `minute_edges_s` (seconds after the grid's start).
     step_net_kw: shape (step,). departures: by visit id, visits that leave inside the grid only.
     event_net_kw: by signal id, mean net import of each promised step.
+    futures: the same schedule with drivers and faults redrawn; None where that was not asked for.
     """
 
     breaches: tuple[Breach, ...]
@@ -122,6 +69,7 @@ class ValidationReport:
     departures: dict[str, DepartureOutcome]
     event_net_kw: dict[str, tuple[float, ...]]
     run: Run = field(repr=False)
+    futures: Futures | None = None
 
     @property
     def passed(self) -> bool:
@@ -135,8 +83,16 @@ def validate(
     commitments: Sequence[EventPromise] = (),
     discharge_allowed_kw: Mapping[str, float] | None = None,
     tolerances: Tolerances | None = None,
+    replicas: int = 1,
+    drivers: DriverModel | None = None,
+    faults: FaultModel | None = None,
+    baseline: Schedule | None = None,
+    seed: int = 0,
 ) -> ValidationReport:
     """Replay `schedule` in `world` and report every breach.
+
+    The schedule passes or fails by the world as it is given. Where replicas, drivers or faults are given, `futures`
+    says besides what becomes of it when drivers and faults are redrawn.
 
     Args:
         world: assets, expected sessions and caps. Cars that are there have arrival == the world's beginning.
@@ -144,13 +100,22 @@ def validate(
         commitments: judged on the mean net power of each promised step.
         discharge_allowed_kw: permitted discharge by EVSE id; missing means none. None: no EVSE may discharge.
         tolerances: what is forgiven; defaults to `Tolerances()`.
+        replicas: how many futures are drawn, with common random numbers for all that is compared.
+        drivers: how drivers depart from what the visits say (None: not at all). Cars that are there at the beginning
+            are redrawn as if they had just arrived.
+        faults: what fails (None: nothing).
+        baseline: what would be followed without the events; delivered energy is measured against it.
+        seed: of the futures.
 
     Raises:
         ScheduleMismatch: the schedule names an EVSE the world does not have, or has another grid.
+        ValueError: replicas below 1.
     """
     allowed = discharge_allowed_kw or {}
     forgiven = tolerances or Tolerances()
-    _require_match(world, schedule, commitments)
+    require_match(world, schedule, commitments)
+    if replicas < 1:
+        raise ValueError(f"replicas: {replicas}, expected 1 or more")
     run = simulate(world, FollowSchedule(schedule))
     departures = _departures(world, schedule, run, forgiven)
     breaches = [
@@ -161,6 +126,10 @@ def validate(
         *_permit(world, schedule, allowed, forgiven),
         *_event(world, run, commitments, forgiven),
     ]
+    futures = None
+    if replicas > 1 or drivers is not None or faults is not None:
+        fates = Fates.draw(world, replicas=replicas, drivers=drivers, faults=faults, seed=seed)
+        futures = examine(fates, schedule, commitments=commitments, baseline=baseline, tolerances=forgiven)
     return ValidationReport(
         breaches=tuple(breaches),
         evse_ids=tuple(evse.id for evse in world.evses),
@@ -174,23 +143,8 @@ def validate(
             promise.signal_id: tuple(float(run.step_net_kw[step]) for step in promise.steps) for promise in commitments
         },
         run=run,
+        futures=futures,
     )
-
-
-def _require_match(world: World, schedule: Schedule, commitments: Sequence[EventPromise]) -> None:
-    if schedule.grid != world.grid:
-        raise ScheduleMismatch(f"schedule.grid: {schedule.grid}, expected {world.grid}")
-    unknown = sorted(set(schedule.evse_ids) - {evse.id for evse in world.evses})
-    if unknown:
-        raise ScheduleMismatch(f"schedule.evse_ids: {', '.join(unknown)}, expected EVSEs of site {world.site.id}")
-    if len(set(schedule.evse_ids)) != len(schedule.evse_ids):
-        raise ScheduleMismatch("schedule.evse_ids: an EVSE is named twice, expected each once")
-    for promise in commitments:
-        outside = [step for step in promise.steps if not 0 <= step < world.grid.steps]
-        if outside:
-            raise ScheduleMismatch(
-                f"commitment {promise.signal_id}: step {outside[0]}, expected 0 <= step < {world.grid.steps}"
-            )
 
 
 def _spans(is_over: NDArray[np.bool_]) -> list[tuple[int, int]]:
