@@ -1,8 +1,18 @@
 """A scenario file becomes a world: stations, cars, visits, a building, events, and what may go wrong.
 
-`tables` is the file as it stands on disk, `reading` decodes it (and what it extends), `rows` gathers recorded, written
-and parametric visits, `drawing` draws what no recording holds, `loading` puts the world together, `experiment` turns
-it into the arrays that the engine runs, `check` lists every fault of a file at once.
+`tables` is the file as it stands on disk, `reading` decodes it and what it extends, `rows` and `duties` gather
+recorded, written and regular visits, `drawing` draws what no recording holds, `loading` puts the world together,
+`experiment` turns it into the arrays that the engine runs, `check` lists every fault of a file at once.
 """
 
-from twin.scenario.loading import *
+from twin.scenario.check import ScenarioCheck, check_scenario
+from twin.scenario.experiment import Control, Event, Experiment
+from twin.scenario.loading import Scenario, load_scenario
+from twin.scenario.paths import resource_path
+from twin.scenario.world import DeclaredVisit, PublicScenario, Station, Truth, physically_possible_kwh
+from twin.scenario_error import ScenarioError
+
+__all__ = [
+    "Control", "DeclaredVisit", "Event", "Experiment", "PublicScenario", "Scenario", "ScenarioCheck", "ScenarioError",
+    "Station", "Truth", "check_scenario", "load_scenario", "physically_possible_kwh", "resource_path",
+]

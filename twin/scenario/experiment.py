@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twin.drivers import DriverModel
 from twin.ensemble import Ensemble
+from twin.faults import FaultModel
+from twin.scenario.tables import ControlName
+from twin.scenario.world import PublicScenario, Truth
 from twin.visits import VisitTable
 
 Floats = NDArray[np.float64]
@@ -43,7 +46,7 @@ class Event:
 class Control:
     """Who decides the set-points: a name of `ControlTable` and its options. schedule: absolute path of its file."""
 
-    name: str
+    name: ControlName
     discharges: bool = False
     schedule: Path | None = None
     horizon_h: float = 24.0
@@ -62,8 +65,8 @@ class Experiment:
     name: str
     ensemble: Ensemble
     visits: VisitTable
-    drivers: Any
-    faults: Any
+    drivers: DriverModel
+    faults: FaultModel | None
     control: Control
     events: tuple[Event, ...]
     seed: int
@@ -90,3 +93,41 @@ class Experiment:
             last = -(-(event.end - grid.start).total_seconds() // grid.step_s)
             limit[first : max(int(last), 0)] = np.minimum(limit[first : max(int(last), 0)], event.max_net_kw)
         return limit
+
+
+def ensemble_of(public: PublicScenario, truth: Truth, step_s: int, replicas: int = 1) -> Ensemble:
+    """The scenario's site and stations over its time, with its building, as copies for the engine."""
+    grid = truth.grid(step_s)
+    return Ensemble(
+        sites=(truth.site,), evses=truth.evses, vehicles=tuple(public.vehicles.values()), grid=grid,
+        base_load_kw=truth.base_load_kw(grid)[np.newaxis],
+        import_cap_kw=np.full((1, grid.steps), truth.site.import_cap_kw),
+        export_cap_kw=np.full((1, grid.steps), truth.site.export_cap_kw),
+        replicas=replicas,
+    )
+
+
+def visits_of(public: PublicScenario, truth: Truth) -> VisitTable:
+    """The true visits as columns. The floor of a driver who does not consent to discharge is the whole battery."""
+    evse = {one.id: number for number, one in enumerate(truth.evses)}
+    vehicle = {model: number for number, model in enumerate(public.vehicles)}
+    visits = truth.visits
+    declared = [truth.declared[visit.id] for visit in visits]
+
+    def seconds(times: list[datetime]) -> Floats:
+        return np.array([(time - truth.start).total_seconds() for time in times])
+
+    return VisitTable(
+        evse=np.array([evse[visit.evse_id] for visit in visits], dtype=np.int64),
+        vehicle=np.array([vehicle[visit.vehicle.model] for visit in visits], dtype=np.int64),
+        arrival_s=seconds([visit.arrival for visit in visits]),
+        departure_s=seconds([visit.departure for visit in visits]),
+        declared_s=seconds([said.departure for said in declared]),
+        energy_kwh=np.array([visit.energy_kwh for visit in visits]),
+        target_kwh=np.array([visit.target_kwh for visit in visits]),
+        floor_kwh=np.array([
+            visit.floor_kwh if said.v2g_consent else visit.vehicle.battery.capacity_kwh
+            for visit, said in zip(visits, declared, strict=True)
+        ]),
+        ids=tuple(visit.id for visit in visits),
+    )

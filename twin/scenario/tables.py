@@ -7,7 +7,7 @@ the service's behaviour are the aggregator's and are not listed here.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -44,7 +44,7 @@ class SiteTable(Table, frozen=True):
 class StationType(Table, frozen=True):
     """What all stations of one make share: a charger of the catalogue, or powers at the connector written out.
 
-    Fields that are written beside `charger` change what the catalogue says.
+    Fields that are written beside `charger` change what the catalogue says. loss: of a DC charger's power electronics.
     """
 
     charger: Name | None = None
@@ -63,6 +63,9 @@ class StationType(Table, frozen=True):
     charge_bias_kw: float | None = None
     discharge_bias_kw: float | None = None
     idle_bias_kw: float | None = None
+    loss_standby_kw: NotNegative | None = None
+    loss_proportional: NotNegative | None = None
+    loss_quadratic_per_kw: NotNegative | None = None
 
 
 class StationRow(Table, frozen=True):
@@ -116,8 +119,8 @@ class SessionsTable(Table, frozen=True):
 
     claimed_only: leave out sessions whose driver is not known to have asked for anything (ACN-Data).
     other_stations: what to do with rows of stations that the scenario does not list.
-    station: where all sessions of a file without stations take place (a station group's id spreads them).
     timezone: times without offset are local times there; without it they are errors.
+    connector: the grid connector to take from a SpiceEV scenario that has several.
     """
 
     file: Name
@@ -125,6 +128,7 @@ class SessionsTable(Table, frozen=True):
     claimed_only: bool = True
     other_stations: Literal["error", "skip"] = "error"
     timezone: Name | None = None
+    connector: Name | None = None
 
 
 class VisitRow(Table, frozen=True):
@@ -139,7 +143,7 @@ class VisitRow(Table, frozen=True):
     arrival: datetime
     departure: datetime
     declared_departure: datetime | None = None
-    requested_kwh: float | None = None
+    requested_kwh: NotNegative | None = None
     target_soc: Fraction | None = None
     vehicle: Name | None = None
     arrival_soc: Fraction | None = None
@@ -177,7 +181,7 @@ class DutyTable(Table, frozen=True):
     group: Name
     arrival: TimeTable
     departure: TimeTable
-    days: Annotated[list[Day], msgspec.Meta(min_length=1)] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+    days: Annotated[tuple[Day, ...], msgspec.Meta(min_length=1)] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
     share: Fraction = 1.0
     nights: Annotated[int, msgspec.Meta(ge=0, le=6)] | None = None
     arrival_soc: SocTable = SocTable(low=0.2, high=0.6)
@@ -191,12 +195,26 @@ class DriversTable(Table, frozen=True):
     """What drivers tell their app, and how far they keep to it.
 
     floor_soc: no discharge below it. v2g_consent_share: drivers who agree to discharge where car and EVSE can.
-    departures: how real departures differ from declared ones; the fields below it belong to one model or another.
+    departures: when drivers really leave: as recorded at workplaces (`acn`, of `acn_site`), as declared (`perfect`), by
+    the early_ and late_ fields (`parametric`), as the file of sessions has it (`replay`). The other fields are those
+    of `twin.drivers.DriverModel` and `twin.departures.ParametricDepartures`.
     """
 
     floor_soc: Fraction = 0.2
     v2g_consent_share: Fraction = 1.0
     departures: Literal["acn", "perfect", "parametric", "replay"] = "acn"
+    acn_site: Name = "pooled"
+    early_share: Fraction = 0.3
+    early_mean_min: Positive = 120.0
+    late_share: Fraction = 0.0
+    late_mean_min: Positive = 60.0
+    no_show_share: Fraction = 0.0
+    unplug_share: Fraction = 0.0
+    retarget_share: Fraction = 0.0
+    retarget_factor: tuple[NotNegative, NotNegative] = (0.5, 1.5)
+    correct_share: Fraction = 0.0
+    correct_notice_s: NotNegative = 1800.0
+    min_stay_s: Positive = 60.0
 
 
 class ArrivalTable(Table, frozen=True):
@@ -285,11 +303,13 @@ class RunTable(Table, frozen=True):
     """step_s: length of a step, at which controllers are asked and energies recorded; divides the scenario's time.
 
     replicas: how many courses the future may take. seed: of drivers and faults.
+    unfinished: visits that are not over when the scenario ends: left out, or kept and judged by nobody.
     """
 
     step_s: Count = 900
     replicas: Count = 1
     seed: int = 0
+    unfinished: Literal["drop", "keep"] = "drop"
 
 
 class ScenarioFile(Table, frozen=True):
@@ -311,7 +331,7 @@ class ScenarioFile(Table, frozen=True):
     building: BuildingTable | None = None
     pv: PvTable | None = None
     control: ControlTable = ControlTable()
-    faults: dict[str, float | str] = {}
+    faults: dict[str, Any] = {}
     events: list[EventRow] = []
     run: RunTable = RunTable()
     assumptions: list[str] = []

@@ -1,0 +1,64 @@
+"""Every fault of a scenario file at once, and what would be kept, dropped and assumed: for those who write such files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from twin.scenario.loading import Scenario, assemble
+from twin.scenario.reading import decode, import_sessions, merged, read_tables, table_faults
+from twin.scenario_error import ScenarioError
+
+
+@dataclass(frozen=True)
+class ScenarioCheck:
+    """What a scenario file holds.
+
+    faults: everything that cannot be true, in order of the file. skippable: how many of them are single sessions or
+    visits, which `load_scenario(..., skip_bad=True)` leaves out; bad: those, counted by reason.
+    kept: visits of the scenario; dropped: those that are not part of it on purpose, counted by reason.
+    scenario: as it stands without the skippable rows; None where there are other faults.
+    """
+
+    file: Path
+    faults: tuple[ScenarioError, ...]
+    skippable: int
+    bad: Mapping[str, int]
+    kept: int
+    dropped: Mapping[str, int]
+    assumptions: tuple[str, ...]
+    scenario: Scenario | None
+
+    @property
+    def is_clean(self) -> bool:
+        return not self.faults
+
+
+def check_scenario(path: Path | str) -> ScenarioCheck:
+    """Read a scenario file and gather its faults instead of stopping at the first one.
+
+    Faults of tables hide faults of what is built from them: after mending tables, check again.
+    """
+    path = Path(path)
+    rows: list[ScenarioError] = []
+    others: list[ScenarioError] = []
+    scenario: Scenario | None = None
+    try:
+        tables = read_tables(path)
+        imported = import_sessions(path, tables)
+        whole = tables if imported is None else merged(imported.tables, tables)
+        others = [fault for fault in table_faults(path, whole) if not fault.where.startswith("$.visits[")]
+        if not others:
+            scenario = assemble(path, decode(path, tables, imported, rows.append), imported, rows.append)
+        elif imported is not None:
+            rows.extend(imported.faults)
+    except ScenarioError as fault:
+        others.append(fault)
+    return ScenarioCheck(
+        file=path, faults=(*others, *rows), skippable=len(rows), bad=dict(Counter(fault.reason for fault in rows)),
+        kept=0 if scenario is None else len(scenario.truth().visits),
+        dropped={} if scenario is None else scenario.dropped,
+        assumptions=() if scenario is None else scenario.public().assumptions, scenario=scenario,
+    )

@@ -1,0 +1,179 @@
+"""A scenario file is read: TOML, what it extends, what its session file says about the site, then field by field.
+
+Merging, from weak to strong: what an imported file says, the extended file, the file itself. Tables merge key by key;
+lists of rows with a name (id, model) merge row by row; everything else, and an empty list, replaces what was there.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+
+from twin.importers import FORMATS, Imported, ImportOptions
+from twin.scenario.paths import resolve
+from twin.scenario.tables import AGGREGATOR_TABLES, ScenarioFile, SessionsTable, VisitRow
+from twin.scenario_error import ScenarioError
+
+Tables = dict[str, Any]
+Report = Callable[[ScenarioError], None]
+Kind = TypeVar("Kind")
+
+ROW_NAMES: Mapping[str, str] = {
+    "stations": "id", "station_groups": "id", "vehicles": "model", "visits": "id", "duties": "id", "events": "id",
+}
+"""Lists that merge row by row, and the field that names a row."""
+
+_FILES = (("sessions", "file"), ("building", "file"), ("pv", "file"), ("control", "schedule"))
+
+
+def zone_of(path: Path, where: str, name: str) -> ZoneInfo:
+    """The time zone of that name; raises a `ScenarioError`."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ScenarioError(path, where, name, "a name of the tz database") from None
+
+
+def read_tables(path: Path, seen: tuple[Path, ...] = ()) -> Tables:
+    """The twin's tables of the file on top of those that it extends; files that they name are absolute paths.
+
+    Raises:
+        ScenarioError: a file cannot be read, is not TOML, or extends itself.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ScenarioError(path, "file", error.strerror, "a readable scenario file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ScenarioError(path, "TOML", str(error), "valid TOML in UTF-8") from error
+    ours = {name: table for name, table in tables.items() if name not in AGGREGATOR_TABLES}
+    for table, field in _FILES:
+        inner = ours.get(table)
+        if isinstance(inner, dict) and isinstance(inner.get(field), str):
+            ours[table] = inner | {field: str(resolve(inner[field], path).resolve())}
+    base = ours.pop("extends", None)
+    if base is None:
+        return ours
+    if not isinstance(base, str):
+        raise ScenarioError(path, "$.extends", base, "the name of a scenario file")
+    below, chain = resolve(base, path).resolve(), (*seen, path.resolve())
+    if below in chain:
+        raise ScenarioError(path, "$.extends", base, "a file that does not extend this one again")
+    return merged(read_tables(below, chain), ours)
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Tables:
+    """`above` laid over `below`: see the head of this module."""
+    result = dict(below)
+    for key, value in above.items():
+        under = result.get(key)
+        if isinstance(under, dict) and isinstance(value, dict):
+            result[key] = merged(under, value)
+        elif value and under and key in ROW_NAMES and all(_is_named(rows, ROW_NAMES[key]) for rows in (under, value)):
+            result[key] = _merged_rows(under, value, ROW_NAMES[key])
+        else:
+            result[key] = value
+    return result
+
+
+def _is_named(rows: Any, name: str) -> bool:
+    return isinstance(rows, list) and all(isinstance(row, dict) and isinstance(row.get(name), str) for row in rows)
+
+
+def _merged_rows(below: list[Tables], above: list[Tables], name: str) -> list[Tables]:
+    rows = {row[name]: row for row in below}
+    if len(rows) != len(below):
+        # Two rows of one name are a fault that is told later, with its place; nothing is hidden by merging them here.
+        return [*below, *above]
+    for row in above:
+        rows[row[name]] = merged(rows.get(row[name], {}), row)
+    return list(rows.values())
+
+
+def import_sessions(path: Path, tables: Tables) -> Imported | None:
+    """What the session file that `tables` names holds; None if they name none.
+
+    Raises:
+        ScenarioError: the table is wrong, or the file cannot be read at all.
+    """
+    if "sessions" not in tables:
+        return None
+    table = _convert(path, "$.sessions", tables["sessions"], SessionsTable)
+    zone = zone_of(path, "$.sessions.timezone", table.timezone) if table.timezone is not None else None
+    return FORMATS[table.format](Path(table.file), ImportOptions(table.claimed_only, zone, table.connector))
+
+
+def decode(path: Path, tables: Tables, imported: Imported | None, report: Report) -> ScenarioFile:
+    """Check the tables field by field. Rows of `visits` that are wrong are reported and left out.
+
+    Raises:
+        ScenarioError: the first wrong field outside `visits`.
+    """
+    if imported is not None:
+        tables = merged(imported.tables, tables)
+    visits = tables.get("visits", [])
+    if not isinstance(visits, list):
+        raise ScenarioError(path, "$.visits", type(visits).__name__, "a list of tables")
+    file = _convert(path, "$", {name: table for name, table in tables.items() if name != "visits"}, ScenarioFile)
+    good: list[VisitRow] = []
+    for number, row in enumerate(visits):
+        try:
+            good.append(_convert(path, f"$.visits[{number}]", row, VisitRow))
+        except ScenarioError as error:
+            report(error)
+    return msgspec.structs.replace(file, visits=good)
+
+
+def table_faults(path: Path, tables: Tables) -> list[ScenarioError]:
+    """Every wrong table of the file, one fault for each (and for each row of a list of tables)."""
+    faults: list[ScenarioError] = []
+    fields = {field.name: field for field in msgspec.structs.fields(ScenarioFile)}
+    for name, field in fields.items():
+        if name not in tables and field.required:
+            faults.append(ScenarioError(path, "$", f"no {name}", f"a field {name}"))
+    for name, table in tables.items():
+        if name not in fields:
+            faults.append(ScenarioError(path, "$", name, f"one of {', '.join(fields)}"))
+            continue
+        kind = fields[name].type
+        rows = [(f"$.{name}", table, kind)]
+        if name in ROW_NAMES and isinstance(table, list):
+            rows = [(f"$.{name}[{number}]", row, kind.__args__[0]) for number, row in enumerate(table)]
+        elif name == "station_types" and isinstance(table, dict):
+            rows = [(f"$.{name}.{key}", row, kind.__args__[1]) for key, row in table.items()]
+        for where, row, row_kind in rows:
+            try:
+                _convert(path, where, row, row_kind)
+            except ScenarioError as error:
+                faults.append(error)
+    return faults
+
+
+def _convert(path: Path, where: str, table: Any, kind: type[Kind]) -> Kind:
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at ")
+        place = where + place.strip("`").removeprefix("$")
+        value = _at(table, place.removeprefix(where))
+        said = message if value is _MISSING else f"{message}: {value!r}"
+        raise ScenarioError(path, place, said, "a scenario as documented", message) from error
+
+
+_MISSING = object()
+
+
+def _at(table: Any, place: str) -> Any:
+    """What stands at `place` (`.site.id`, `[3].kw`) in the table."""
+    for key, index in re.findall(r"\.([^.\[]+)|\[(\d+)\]", place):
+        try:
+            table = table[key] if key else table[int(index)]
+        except (KeyError, IndexError, TypeError):
+            return _MISSING
+    return _MISSING if isinstance(table, dict | list) else table
