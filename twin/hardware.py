@@ -1,0 +1,232 @@
+"""What stands between an order and a car: ratings of EVSE and car together, a link that loses orders, faults.
+
+Everything here works on arrays over slots (replica * evses + evse) and costs only where something is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.assets import Vehicle, pair_limits, pair_loss
+from twin.battery import SETPOINT_TOLERANCE_KW, FleetState, battery_kw
+from twin.draws import uniforms
+from twin.ensemble import Ensemble
+from twin.faults import FaultKind, FaultPlan
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+KINDS = tuple(FaultKind)
+
+LINK_TICK_S = 1.0
+"""Delays of orders and skews of clocks count in whole seconds, so that the orders of one step arrive in few instants."""
+
+
+class Pairs:
+    """Limits, losses and efficiency of every kind of EVSE with every vehicle; EVSEs that differ by name only are one.
+
+    All tables have the shape (kind of EVSE, vehicle); `kind` maps each EVSE of one replica to its row.
+    """
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        kinds = {replace(evse, id="any", site_id="any"): None for evse in ensemble.evses}
+        number = {kind: row for row, kind in enumerate(kinds)}
+        self.kind = np.array(
+            [number[replace(evse, id="any", site_id="any")] for evse in ensemble.evses], dtype=np.int64
+        )
+        limits = [[pair_limits(evse, vehicle) for vehicle in ensemble.vehicles] for evse in kinds]
+
+        def table(name: str) -> Floats:
+            return np.array([[getattr(pair, name) for pair in row] for row in limits], dtype=np.float64)
+
+        self.max_charge_kw, self.min_charge_kw = table("max_charge_kw"), table("min_charge_kw")
+        self.max_discharge_kw, self.min_discharge_kw = table("max_discharge_kw"), table("min_discharge_kw")
+        self.losses = [[pair_loss(evse, vehicle) for vehicle in ensemble.vehicles] for evse in kinds]
+        self.efficiency = np.array([
+            [
+                battery_kw(vehicle, pair.max_charge_kw, loss) / pair.max_charge_kw
+                for vehicle, pair, loss in zip(ensemble.vehicles, pairs, losses, strict=True)
+            ]
+            for pairs, losses in zip(limits, self.losses, strict=True)
+        ])
+        self.capacity_kwh = np.array([vehicle.battery.capacity_kwh for vehicle in ensemble.vehicles])
+
+    def classes(self, fleet: FleetState, vehicles: Sequence[Vehicle]) -> Ints:
+        """The fleet's class numbers: shape (kind of EVSE, vehicle)."""
+        return np.array(
+            [[fleet.class_of(*pair) for pair in zip(vehicles, row, strict=True)] for row in self.losses], dtype=np.int64
+        )
+
+
+class Limits:
+    """`usable_setpoint` for all slots at once, kept in step with the cars that stand there."""
+
+    def __init__(self, slots: int, pairs: Pairs) -> None:
+        self._pairs = pairs
+        self.max_charge_kw, self.min_charge_kw = np.zeros(slots), np.zeros(slots)
+        self.max_discharge_kw, self.min_discharge_kw = np.zeros(slots), np.zeros(slots)
+        self._least_charge = np.full(slots, SETPOINT_TOLERANCE_KW)
+        self._least_discharge = np.full(slots, SETPOINT_TOLERANCE_KW)
+        self._has_discharge = bool(pairs.max_discharge_kw.any())
+        self._room = np.empty(slots)
+
+    def plug(self, slots: Ints, kind: Ints, vehicle: Ints) -> None:
+        pairs = self._pairs
+        self.max_charge_kw[slots], self.min_charge_kw[slots] = (
+            pairs.max_charge_kw[kind, vehicle], pairs.min_charge_kw[kind, vehicle]
+        )
+        self._least_charge[slots] = self._least(self.min_charge_kw[slots])
+        if self._has_discharge:
+            self.max_discharge_kw[slots], self.min_discharge_kw[slots] = (
+                pairs.max_discharge_kw[kind, vehicle], pairs.min_discharge_kw[kind, vehicle]
+            )
+            self._least_discharge[slots] = self._least(self.min_discharge_kw[slots])
+
+    @staticmethod
+    def _least(minimum_kw: Floats) -> Floats:
+        return np.maximum(minimum_kw - SETPOINT_TOLERANCE_KW, SETPOINT_TOLERANCE_KW)
+
+    def unplug(self, slots: Ints) -> None:
+        for row in (self.max_charge_kw, self.min_charge_kw, self.max_discharge_kw, self.min_discharge_kw):
+            row[slots] = 0.0
+
+    def usable(self, kw: Floats) -> Floats:
+        """Set-points of all slots, clipped to the ratings; those below a minimum become 0."""
+        usable = np.minimum(kw, self.max_charge_kw)
+        if not self._has_discharge:
+            return np.multiply(usable, usable >= self._least_charge, out=usable)
+        np.maximum(usable, np.negative(self.max_discharge_kw, out=self._room), out=usable)
+        enough = usable >= self._least_charge
+        enough |= np.negative(usable, out=self._room) >= self._least_discharge
+        return np.multiply(usable, enough, out=usable)
+
+    def usable_at(self, slots: Ints, kw: Floats) -> Floats:
+        """The same for some slots."""
+        clipped = self.clipped_at(slots, kw)
+        least = np.where(clipped < 0.0, self._least_discharge[slots], self._least_charge[slots])
+        return np.where(np.abs(clipped) >= least, clipped, 0.0)
+
+    def clipped_at(self, slots: Ints, kw: Floats) -> Floats:
+        """Clipped to the ratings alone."""
+        clipped: Floats = np.minimum(np.maximum(kw, -self.max_discharge_kw[slots]), self.max_charge_kw[slots])
+        return clipped
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """Orders under way: they reach `slots` at `time_s` if the same visits still stand there."""
+
+    time_s: float
+    slots: Ints
+    visit: Ints
+    kw: Floats
+
+
+class Link:
+    """The way from controller to charger: orders come late, get lost (and are sent again when the controller next
+    decides), or do not come at all during an outage.
+
+    A clock that is behind starts an order late by its skew; one that is ahead makes no difference to an order that
+    holds from now on.
+    """
+
+    def __init__(self, ensemble: Ensemble, plan: FaultPlan) -> None:
+        n = ensemble.slots
+        wait = np.maximum(_column("order_delay_s", plan.order_delay_s, n), 0.0)
+        wait += np.maximum(-_column("clock_skew_s", plan.clock_skew_s, n), 0.0)
+        self._wait_s = np.rint(wait / LINK_TICK_S) * LINK_TICK_S
+        self._loss = _column("order_loss", plan.order_loss, n)
+        self._can_lose, self._is_late = bool(self._loss.any()), bool(self._wait_s.any())
+        evses = max(len(ensemble.evses), 1)
+        self._replica = ensemble.first_replica + np.arange(n) // evses
+        self._evse = np.arange(n) % evses
+        self._seed = plan.seed
+        self.told_kw = np.zeros(n)
+        self.is_out = np.zeros(n, dtype=np.bool_)
+        self.lost = 0
+
+    def send(self, now_s: float, visit: Ints, kw: Floats) -> tuple[Ints, list[Letter]]:
+        """Orders for all slots: the slots that take theirs up now, and letters for later; only news is sent."""
+        slots = np.flatnonzero((kw != self.told_kw) & ~self.is_out)
+        if self._can_lose and slots.size:
+            drawn = uniforms(
+                self._seed, "order lost", self._replica[slots], self._evse[slots],
+                np.full(slots.size, round(now_s * 1000.0), dtype=np.int64),
+            )[0]
+            arrives = drawn >= self._loss[slots]
+            self.lost += int(slots.size - np.count_nonzero(arrives))
+            slots = slots[arrives]
+        self.told_kw[slots] = kw[slots]
+        if not self._is_late:
+            return slots, []
+        wait = self._wait_s[slots]
+        letters = [
+            Letter(now_s + late, slots[those], visit[slots[those]], kw[slots[those]])
+            for late in np.unique(wait[wait > 0.0]).tolist() for those in (wait == late,)
+        ]
+        return slots[wait == 0.0], letters
+
+    def forget(self, slots: Ints, kw: float = 0.0) -> None:
+        """What was told no longer holds: the charger is at `kw` (NaN: whatever comes next is news)."""
+        self.told_kw[slots] = kw
+
+
+class Condition:
+    """The faults that are under way, and what they make of a set-point."""
+
+    def __init__(self, slots: int) -> None:
+        self._under_way = np.zeros((len(KINDS), slots), dtype=np.int64)
+        self._left = np.ones(slots)
+        self.is_stuck = np.zeros(slots, dtype=np.bool_)
+        self.is_affected = np.zeros(slots, dtype=np.bool_)
+
+    def is_under_way(self, kind: FaultKind, slots: Ints) -> NDArray[np.bool_]:
+        under_way: NDArray[np.bool_] = self._under_way[KINDS.index(kind), slots] > 0
+        return under_way
+
+    def begin(self, kind: Ints, slots: Ints, value: Floats) -> None:
+        np.add.at(self._under_way, (kind, slots), 1)
+        derated = kind == KINDS.index(FaultKind.DERATED)
+        self._left[slots[derated]] = value[derated]
+        self._refresh(slots)
+
+    def end(self, kind: Ints, slots: Ints) -> None:
+        np.subtract.at(self._under_way, (kind, slots), 1)
+        self._refresh(slots)
+
+    def plug(self, slots: Ints) -> int:
+        """Cars plug in; how many of them find a connector that does not start their visit."""
+        self.is_stuck[slots] = self.is_under_way(FaultKind.STUCK, slots)
+        self._refresh(slots)
+        return int(np.count_nonzero(self.is_stuck[slots]))
+
+    def unplug(self, slots: Ints) -> None:
+        self.is_stuck[slots] = False
+        self._refresh(slots)
+
+    def has_no_power(self, slots: Ints) -> NDArray[np.bool_]:
+        return self.is_stuck[slots] | self.is_under_way(FaultKind.DOWN, slots)
+
+    def made_of(self, slots: Ints, kw: Floats, full_kw: Floats, rated_kw: Floats) -> Floats:
+        """What hardware in this condition tries to deliver where `kw` was ordered.
+
+        full_kw: what EVSE and car can do together. rated_kw: of the EVSE, of which derating leaves a part.
+        """
+        kw = np.where(self.is_under_way(FaultKind.IGNORES, slots), full_kw, kw)
+        derated = self.is_under_way(FaultKind.DERATED, slots)
+        left = np.where(derated, self._left[slots] * rated_kw, np.inf)
+        kw = np.minimum(np.maximum(kw, -left), left)
+        return np.where(self.has_no_power(slots), 0.0, kw)
+
+    def _refresh(self, slots: Ints) -> None:
+        self.is_affected[slots] = (self._under_way[:, slots] > 0).any(axis=0) | self.is_stuck[slots]
+
+
+def _column(name: str, values: Floats, slots: int) -> Floats:
+    if values.shape != (slots,):
+        raise ValueError(f"faults.{name}: shape {values.shape}, expected ({slots},), one value per slot")
+    return values.astype(np.float64)
