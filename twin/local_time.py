@@ -33,5 +33,8 @@ def instant(local: datetime, zone: ZoneInfo) -> datetime:
 
 
 def scheduled(local: datetime, zone: ZoneInfo) -> datetime:
-    """The instant (UTC) of a naive `local` time of a rule: skipped times move on by the gap, doubled ones come first."""
+    """The instant (UTC) of a naive `local` time of a rule.
+
+    Times that clocks skip move on by the gap; of times that they show twice it is the first.
+    """
     return local.replace(tzinfo=zone, fold=0).astimezone(UTC)

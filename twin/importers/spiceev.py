@@ -208,7 +208,8 @@ class _File:
 def _station_type(cells: Cells) -> dict[str, Any]:
     most = cells.number("max_power", "kW")
     return {
-        "vendor": "SpiceEV", "model": cells.label.rpartition(".")[2], "current": "ac" if most <= LARGEST_AC_KW else "dc",
+        "vendor": "SpiceEV", "model": cells.label.rpartition(".")[2],
+        "current": "ac" if most <= LARGEST_AC_KW else "dc",
         "max_charge_kw": most, "max_discharge_kw": most,
         "min_charge_kw": min(cells.number("min_power", "kW") if cells.has("min_power") else 0.0, most),
     }
@@ -216,8 +217,8 @@ def _station_type(cells: Cells) -> dict[str, Any]:
 
 def _vehicle(name: str, cells: Cells) -> dict[str, Any]:
     efficiency = cells.number("battery_efficiency", "") if cells.has("battery_efficiency") else DEFAULT_EFFICIENCY
-    if not 0.5 < efficiency <= 1.0:
-        raise cells.fault("battery_efficiency", efficiency, "a share between 0.5 and 1")
+    if not 0.0 < efficiency <= 1.0:
+        raise cells.fault("battery_efficiency", efficiency, "a share above 0, at most 1")
     charge = _curve(cells, "charging_curve")
     table = {
         "model": name, "plugs": ["ac", "dc"], "capacity_kwh": cells.number("capacity"),

@@ -67,7 +67,8 @@ def _minute_means(path: Path, start: datetime, minutes: int) -> Floats:
         if later <= earlier:
             raise ScenarioError(path, f"row {number}, time", later, "rows in order of time")
     if not times or times[0] > 0.0:
-        raise ScenarioError(path, "row 2, time", times[0] if times else None, f"a first row at {start.isoformat()} or before")
+        first = times[0] if times else None
+        raise ScenarioError(path, "row 2, time", first, f"a first row at {start.isoformat()} or before")
     ends = np.array([*times[1:], max(times[-1], minutes * 60.0) + 60.0])
     energy = np.concatenate([[0.0], np.cumsum(np.array(powers) * (ends - np.array(times)))])
     at_edges = np.interp(np.arange(minutes + 1) * 60.0, np.concatenate([[times[0]], ends]), energy)

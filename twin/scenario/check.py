@@ -1,4 +1,4 @@
-"""Every fault of a scenario file at once, and what would be kept, dropped and assumed: for those who write such files."""
+"""Every fault of a scenario file at once, and what would be kept, dropped and assumed."""
 
 from __future__ import annotations
 
