@@ -19,6 +19,7 @@ from twin.renewal import Broken, Slots, failures, until_repaired
 from twin.visits import VisitTable
 
 _HOUR_S = 3600.0
+_SHORTEST_H = 1.0 / _HOUR_S
 
 
 class FaultKind(StrEnum):
@@ -126,9 +127,11 @@ class FaultModel:
             elif name.endswith("_share"):
                 if not 0.0 <= value <= 1.0:
                     raise FaultModelError(name, value, "a probability from 0 to 1")
-            elif name.endswith("_mttr_h"):
-                if not 0.0 < value < np.inf:
-                    raise FaultModelError(name, value, "more than 0 hours")
+            elif name.endswith("_h"):
+                may_be_off = not name.endswith("_mttr_h")
+                if not (_SHORTEST_H <= value < np.inf or (may_be_off and value == 0.0)):
+                    expected = "0 (off) or a second or more, in hours" if may_be_off else "a second or more, in hours"
+                    raise FaultModelError(name, value, expected)
             elif not 0.0 <= value < np.inf:
                 raise FaultModelError(name, value, "0 or more")
 
