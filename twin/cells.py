@@ -165,10 +165,10 @@ class NmcGraphite:
     def fade(self, state: Floats) -> Fade:
         calendar = state[self.LITHIUM_TIME]
         material = self.SPARE_MATERIAL - state[self.MATERIAL]
-        left = np.minimum(1.0 - calendar - state[self.LITHIUM_CYCLES], material)
+        cycle = np.maximum(state[self.LITHIUM_CYCLES], 1.0 - calendar - material)
         by_film = 1.0 + state[self.R_TIME] + state[self.R_CYCLES]
         resistance = np.maximum(by_film, -0.08 + 1.09 / material)
-        return Fade(calendar, 1.0 - left - calendar, resistance - 1.0)
+        return Fade(calendar, cycle, resistance - 1.0)
 
 
 @dataclass(frozen=True)
@@ -194,14 +194,15 @@ class LfpGraphite:
         root = np.sqrt(volts)
         most = time_mean(0.989687151293590 * np.exp(root * (8742.06309157261 / t - 2881067.56019324 / t**2)))
         bend = time_mean(0.000332850281062177 * np.exp(
-            np.cbrt(volts) * (734553185711.369 / t**4 - 3284991315.45121 / t**3)
+            np.exp(np.log(volts) / 3.0) * (734553185711.369 / t**4 - 3284991315.45121 / t**3)
             + np.sqrt(root) * (0.00127227593657290 * t**2 - 2.82161575620780e-06 * t**3)
         ))
         wear = np.abs(
             -6.81260579372875e-06 + 2.59615973160844e-05 * depth + 2.11559710307295e-06 * np.exp(depth**2 * c_rate**3)
         )  # the fit changes its sign near 18 % depth; the modulus is the publisher's
         r_heat = time_mean(3.4194e-10 * np.exp(-71827.0 / GAS_CONSTANT * (1.0 / t - 1.0 / 298.15)))
-        r_soc = time_mean(1.5604 - 3.3903 * (stress.soc - 0.5) ** 3)
+        off = stress.soc - 0.5
+        r_soc = time_mean(1.5604 - 3.3903 * off * off * off)
         r_cycle = (0.0021 - 0.002 * c_rate) * (6.8477 * (depth - 0.5) ** 3 + 0.91882)
         power = 1.12847759334355
         return np.stack((
