@@ -21,8 +21,10 @@ app = typer.Typer(
 )
 config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
 audit_app = typer.Typer(no_args_is_help=True, help="Check the audit log.")
+scenario_app = typer.Typer(no_args_is_help=True, help="Look at scenario files.")
 app.add_typer(config_app, name="config")
 app.add_typer(audit_app, name="audit")
+app.add_typer(scenario_app, name="scenario")
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
@@ -80,6 +82,66 @@ def station(context: typer.Context) -> None:
     import subprocess  # noqa: PLC0415 - only this command starts a process
 
     raise typer.Exit(subprocess.call([sys.executable, "-m", "twin.station", *context.args]))  # noqa: S603 - our module
+
+
+@app.command(epilog="Example: v2g simulate examples/workplace_acn.toml -o out --replicas 50")
+def simulate(
+    scenario: Annotated[Path, typer.Argument(help="Scenario file (TOML).")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for tables, report.html and result.json.")],
+    seed: Annotated[int | None, typer.Option(help="Of drivers and faults; the file's own if not given.")] = None,
+    replicas: Annotated[
+        int | None, typer.Option(min=1, help="Courses of drivers and faults; as many as the file says if not given.")
+    ] = None,
+    control: Annotated[
+        str | None, typer.Option(help="Who decides, instead of what the file says: uncontrolled, round_robin, edf, "
+                                      "laxity, proportional, schedule or planner.")
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out sessions that cannot be true, and count them.")
+    ] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run a scenario in the digital twin: tables, a report and a result that can be compared."""
+    from aggregator.studies.command import run_simulation  # noqa: PLC0415 - the other commands start without tables
+
+    try:
+        result = run_simulation(scenario, out, seed, replicas, control, Console(stderr=True), skip_bad=skip_bad)
+    except Refused as refusal:
+        fail(str(refusal))
+    typer.echo(json.dumps(result.written) if as_json else result.in_words)
+
+
+@app.command(epilog="Example: v2g compare out/edf out/planner -o compare.html")
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders that v2g simulate has written; the first is the base.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The report to write (HTML).")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Lay simulations side by side, with intervals for their differences."""
+    from aggregator.studies.command import run_comparison  # noqa: PLC0415 - see simulate
+
+    try:
+        result = run_comparison(runs, out)
+    except Refused as refusal:
+        fail(str(refusal))
+    typer.echo(json.dumps(result.written) if as_json else result.in_words)
+
+
+@scenario_app.command("check", epilog="Example: v2g scenario check examples/workplace_acn.toml")
+def scenario_check(
+    file: Annotated[Path, typer.Argument(help="Scenario file (TOML).")], as_json: JsonFlag = False
+) -> None:
+    """Name every fault of a scenario at once, and what is kept, left out and assumed."""
+    from aggregator.studies.command import check_file  # noqa: PLC0415 - see simulate
+
+    result = check_file(file)
+    if as_json:
+        typer.echo(json.dumps(result.written))
+    else:
+        for fault in result.faults:
+            typer.echo(fault, err=True)
+        typer.echo(result.in_words)
+    raise typer.Exit(1 if result.faults else 0)
 
 
 @config_app.command("check", epilog="Example: v2g config check --config v2g.toml")

@@ -143,8 +143,8 @@ class EventFact:
     """A grid event, by the same replicas with and without it.
 
     first_step, steps: the steps it covers. asked_net_kw: hold the connection point at or below it, per step.
-    promised_kw: reduction below the run without the event that was promised, per step.
-    delivered_kw: that reduction as it came about, shape (replica, step of the event).
+    promised_kw, delivered_kw: reduction below the run without the event as it was promised and as it came about, of
+        shape (replica, step of the event). promised_from: where the promise comes from, in words.
     without_kw: net power without the event, shape (replica, step of the event).
     """
 
@@ -159,23 +159,28 @@ class EventFact:
 
     @property
     def steps(self) -> int:
-        return int(self.promised_kw.size)
+        return int(self.asked_net_kw.size)
 
-    def promised_kwh(self, step_hours: float) -> float:
-        return float(self.promised_kw.sum()) * step_hours
+    def promised_kwh(self, step_hours: float) -> Floats:
+        """Energy of the promise in each replica."""
+        energy: Floats = self.promised_kw.sum(axis=1) * step_hours
+        return energy
 
     def delivered_kwh(self, step_hours: float) -> Floats:
         """Energy of the reduction in each replica."""
         energy: Floats = self.delivered_kw.sum(axis=1) * step_hours
         return energy
 
+    def due_kwh(self, step_hours: float) -> Floats:
+        """What was delivered of the promise when it was due; more in one step makes up for no other."""
+        energy: Floats = np.clip(self.delivered_kw, 0.0, np.maximum(self.promised_kw, 0.0)).sum(axis=1) * step_hours
+        return energy
+
     def kept_share(self) -> Floats:
-        """Of what was promised, the share that was there when it was due, in each replica; NaN if nothing was."""
-        promised = float(self.promised_kw.sum())
-        if promised <= 0.0:
-            return np.full(self.delivered_kw.shape[0], np.nan)
-        due = np.clip(self.delivered_kw, 0.0, np.maximum(self.promised_kw, 0.0))
-        share: Floats = due.sum(axis=1) / promised
+        """`due_kwh` as a share of the promise in each replica; NaN where nothing was promised."""
+        promised = self.promised_kwh(1.0)
+        share = np.full(promised.shape, np.nan)
+        np.divide(self.due_kwh(1.0), promised, out=share, where=promised > 0.0)
         return share
 
 

@@ -32,6 +32,11 @@ CAUSE_COLOURS: dict[Cause, str] = {
     Cause.FAULT: "--bad", Cause.CHANGED: "--building", Cause.EARLY_AND_SHARED: "--warn",
     Cause.SHARED: "--uncontrolled",
 }
+_CAUSE_LABELS: dict[Cause, str] = {
+    Cause.NONE: "not short", Cause.STAY: "stay too short", Cause.LEFT_EARLY: "left early", Cause.EVENT: "the event",
+    Cause.FAULT: "fault", Cause.CHANGED: "changed wish", Cause.EARLY_AND_SHARED: "left early, planned later",
+    Cause.SHARED: "too little for all",
+}
 
 
 @dataclass(frozen=True)
@@ -68,20 +73,21 @@ class StepAxis:
 
     @property
     def x(self) -> list[int]:
-        """Beginning of each block."""
-        first = self.at(self.grid.start)
-        return [first + round(k * self.grid.step_s * 1000) for k in range(0, self.grid.steps, self.block)]
+        """Beginning of each block, and the end of the last."""
+        first, step_ms = self.at(self.grid.start), self.grid.step_s * 1000
+        return [first + k * step_ms for k in (*range(0, self.grid.steps, self.block), self.grid.steps)]
 
     def y(self, values: Floats, digits: int = 2) -> list[float | None]:
-        """Means over blocks; None where nothing is known."""
+        """Means over blocks, the last one again at its end (lines are stairs); None where nothing is known."""
         starts = np.arange(0, values.size, self.block)
         known = np.isfinite(values)
         counts = np.add.reduceat(known.astype(np.float64), starts)
         sums = np.add.reduceat(np.where(known, values, 0.0), starts)
-        return [
+        means = [
             round(total / count, digits) if count else None
             for total, count in zip(sums.tolist(), counts.tolist(), strict=True)
         ]
+        return [*means, means[-1]]
 
     @property
     def layout(self) -> Layout:
@@ -174,7 +180,7 @@ def _event(facts: SimulationFacts, event: EventFact, number: int) -> Figure | No
     x = [f"{grid.at(event.first_step + k).astimezone(zone):%H:%M}" for k in range(event.steps)]
     delivered = Band.of(event.delivered_kw)
     data: list[Trace] = [
-        {"type": "bar", "name": "Promised", "x": x, "y": _rounded(event.promised_kw), "width": 0.85,
+        {"type": "bar", "name": "Promised", "x": x, "y": _rounded(np.median(event.promised_kw, axis=0)), "width": 0.85,
          "marker": {"color": "--pale"}, "hovertemplate": "%{y:.1f} kW"},
         {"type": "scatter", "mode": "markers", "name": "Delivered, median" if facts.replicas > 1 else "Delivered",
          "x": x, "y": _rounded(delivered.p50), "hovertemplate": "%{y:.1f} kW",
@@ -209,7 +215,7 @@ def _causes(facts: SimulationFacts) -> Figure | None:
         "customdata": [round(kwh[k], 1) for k in order], "textposition": "auto",
         "hovertemplate": "%{x:.1f} drivers, %{customdata} kWh<extra></extra>",
     }]
-    per = "" if facts.replicas == 1 else ", mean over the courses"
+    per = "" if facts.replicas == 1 else " per course"
     layout = {"xaxis": {"title": {"text": f"drivers{per}"}, "rangemode": "tozero"}, "yaxis": {"type": "category"},
               "hovermode": "closest"}
     return Figure(
@@ -237,7 +243,7 @@ def _departures(facts: SimulationFacts) -> Figure | None:
             (facts.grid.start + timedelta(seconds=float(visits.departure_s[row]))).astimezone(zone) for row in rows
         ]
         data.append({
-            "type": "scatter", "mode": "markers", "name": CAUSE_WORDS[cause].split(",")[0],
+            "type": "scatter", "mode": "markers", "name": _CAUSE_LABELS[cause],
             "x": _rounded(visits.target_kwh[rows]), "y": _rounded(visits.energy_kwh[rows]),
             "text": [f"{visits.evse_id[row]}, left {when:%H:%M}" for row, when in zip(rows, leaving, strict=True)],
             "marker": {"color": CAUSE_COLOURS[cause], "size": 7, "opacity": 0.7,

@@ -13,6 +13,9 @@ from plotly.offline import get_plotlyjs
 from aggregator.reports.figures import Figure
 from aggregator.reports.tables import Table
 
+GENERATOR = "v2g-report"
+"""Stands in every page, so that a later run knows it as ours."""
+
 _STYLES = ("tokens.css", "report.css", "simulation.css")
 _SCRIPTS = ("figures.js", "report.js")
 
@@ -53,7 +56,7 @@ def render_page(page: Page) -> str:
     drawn = {one.id: {"data": one.data, "layout": one.layout} for one in figures}
     static = resources.files("aggregator.reports") / "static"
     return environment.get_template("simulation.html").render(
-        page=page,
+        page=page, generator=GENERATOR,
         # "<" never stands in the JSON, so it cannot end the script element it stands in (WHATWG HTML, 4.12.1.3).
         figure_json=json.dumps(drawn, allow_nan=False).replace("<", "\\u003c"),
         styles="".join((static / name).read_text("utf-8") for name in _STYLES),

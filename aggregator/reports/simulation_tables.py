@@ -62,7 +62,7 @@ def summary(facts: SimulationFacts) -> str:
     for event in facts.events:
         delivered, kept = event.delivered_kwh(hours), event.kept_share()
         sentences.append(
-            f"For {event.name}, {figure(event.promised_kwh(hours), 'kWh')} less were promised and "
+            f"For {event.name}, {_typical(event.promised_kwh(hours), 'kWh')} less were promised and "
             f"{_typical(delivered, 'kWh')} delivered" + (
                 f": {_typical(100 * kept, '%', 0)} of the promise was there when it was due."
                 if np.isfinite(kept).all() else "."
@@ -91,7 +91,7 @@ def headline(facts: SimulationFacts) -> tuple[tuple[str, str, str], ...]:
         kept = event.kept_share()
         cards.append((
             "Promise kept", figure(100 * float(np.median(kept)), "%", 0),
-            _between(100 * kept, "%", 0) or f"{figure(event.promised_kwh(hours), 'kWh')} promised",
+            _between(100 * kept, "%", 0) or f"{figure(float(event.promised_kwh(hours)[0]), 'kWh')} promised",
         ))
     out = measured["ev_export_kwh"]
     cards.append((
@@ -131,13 +131,13 @@ def _events(facts: SimulationFacts) -> Iterable[Table]:
         for step in range(event.steps):
             begins = facts.grid.at(event.first_step + step).astimezone(zone)
             p10, p50, p90 = np.quantile(event.delivered_kw[:, step], (0.1, 0.5, 0.9))
-            promised = float(event.promised_kw[step])
-            kept = float((event.delivered_kw[:, step] >= promised - 1e-6).mean())
+            promised = float(np.median(event.promised_kw[:, step]))
+            kept = float((event.delivered_kw[:, step] >= event.promised_kw[:, step] - 1e-6).mean())
             rows.append((f"{begins:%H:%M}", figure(float(event.asked_net_kw[step]), "", 1), figure(promised, "", 1),
                          *(figure(float(kw), "", 1) for kw in (p10, p50, p90)), figure(100 * kept, "%", 0)))
         energy = event.delivered_kwh(hours)
         p10, p50, p90 = np.quantile(energy, (0.1, 0.5, 0.9))
-        rows.append(("Total, kWh", "", figure(event.promised_kwh(hours), "", 1),
+        rows.append(("Total, kWh", "", figure(float(np.median(event.promised_kwh(hours))), "", 1),
                      *(figure(float(kwh), "", 1) for kwh in (p10, p50, p90)), ""))
         yield Table(
             f"event-table-{number}", f"{event.name}: promised and delivered, step by step",
@@ -268,7 +268,7 @@ def _mean(value: float) -> str:
 
 def _typical(values: Floats, unit: str, digits: int = 1) -> str:
     """The median with its 10th and 90th percentile, or the only value."""
-    if values.size == 1:
+    if values.size == 1 or np.ptp(values) == 0.0:
         return figure(float(values[0]), unit, digits)
     return f"{figure(float(np.median(values)), unit, digits)} ({_range(values, digits)})"
 

@@ -1,4 +1,4 @@
-"""Why drivers left short, found out and not guessed: by physics at full power and by the same course without the event."""
+"""Why drivers left short, found out and not guessed: by physics at full power, and by the course without the event."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EARLY_S = 60.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """In the order of `rows`. cause: index into `CAUSES`. full_power_kwh: see `VisitColumns`. event_kwh: NaN: no pair."""
+    """In the order of `rows`. cause: index into `CAUSES`; full_power_kwh, event_kwh: see `VisitColumns`."""
 
     cause: Ints
     full_power_kwh: Floats

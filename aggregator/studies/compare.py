@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from aggregator.refusal import Refused
+from aggregator.reports.simulation_comparison import MOST_RUNS, ComparisonFacts, DifferenceFact, RunFact
 from aggregator.reports.simulation_facts import MEASURES, Measure
 from aggregator.studies.folder import KIND, RESULT
 from aggregator.studies.result import SCHEMA
+from twin.assets import TimeGrid, utc
 
 Floats = NDArray[np.float64]
 
@@ -30,78 +32,56 @@ METHOD = "t interval on differences paired by replica (common random numbers)"
 _MUST_AGREE = ("start", "step_s", "steps", "seed", "replicas", "timezone")
 
 
-@dataclass(frozen=True)
-class Curve:
-    """Median over replicas of one power of all sites together, kW per step, with its 10th and 90th percentile."""
-
-    p10: Floats
-    p50: Floats
-    p90: Floats
-
-
-@dataclass(frozen=True)
-class StoredRun:
-    """One run as it was written. label: its folder's name, made unique. measures: one value per replica."""
-
-    label: str
-    folder: Path
-    result: Mapping[str, Any]
-    measures: Mapping[str, Floats]
-    net: Curve
-    ev: Curve
-    cap_kw: Floats
-    causes: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A run minus the first one. half_width: of the interval at `CONFIDENCE`; NaN with fewer than two replicas.
-
-    alone_half_width: what it would be if the replicas were not paired; shows what pairing is worth.
-    """
-
-    measure: Measure
-    mean: float
-    half_width: float
-    alone_half_width: float
-    replicas: int
-
-    @property
-    def is_sure(self) -> bool:
-        """The interval does not hold 0."""
-        return math.isfinite(self.half_width) and abs(self.mean) > self.half_width
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Runs in the order they were named; differences[k] are those of runs[k + 1] from runs[0]."""
-
-    runs: tuple[StoredRun, ...]
-    differences: tuple[tuple[Difference, ...], ...]
-
-
-def compare(folders: Sequence[Path]) -> Comparison:
+def compare(folders: Sequence[Path]) -> ComparisonFacts:
     """Read the folders of runs and compare every later one with the first.
 
     Raises:
         Refused: one is not the folder of a simulation, or the runs cannot be compared.
     """
-    if len(folders) < 2:  # noqa: PLR2004 - a comparison needs two
-        raise Refused(f"compare: {len(folders)} folder, expected at least two")
-    runs = [_read(folder, label) for folder, label in zip(folders, _labels(folders), strict=True)]
-    first = runs[0]
-    for other in runs[1:]:
+    if not 2 <= len(folders) <= MOST_RUNS:  # noqa: PLR2004 - one run has nothing to differ from
+        raise Refused(f"compare: {len(folders)} folders, expected 2 to {MOST_RUNS}")
+    read = [_read(folder, label) for folder, label in zip(folders, _labels(folders), strict=True)]
+    (first, _), *_ = read
+    for (result, _), folder in zip(read[1:], folders[1:], strict=True):
         for name in _MUST_AGREE:
-            ours, theirs = first.result[name], other.result[name]
-            if ours != theirs:
+            if result[name] != first[name]:
                 raise Refused(
-                    f"{other.folder / RESULT}: {name}: {theirs!r}, expected {ours!r} as in {first.folder} "
+                    f"{folder / RESULT}: {name}: {result[name]!r}, expected {first[name]!r} as in {folders[0]} "
                     "(only runs over the same time with the same draws can be compared)"
                 )
-    return Comparison(tuple(runs), tuple(differences(first.measures, other.measures) for other in runs[1:]))
+    runs = tuple(run for _, run in read)
+    return ComparisonFacts(
+        grid=TimeGrid(utc(first["start"]), first["step_s"], first["steps"]), timezone=first["timezone"],
+        seed=first["seed"], replicas=first["replicas"], runs=runs,
+        differences=tuple(differences(runs[0].measures, other.measures) for other in runs[1:]),
+        method=METHOD, confidence=CONFIDENCE, program_version=version("v2g-aggregator"),
+    )
 
 
-def differences(first: Mapping[str, Floats], other: Mapping[str, Floats]) -> tuple[Difference, ...]:
+def comparison_json(facts: ComparisonFacts) -> dict[str, Any]:
+    """The comparison for machines; an interval that is not known is null."""
+    def number(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    return {
+        "kind": "v2g-comparison", "schema": SCHEMA, "confidence": facts.confidence, "method": facts.method,
+        "replicas": facts.replicas, "seed": facts.seed, "runs": [
+            {"label": run.label, "scenario": run.scenario, "control": run.control,
+             "mean": {key: float(values.mean()) for key, values in run.measures.items()}}
+            for run in facts.runs
+        ],
+        "differences": [
+            {"run": run.label, "from": facts.runs[0].label, "measures": {
+                one.measure.key: {"mean": one.mean, "half_width": number(one.half_width),
+                                  "unpaired_half_width": number(one.alone_half_width), "beyond_chance": one.is_sure}
+                for one in row
+            }}
+            for run, row in zip(facts.runs[1:], facts.differences, strict=True)
+        ],
+    }
+
+
+def differences(first: Mapping[str, Floats], other: Mapping[str, Floats]) -> tuple[DifferenceFact, ...]:
     """What `other` has more than `first`, for every measure that both have."""
     return tuple(
         paired_difference(measure, first[measure.key], other[measure.key])
@@ -109,16 +89,16 @@ def differences(first: Mapping[str, Floats], other: Mapping[str, Floats]) -> tup
     )
 
 
-def paired_difference(measure: Measure, first: Floats, other: Floats) -> Difference:
+def paired_difference(measure: Measure, first: Floats, other: Floats) -> DifferenceFact:
     """Mean of `other - first` by replica, with its Student t interval."""
     apart = other - first
     n = apart.size
     if n < 2:  # noqa: PLR2004 - a spread needs two values
-        return Difference(measure, float(apart.mean()), math.nan, math.nan, n)
+        return DifferenceFact(measure, float(apart.mean()), math.nan, math.nan)
     quantile = float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2))
     alone = math.sqrt((first.var(ddof=1) + other.var(ddof=1)) / n)
-    return Difference(
-        measure, float(apart.mean()), quantile * float(apart.std(ddof=1)) / math.sqrt(n), quantile * alone, n
+    return DifferenceFact(
+        measure, float(apart.mean()), quantile * float(apart.std(ddof=1)) / math.sqrt(n), quantile * alone
     )
 
 
@@ -130,7 +110,7 @@ def _labels(folders: Sequence[Path]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name} ({k + 1})" for k, name in enumerate(names)]
 
 
-def _read(folder: Path, label: str) -> StoredRun:
+def _read(folder: Path, label: str) -> tuple[dict[str, Any], RunFact]:
     path = folder / RESULT
     try:
         raw = json.loads(path.read_text("utf-8"))
@@ -144,22 +124,25 @@ def _read(folder: Path, label: str) -> StoredRun:
         raise Refused(f"{path}: schema: {raw.get('schema')!r}, expected {SCHEMA}; run the simulation again")
     try:
         by_replica = {key: np.array(values, dtype=np.float64) for key, values in raw["by_replica"].items()}
+        if any(values.shape != (raw["replicas"],) for values in by_replica.values()):
+            raise ValueError("by_replica: expected one value per replica")  # noqa: TRY301 - told as all damage is
         site = pyarrow.parquet.read_table(folder / "site.parquet")
-        steps = raw["steps"]
-        columns = {name: _whole(site, name, steps) for name in (
-            "net_kw_p10", "net_kw_p50", "net_kw_p90", "ev_kw_p10", "ev_kw_p50", "ev_kw_p90", "import_cap_kw",
-        )}
-        return StoredRun(
-            label, folder, raw, by_replica,
-            Curve(columns["net_kw_p10"], columns["net_kw_p50"], columns["net_kw_p90"]),
-            Curve(columns["ev_kw_p10"], columns["ev_kw_p50"], columns["ev_kw_p90"]),
-            columns["import_cap_kw"], raw["short_by_cause"],
+
+        def curve(name: str) -> tuple[Floats, Floats, Floats]:
+            p10, p50, p90 = (_whole(site, f"{name}_kw_{part}", raw["steps"]) for part in ("p10", "p50", "p90"))
+            return p10, p50, p90
+
+        run = RunFact(
+            label, raw["scenario"], raw["control"], curve("net"), curve("ev"),
+            _whole(site, "import_cap_kw", raw["steps"]), by_replica, raw["short_by_cause"],
         )
+        return {name: raw[name] for name in _MUST_AGREE}, run
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise Refused(f"{folder}: damaged or incomplete ({error}); run the simulation again") from None
 
 
 def _whole(site: pyarrow.Table, name: str, steps: int) -> Floats:
     """The column of all sites together, which stand last (the site itself where there is one)."""
-    values: Floats = site.column(name).to_numpy(zero_copy_only=False).astype(np.float64)
-    return values.reshape(-1, steps)[-1]
+    values = site.column(name).to_numpy(zero_copy_only=False).astype(np.float64)
+    whole: Floats = values.reshape(-1, steps)[-1]
+    return whole

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from aggregator.refusal import Refused
+from aggregator.studies.events import Asked
 from twin.assets import Schedule, TimeGrid
 from twin.controllers import (
     Controller,
@@ -25,7 +27,8 @@ from twin.drivers import Drawn
 from twin.engine import run
 from twin.ensemble import Ensemble, Outcome
 from twin.faults import FaultPlan
-from twin.scenario.experiment import Control, Event
+from twin.scenario.experiment import Control
+from twin.visits import VisitTable
 
 CONTROLS = ("uncontrolled", "round_robin", "edf", "laxity", "proportional", "schedule", "planner")
 CONTROL_WORDS = {
@@ -43,7 +46,7 @@ class Runner(Protocol):
     """Runs all replicas of an ensemble under one kind of control; `events` are those the controller is told of."""
 
     def __call__(
-        self, ensemble: Ensemble, events: tuple[Event, ...], *, record_evses: bool, tell: Callable[[float], None]
+        self, ensemble: Ensemble, events: tuple[Asked, ...], *, record_evses: bool, tell: Callable[[float], None]
     ) -> Outcome: ...
 
 
@@ -76,15 +79,22 @@ def rule_runner(control: Control, drawn: Drawn, faults: FaultPlan | None) -> Run
     """All replicas in one array under one of the twin's rules."""
 
     def run_all(
-        ensemble: Ensemble, events: tuple[Event, ...], *, record_evses: bool, tell: Callable[[float], None]
+        ensemble: Ensemble, events: tuple[Asked, ...], *, record_evses: bool, tell: Callable[[float], None]
     ) -> Outcome:
         del events  # a rule meets them as a lower cap
         return run(
-            ensemble, drawn.visits, rule(control, ensemble), faults=faults, revisions=drawn.revisions,
+            ensemble, in_turn(drawn.visits), rule(control, ensemble), faults=faults, revisions=drawn.revisions,
             record_evses=record_evses, progress=tell,
         )
 
     return run_all
+
+
+def in_turn(visits: VisitTable, tables: int = 64) -> Iterator[VisitTable]:
+    """The same visits in several tables, so that progress can be told between them; it changes nothing else."""
+    edges = np.linspace(0, len(visits), min(tables, max(len(visits) // 1000, 1)) + 1).astype(np.int64)
+    for begin, end in pairwise(edges.tolist()):
+        yield visits.take(np.arange(begin, end))
 
 
 def read_schedule(path: Path, ensemble: Ensemble) -> Schedule:

@@ -79,6 +79,25 @@ def new_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def new_file(path: Path, text: str, mark: str) -> None:
+    """Write `text` to `path`, as a whole or not at all; a file that is there is replaced only if it holds `mark`.
+
+    Raises:
+        Refused: something else is there, or it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        if path.exists() and (not path.is_file() or mark not in path.read_text("utf-8", errors="replace")):
+            raise Refused(f"{path}: is there already and is no earlier report, expected a new file")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, "utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror or error}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def _sweep(folder: Path) -> None:
     """Remove what runs into `folder` left that were killed; give back a former folder that lost its place."""
     for left in folder.parent.glob(f".{folder.name}.*-*"):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.reports.simulation_facts import CAUSES, Band, Cause, EventFact, SiteFact, SocFan, VisitColumns
-from twin.ensemble import Ensemble, Outcome
+from twin.ensemble import Outcome
 from twin.visits import VisitTable
 
 Floats = NDArray[np.float64]
@@ -146,25 +146,11 @@ def measures(
         "loss_kwh": per_replica(ledger.loss_kwh),
     }
     if events:
-        promised = sum(event.promised_kwh(hours) for event in events)
+        promised = np.sum([event.promised_kwh(hours) for event in events], axis=0)
         found["event_delivered_kwh"] = np.sum([event.delivered_kwh(hours) for event in events], axis=0)
-        if promised > 0.0:
-            kept = [event.kept_share() * event.promised_kwh(hours) for event in events if event.promised_kw.sum() > 0]
-            found["event_kept_share"] = np.sum(kept, axis=0) / promised
+        if (promised > 0.0).all():
+            due = np.sum([event.due_kwh(hours) for event in events], axis=0)
+            found["event_kept_share"] = due / promised
         found["event_short_drivers"] = count(visits.cause == CAUSES.index(Cause.EVENT))
         found["event_short_kwh"] = count(np.isfinite(visits.event_kwh), visits.event_kwh)
     return found
-
-
-def event_reduction(without: Outcome, with_event: Outcome, site: int, steps: slice) -> tuple[Floats, Floats]:
-    """Net power without the event and what the event took off it, kW, each of shape (replica, step of the event)."""
-    before, after = without.net_kw[:, site, steps], with_event.net_kw[:, site, steps]
-    return before, before - after
-
-
-def steps_of(ensemble: Ensemble, start_s: float, end_s: float) -> slice:
-    """The steps of the grid that [start_s, end_s) covers; a step that it covers in part belongs to it."""
-    step_s = ensemble.grid.step_s
-    first = max(int(start_s // step_s), 0)
-    last = min(int(-(-end_s // step_s)), ensemble.grid.steps)
-    return slice(first, max(last, first))

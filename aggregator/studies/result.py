@@ -68,7 +68,8 @@ def _event(event: EventFact, step_hours: float) -> dict[str, Any]:
     return {
         "id": event.name, "site": event.site_id, "first_step": event.first_step, "steps": event.steps,
         "asked_net_kw": _numbers(event.asked_net_kw), "promised_from": event.promised_from,
-        "promised_kw": _numbers(event.promised_kw), "promised_kwh": round(event.promised_kwh(step_hours), _DIGITS),
+        "promised_kw": _numbers(np.median(event.promised_kw, axis=0)),
+        "promised_kwh": _spread(event.promised_kwh(step_hours)),
         "delivered_kwh": _spread(event.delivered_kwh(step_hours)), "kept_share": _spread(event.kept_share()),
     }
 

@@ -14,23 +14,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from aggregator.refusal import Refused
 from aggregator.reports.simulation import render_simulation
-from aggregator.reports.simulation_facts import EventFact, SimulationFacts
+from aggregator.reports.simulation_facts import SimulationFacts
 from aggregator.studies.causes import find_causes
 from aggregator.studies.control import CONTROLS, Runner, rule_runner
+from aggregator.studies.events import Asked, ask, event_fact, under
 from aggregator.studies.folder import RESULT, new_folder, require_replaceable
 from aggregator.studies.gather import (
     Rows,
-    event_reduction,
     measures,
     site_facts,
     soc_fan,
-    steps_of,
     visit_columns,
 )
 from aggregator.studies.result import result_json
@@ -41,11 +40,16 @@ from twin.ensemble import Ensemble, Outcome
 from twin.faults import FaultPlan
 from twin.faults import draw as draw_faults
 from twin.scenario import ScenarioError, load_scenario
-from twin.scenario.experiment import Event, Experiment
+from twin.scenario.experiment import Experiment
+from twin.scenario.tables import ControlName
 
-Floats = NDArray[np.float64]
 Progress = Callable[[str, float], None]
 """Told the phase and the share of it that is done, 0 to 1."""
+
+
+def _silent(_phase: str, _done: float) -> None:
+    """Nobody watches."""
+
 
 MOST_RECORDED = 50_000_000
 """EVSE-steps over all replicas above which chargers are not recorded one by one (16 bytes each)."""
@@ -91,7 +95,7 @@ class _Stopwatch:
 
 
 def simulate_scenario(
-    path: Path, options: SimulationOptions | None = None, *, progress: Progress = lambda phase, done: None
+    path: Path, options: SimulationOptions | None = None, *, progress: Progress = _silent
 ) -> SimulationResult:
     """Run the scenario file `path`.
 
@@ -109,32 +113,32 @@ def simulate_scenario(
             experiment.visits, experiment.drivers, replicas=experiment.ensemble.replicas, seed=experiment.seed,
             capacity_kwh=np.array([v.battery.capacity_kwh * v.battery.soc_max for v in experiment.ensemble.vehicles]),
         )
-        faults = _faults(experiment)
+        faults = _faults(experiment, drawn)
     ensemble = experiment.ensemble
     runner = _runner(experiment, drawn, faults)
     record = ensemble.slots * ensemble.grid.steps <= MOST_RECORDED
 
-    def outcome_of(limited: Ensemble, events: tuple[Event, ...], name: str, *, record_evses: bool) -> Outcome:
+    def outcome_of(limited: Ensemble, events: tuple[Asked, ...], name: str, *, record_evses: bool) -> Outcome:
         with watch.phase(name) as tell:
             return runner(limited, events, record_evses=record_evses, tell=tell)
 
     without: Outcome | None = None
-    limits: tuple[_Asked, ...] = ()
+    asked: tuple[Asked, ...] = ()
     if experiment.events:
         without = outcome_of(ensemble, (), "run without the event", record_evses=False)
-        limits = tuple(_asked(event, without) for event in experiment.events)
-        limited = _under(ensemble, limits)
-        outcome = outcome_of(limited, experiment.events, "run with the event", record_evses=record)
+        asked = tuple(ask(event, without) for event in experiment.events)
+        limited = under(ensemble, asked)
+        outcome = outcome_of(limited, asked, "run with the event", record_evses=record)
     else:
         outcome = outcome_of(ensemble, (), "run", record_evses=record)
     with watch.phase("find out why drivers were short"):
-        facts = _facts(experiment, drawn, faults, outcome, without, limits)
+        facts = _facts(experiment, drawn, faults, outcome, without, asked)
     return SimulationResult(replace(facts, seconds=watch.seconds), outcome, without, digest)
 
 
 def simulate_into(
     path: Path, folder: Path, options: SimulationOptions | None = None, *,
-    progress: Progress = lambda phase, done: None,
+    progress: Progress = _silent,
 ) -> Mapping[str, object]:
     """Run the scenario file `path` and write tables, report and result into `folder`; gives the result.
 
@@ -168,18 +172,19 @@ def _read(path: Path, options: SimulationOptions) -> tuple[Experiment, str]:
         experiment.ensemble.replicas if options.replicas is None else options.replicas, options.seed
     )
     if options.control is not None:
-        experiment = replace(experiment, control=replace(experiment.control, name=options.control))
+        name = cast("ControlName", options.control)  # `simulate_scenario` has looked it up
+        experiment = replace(experiment, control=replace(experiment.control, name=name))
     return experiment, digest
 
 
-def _faults(experiment: Experiment) -> FaultPlan | None:
+def _faults(experiment: Experiment, drawn: Drawn) -> FaultPlan | None:
     if experiment.faults is None:
         return None
     ensemble = experiment.ensemble
     grid = ensemble.grid
     return draw_faults(
         experiment.faults, evses=len(ensemble.evses), replicas=ensemble.replicas,
-        seconds=float(grid.step_s * grid.steps), seed=experiment.seed,
+        seconds=float(grid.step_s * grid.steps), seed=experiment.seed, visits=drawn.visits,
     )
 
 
@@ -191,46 +196,9 @@ def _runner(experiment: Experiment, drawn: Drawn, faults: FaultPlan | None) -> R
     return rule_runner(experiment.control, drawn, faults)
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """An event on the grid of a run. net_kw: what the connection point is to hold, per step of the event."""
-
-    event: Event
-    steps: slice
-    net_kw: Floats
-    promised_kw: Floats
-    promised_from: str
-
-
-def _asked(event: Event, without: Outcome) -> _Asked:
-    """What the event asks and what is promised, against the median course without it."""
-    ensemble = without.ensemble
-    start = ensemble.grid.start
-    steps = steps_of(
-        ensemble, (event.start - start).total_seconds(), (event.end - start).total_seconds()
-    )
-    expected = np.median(without.net_kw[:, 0, steps], axis=0)
-    if event.max_net_kw is not None:
-        net = np.full(expected.shape, event.max_net_kw)
-    else:
-        net = expected - (event.reduction_kw or 0.0)
-    if event.promised_kw is not None:
-        return _Asked(event, steps, net, np.full(expected.shape, event.promised_kw), "stated in the scenario")
-    promised = np.maximum(expected - net, 0.0)
-    return _Asked(event, steps, net, promised, "what the event asks below the median course without it")
-
-
-def _under(ensemble: Ensemble, limits: tuple[_Asked, ...]) -> Ensemble:
-    """The ensemble whose import cap also holds what the events ask."""
-    caps = ensemble.import_cap_kw.copy()
-    for asked in limits:
-        caps[0, asked.steps] = np.minimum(caps[0, asked.steps], asked.net_kw)
-    return replace(ensemble, import_cap_kw=caps)
-
-
 def _facts(
     experiment: Experiment, drawn: Drawn, faults: FaultPlan | None, outcome: Outcome,
-    without: Outcome | None, limits: tuple[_Asked, ...],
+    without: Outcome | None, asked: tuple[Asked, ...],
 ) -> SimulationFacts:
     visits = replace(drawn.visits, ids=tuple(experiment.visits.ids[row] for row in drawn.row.tolist())) \
         if experiment.visits.ids else drawn.visits
@@ -240,13 +208,13 @@ def _facts(
     columns = visit_columns(outcome, visits, rows, verdict.cause, verdict.full_power_kwh, verdict.event_kwh)
     # Caps are judged without the event: what an event asks is promised and delivered, or not; it is no rating.
     sites, whole = site_facts(replace(outcome, ensemble=experiment.ensemble))
-    events = tuple(_event_fact(asked, outcome, without) for asked in limits if without is not None)
+    events = tuple(event_fact(one, outcome, without) for one in asked if without is not None)
     outcome.ledger.check()
     counts = dict(outcome.occurrences)
     if drawn.no_shows:
         counts["no_show"] = drawn.no_shows
-    if drawn.unplugged:
-        counts["unplugged"] = drawn.unplugged
+    if drawn.is_unplugged.any():
+        counts["unplugged"] = int(drawn.is_unplugged.sum())
     ensemble = experiment.ensemble
     return SimulationFacts(
         name=experiment.name, control=experiment.control.name, seed=experiment.seed, replicas=ensemble.replicas,
@@ -255,14 +223,6 @@ def _facts(
         sites=sites, whole=whole, soc=soc_fan(outcome, visits), visits=columns, events=events,
         measures=measures(outcome, columns, whole, events), occurrences=counts,
         residual=outcome.ledger.relative_residual, digest=outcome.digest(), program_version=version("v2g-aggregator"),
-    )
-
-
-def _event_fact(asked: _Asked, outcome: Outcome, without: Outcome) -> EventFact:
-    before, reduction = event_reduction(without, outcome, 0, asked.steps)
-    return EventFact(
-        asked.event.id, outcome.ensemble.sites[0].id, asked.steps.start, asked.net_kw, asked.promised_kw,
-        asked.promised_from, reduction, before,
     )
 
 
