@@ -315,9 +315,9 @@ async def test_a_party_cannot_bury_the_planner_under_intervals(tmp_path: Path) -
         revised = await send(desk, SignalDraft("emergency", (), many, 0, "d2"), "e1")
         assert revised.signals[0].revision == 2
         await send(desk, draft("emergency"), "another's", party="other")
-        began = time.perf_counter()
+        began = time.process_time()  # the work of it: a stalled machine is not ours
         caps = desk.book("site").import_cap(TimeGrid(T0, 900, 96), 100.0, T0)
-        assert time.perf_counter() - began < 0.5
+        assert time.process_time() - began < 0.5
         assert caps[:3].tolist() == [20.0] * 3
         clock.time = T0 + timedelta(hours=1)
         await send(desk, draft("emergency"), "when those are over")

@@ -32,11 +32,37 @@ from twin.station.reporter import Reporter
 from twin.wire.ocpp import Peer, WebSocketTransport
 
 DAY = datetime(2019, 7, 15, 13, tzinfo=UTC)
-CALM_S = 0.4
+BEAT_S = 0.005
+LEASE_S = 0.02
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+class LivingClock(DomainClock):
+    """Domain time that runs only while the event loop does: each `beat` lets it run for LEASE_S of wall time.
+
+    At factor 6000 a machine that stalls for half a second would else put fifty minutes between two messages.
+    """
+
+    def __init__(self, start: datetime) -> None:
+        super().__init__([ClockSegment(time.time(), start, 1.0)])
+
+    def beat(self, factor: float | None = None) -> None:
+        """Go on from here, at another factor if one is given."""
+        wall = time.time()
+        self._starts[0], self._walls[0] = self.at_wall(wall), wall
+        if factor is not None:
+            self._factors[0] = factor
+
+    def at_wall(self, wall: float) -> float:
+        return super().at_wall(min(wall, self._walls[0] + LEASE_S))
+
+    def wall_at(self, when: float) -> float:
+        wall = super().wall_at(when)
+        # Beyond the lease nobody knows: not before the next beat.
+        return wall if wall <= self._walls[0] + LEASE_S else max(wall, time.time() + BEAT_S)
 
 
 @dataclass
@@ -59,6 +85,7 @@ class RecordingCsms:
     next_transaction_id: int = 41
     port: int = 0
     deaf_to: str | None = None
+    """A request that is not answered as long as its line stands."""
     _server: Server | None = None
 
     async def start(self) -> None:
@@ -86,10 +113,10 @@ class RecordingCsms:
         async def handle(action: str, payload: dict[str, Any]) -> dict[str, Any]:
             self.requests.append(Request(station_id, action, payload))
             if action == self.deaf_to:
-                await asyncio.sleep(0.5)
+                await connection.wait_closed()
             return self._answer(version, action, payload)
 
-        peer = Peer(WebSocketTransport(connection), version, handle, call_timeout_s=5)
+        peer = Peer(WebSocketTransport(connection), version, handle, call_timeout_s=30)
         self.peers[station_id] = peer
         await peer.run()
 
@@ -122,7 +149,7 @@ class RecordingCsms:
     def events(self, kind: str) -> list[dict[str, Any]]:
         return [payload for payload in self.of("TransactionEvent") if payload["eventType"] == kind]
 
-    async def until(self, what: Callable[[], Any], timeout_s: float = 8.0) -> Any:
+    async def until(self, what: Callable[[], Any], timeout_s: float = 30.0) -> Any:
         deadline = time.monotonic() + timeout_s
         while not (found := what()):
             if time.monotonic() > deadline:
@@ -208,22 +235,37 @@ Emulate = Callable[..., Awaitable[Running]]
 
 @pytest.fixture
 async def emulate(csms: RecordingCsms) -> AsyncIterator[Emulate]:
-    """Start a fleet in this event loop at DAY: a moment at factor 1 to connect and boot, then at `factor`."""
-    started: list[Running] = []
+    """Start a fleet in this event loop at DAY: at factor 1 until every station is accepted, then at `factor`.
 
-    async def start(fleet_file: FleetFile, factor: float = 6000.0) -> Running:
-        wall = time.time()
-        begun = DAY + timedelta(seconds=CALM_S)
-        clock = DomainClock([ClockSegment(wall, DAY, 1.0), ClockSegment(wall + CALM_S, begun, factor)])
+    is_heard: false if there is nobody to accept them.
+    """
+    started: list[Running] = []
+    paces: list[asyncio.Task[None]] = []
+
+    async def pace(clock: LivingClock, process: StationProcess, factor: float, *, is_heard: bool) -> None:
+        while is_heard and not all(station.link.is_online for station in process.stations.values()):
+            clock.beat()
+            await asyncio.sleep(BEAT_S)
+        clock.beat(factor)
+        process.timeline.act(lambda: None)  # its timer was set at factor 1
+        while True:
+            await asyncio.sleep(BEAT_S)
+            clock.beat()
+
+    async def start(fleet_file: FleetFile, factor: float = 6000.0, *, is_heard: bool = True) -> Running:
+        clock = LivingClock(DAY)
         lines = Lines()
         reporter = Reporter(lines)
         process = StationProcess(fleet_file, clock, csms.url, reporter)
         running = Running(process, lines, clock, asyncio.create_task(process.run()), reporter)
         started.append(running)
+        paces.append(asyncio.create_task(pace(clock, process, factor, is_heard=is_heard)))
         await asyncio.sleep(0)
         return running
 
     yield start
+    for task in paces:
+        task.cancel()
     for running in started:
         running.process.quit()
         with contextlib.suppress(asyncio.CancelledError):

@@ -58,7 +58,7 @@ async def test_a_profile_is_followed_at_the_exact_instants_of_its_periods(
         {"startPeriod": 9000, "limit": 6000.0},
     ))
     assert answer["status"] == "Accepted"
-    await csms.until(lambda: running.lines.facts("unplugged"), 10)
+    await csms.until(lambda: running.lines.facts("unplugged"))
     # Plugged from minute 100 to 220, so from second 5400 of the schedule to 12600; a car starts a little later.
     began = running.lines.facts("plugged")[0]
     left = running.lines.facts("unplugged")[0]
@@ -72,7 +72,7 @@ async def test_a_profile_is_followed_at_the_exact_instants_of_its_periods(
 async def test_a_negative_limit_is_rejected_and_nothing_changes(
     csms: Any, emulate: Any, kit: Any, version: str
 ) -> None:
-    await emulate(kit.fleet(kit.station(version)))
+    await emulate(kit.fleet(kit.station(version)), factor=1.0)
     await csms.until(lambda: csms.of("StatusNotification"))
     request = profile_request(version, kit.day, {"startPeriod": 0, "limit": -5000.0})
     assert (await csms.peers["CA-1"].call("SetChargingProfile", request))["status"] == "Rejected"
@@ -105,15 +105,15 @@ async def test_a_cleared_profile_gives_way_to_what_lies_below(csms: Any, emulate
 
 
 async def test_21_discharges_on_a_central_set_point_and_counts_export(csms: Any, emulate: Any, kit: Any) -> None:
-    running = await emulate(kit.fleet(kit.station("ocpp2.1", kit.visit(v2g=True, for_min=60), v2g=True)))
+    running = await emulate(kit.fleet(kit.station("ocpp2.1", kit.visit(v2g=True, for_min=100), v2g=True)))
     started = (await csms.until(lambda: csms.events("Started")))[0]
     request = profile_request(
         "ocpp2.1", kit.day, {"startPeriod": 0, "setpoint": -8000.0, "operationMode": "CentralSetpoint"},
         purpose="TxProfile", transactionId=started["transactionInfo"]["transactionId"],
     )
     assert (await csms.peers["CA-1"].call("SetChargingProfile", request))["status"] == "Accepted"
-    await csms.until(lambda: running.lines.facts("unplugged"))
-    left = running.lines.facts("unplugged")[0]
+    await csms.until(lambda: csms.events("Ended"))
+    left = (await csms.until(lambda: running.lines.facts("unplugged")))[0]
     assert left["export_wh"] > 4000
     powers = [
         v["value"] for e in csms.events("Updated") for m in e["meterValue"] for v in m["sampledValue"]
@@ -126,7 +126,7 @@ async def test_21_discharges_on_a_central_set_point_and_counts_export(csms: Any,
 async def test_discharge_ends_by_itself_without_the_csms_and_the_fallback_holds(
     csms: Any, emulate: Any, kit: Any
 ) -> None:
-    running = await emulate(kit.fleet(kit.station("ocpp2.1", kit.visit(v2g=True, for_min=300), v2g=True)))
+    running = await emulate(kit.fleet(kit.station("ocpp2.1", kit.visit(v2g=True, for_min=800), v2g=True)))
     peer = (await csms.until(lambda: csms.events("Started") and csms.peers["CA-1"]))
     transaction_id = csms.events("Started")[0]["transactionInfo"]["transactionId"]
     fallback = profile_request("ocpp2.1", kit.day, {"startPeriod": 0, "limit": 2000.0}, number=1, level=0)
@@ -137,7 +137,7 @@ async def test_discharge_ends_by_itself_without_the_csms_and_the_fallback_holds(
     for request in (fallback, plan):
         assert (await peer.call("SetChargingProfile", request))["status"] == "Accepted"
     await asyncio.sleep(0.2)
-    running.process.command(b'{"type":"drop","station_id":"CA-1","hold_s":1.0}')
+    running.process.command(b'{"type":"drop","station_id":"CA-1","hold_s":2.0}')
     lost = (await csms.until(lambda: running.lines.facts("station_offline")))[0]
     void = datetime.fromisoformat(lost["at"]) + timedelta(seconds=300)
     await csms.until(lambda: len(running.lines.facts("station_online")) == 2)
@@ -163,10 +163,9 @@ async def test_what_happened_without_the_line_is_delivered_in_order_with_its_own
     await charging(csms)
     await csms.stop()
     await csms.until(lambda: len(running.lines.facts("plugged")) == 2)
-    await asyncio.sleep(0.3)
     before = len(csms.requests)
     await csms.start()
-    await csms.until(lambda: len(csms.of("StopTransaction")) == 2 or len(csms.events("Ended")) == 2, 12)
+    await csms.until(lambda: len(csms.of("StopTransaction")) == 2 or len(csms.events("Ended")) == 2)
     requests = [r for r in csms.requests[before:] if r.action != "Heartbeat"]
     assert requests[0].action == "BootNotification"
     if version == "ocpp1.6":
@@ -205,12 +204,13 @@ async def test_a_start_whose_answer_was_lost_is_sent_again_unchanged(csms: Any, 
     await csms.until(lambda: csms.of("StartTransaction"))
     csms.deaf_to = None
     running.process.command(b'{"type":"drop","station_id":"CA-1"}')
-    first, again = await csms.until(lambda: csms.of("StartTransaction") if len(csms.of("StartTransaction")) > 1 else [])
+    await csms.until(lambda: len(csms.of("StartTransaction")) > 1)
+    first, again, *_ = csms.of("StartTransaction")
     assert first == again
 
 
 async def test_configuration_keys_are_known_read_only_or_unknown(csms: Any, emulate: Any, kit: Any) -> None:
-    await emulate(kit.fleet(kit.station("ocpp1.6")))
+    await emulate(kit.fleet(kit.station("ocpp1.6")), factor=1.0)
     peer = await csms.until(lambda: csms.of("StatusNotification") and csms.peers["CA-1"])
     answer = await peer.call("GetConfiguration", {"key": ["NumberOfConnectors", "Nonsense"]})
     assert answer == {
@@ -228,7 +228,7 @@ async def test_configuration_keys_are_known_read_only_or_unknown(csms: Any, emul
 
 @pytest.mark.parametrize("version", ["ocpp2.0.1", "ocpp2.1"])
 async def test_variables_are_known_read_only_or_unknown(csms: Any, emulate: Any, kit: Any, version: str) -> None:
-    await emulate(kit.fleet(kit.station(version)))
+    await emulate(kit.fleet(kit.station(version)), factor=1.0)
     peer = await csms.until(lambda: csms.of("StatusNotification") and csms.peers["CA-1"])
 
     async def get(component: str, variable: str) -> str:
@@ -250,7 +250,7 @@ async def test_variables_are_known_read_only_or_unknown(csms: Any, emulate: Any,
 
 
 async def test_installed_profiles_are_reported_as_they_came(csms: Any, emulate: Any, kit: Any) -> None:
-    await emulate(kit.fleet(kit.station("ocpp2.1")))
+    await emulate(kit.fleet(kit.station("ocpp2.1")), factor=1.0)
     peer = await csms.until(lambda: csms.of("StatusNotification") and csms.peers["CA-1"])
     ask = {"requestId": 5, "chargingProfile": {"stackLevel": 1}}
     assert (await peer.call("GetChargingProfiles", ask))["status"] == "NoProfiles"
@@ -264,7 +264,7 @@ async def test_installed_profiles_are_reported_as_they_came(csms: Any, emulate: 
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_a_triggered_message_comes(csms: Any, emulate: Any, kit: Any, version: str) -> None:
-    await emulate(kit.fleet(kit.station(version)))
+    await emulate(kit.fleet(kit.station(version)), factor=1.0)
     peer = await csms.until(lambda: csms.of("StatusNotification") and csms.peers["CA-1"])
     for action in ("StatusNotification", "MeterValues", "Heartbeat", "BootNotification"):
         csms.requests.clear()
@@ -276,7 +276,7 @@ async def test_a_triggered_message_comes(csms: Any, emulate: Any, kit: Any, vers
 async def test_what_the_station_does_not_do_is_answered_with_not_implemented(
     csms: Any, emulate: Any, kit: Any, version: str
 ) -> None:
-    await emulate(kit.fleet(kit.station(version)))
+    await emulate(kit.fleet(kit.station(version)), factor=1.0)
     peer = await csms.until(lambda: csms.of("StatusNotification") and csms.peers["CA-1"])
     with pytest.raises(CallFailed) as refused:
         await peer.call("ClearCache", {})
@@ -324,8 +324,8 @@ async def test_a_remote_stop_opens_the_contactor(csms: Any, emulate: Any, kit: A
         request = ("RequestStopTransaction", {"transactionId": transaction_id})
     assert (await csms.peers["CA-1"].call(*request))["status"] == "Accepted"
     assert (await csms.peers["CA-1"].call(*request))["status"] == "Rejected"
+    ended = await csms.until(lambda: csms.of("StopTransaction") or csms.events("Ended"))
     await csms.until(lambda: running.lines.facts("unplugged"))
-    ended = csms.of("StopTransaction") or csms.events("Ended")
     registers = {
         float(v["value"]) for m in ended[0].get("transactionData", ended[0].get("meterValue", []))
         for v in m["sampledValue"] if v["measurand"] == "Energy.Active.Import.Register"
