@@ -19,7 +19,7 @@ import simpy
 from numpy.typing import NDArray
 
 from twin.assets import Evse, Schedule, Visit, World, pair_limits
-from twin.battery import IS_PLUGGED, SETPOINT_TOLERANCE_KW, FleetState, at_time
+from twin.battery import SETPOINT_TOLERANCE_KW, FleetState
 from twin.ledger import LEDGER_TOLERANCE, Ledger
 from twin.response import Follower
 
@@ -326,23 +326,7 @@ class _Replay:
 
     def _integrate(self, edges: Floats) -> tuple[Floats, Floats]:
         """Net connector energy since the start, and battery energy, at `edges`: each of shape (evse, edge)."""
-        n = self.fleet.n
-        if n == 0:
-            return np.zeros((0, edges.size)), np.zeros((0, edges.size))
-        slots, ends, segments, vehicles = self.fleet.history()
-        order = np.lexsort((ends, slots))
-        slots, ends = slots[order], ends[order]
-        first = np.searchsorted(slots, np.arange(n + 1))
-        # An edge belongs to the segment that ends there: energy at the end of a step is that of the car that leaves.
-        found = np.concatenate([
-            np.minimum(low + np.searchsorted(ends[low:high], edges), high - 1) for low, high in pairwise(first.tolist())
-        ])
-        chosen = order[found]
-        vehicle = vehicles[:, chosen]
-        rows = at_time(segments[:, chosen], vehicle, np.tile(edges, n))
-        drawn: Floats = (rows[2] - rows[3]).reshape(n, edges.size)
-        energy = np.where(vehicle[IS_PLUGGED] > 0.0, rows[1], np.nan).reshape(n, edges.size)
-        return drawn, energy
+        return self.fleet.history().at(edges, self.fleet.n)
 
 
 class _Limits:
