@@ -167,8 +167,9 @@ class RoomSharing(ABC):
     Where all can have their full power they get it. No share lies between 0 and the minimum of EVSE and car, and room
     stays unused only where everyone has what it can take, or where no waiting car's minimum fits.
 
-    discharges: where the building alone is above the cap (negative room), cars discharge to make up for it, those
-        with most time to spare first, as far as `spare_discharge_kw` goes. Without it nothing ever discharges.
+    discharges: cars discharge to make up for a building above its cap (negative room), and for cars that must charge
+        now to be ready in time: those with most time to spare first, as far as `spare_discharge_kw` goes. Cars that
+        must charge now then come before all others. Without it nothing ever discharges.
     asks_between: also decide at arrivals and departures between steps; else a car that plugs in waits for the next one.
     """
 
@@ -179,14 +180,20 @@ class RoomSharing(ABC):
         self.asks_between = asks_between
 
     def setpoints(self, view: FleetView) -> Floats:
-        given = charging_ask_kw(view)
-        room = np.maximum(view.room_kw, 0.0)
+        given, room = charging_ask_kw(view), view.room_kw
         total = sum_by(view.site, given, room.size)
+        firm = None
+        if self.discharges and (is_tight := total > room).any():
+            firm = _firm_kw(view, given, is_tight)
+            given[firm != 0.0] = 0.0
+            room = room - sum_by(view.site, firm, room.size)
+            total = sum_by(view.site, given, room.size)
+        room = np.maximum(room, 0.0)
         is_contended = total > room
         if is_contended.any():
             self._share(view, given, room, total, is_contended)
-        if self.discharges and (view.room_kw < 0.0).any():
-            given -= _relief_kw(view)
+        if firm is not None:
+            given += firm
         return given
 
     @abstractmethod
@@ -307,13 +314,31 @@ def spare_discharge_kw(view: FleetView, slots: Ints) -> Floats:
     return usable
 
 
-def _relief_kw(view: FleetView) -> Floats:
-    """Discharge (0 or more) that makes up for negative room: most time to spare first, never more than is missing."""
-    relief = np.zeros(view.site.size)
-    cars = np.flatnonzero(view.is_plugged & (view.max_discharge_kw > 0.0) & (view.room_kw < 0.0)[view.site])
-    ask = spare_discharge_kw(view, cars)
-    cars, ask = cars[ask > 0.0], ask[ask > 0.0]
-    relief[cars] = serve_in_order(
-        ask, view.min_discharge_kw[cars], -laxity_s(view, cars), view.site[cars], np.maximum(-view.room_kw, 0.0)
+def _firm_kw(view: FleetView, ask: Floats, is_tight: Bools) -> Floats:
+    """What goes before all sharing: charging that cannot wait for another step, and the discharge that makes room.
+
+    No car is in both: one that may discharge for the step could also wait for it.
+    """
+    room, places, step_s = view.room_kw, view.room_kw.size, float(view.ensemble.grid.step_s)
+    firm = np.zeros(view.site.size)
+    urgent = np.flatnonzero((ask > 0.0) & is_tight[view.site])
+    urgency = laxity_s(view, urgent)
+    urgent, urgency = urgent[urgency < step_s], urgency[urgency < step_s]
+    helpers = np.flatnonzero(view.is_plugged & (view.max_discharge_kw > 0.0) & is_tight[view.site])
+    spare = spare_discharge_kw(view, helpers)
+    helpers, spare = helpers[spare > 0.0], spare[spare > 0.0]
+
+    def served(room_kw: Floats) -> Floats:
+        return serve_in_order(
+            ask[urgent], view.min_charge_kw[urgent], urgency, view.site[urgent], np.maximum(room_kw, 0.0)
+        )
+
+    wanted = served(room + sum_by(view.site[helpers], spare, places))
+    missing = np.maximum(sum_by(view.site[urgent], wanted, places) - room, 0.0)
+    relief = serve_in_order(
+        spare, view.min_discharge_kw[helpers], -laxity_s(view, helpers), view.site[helpers], missing
     )
-    return relief
+    # A minimum discharge power may leave a little missing: then those in a hurry get that much less.
+    firm[urgent] = served(room + sum_by(view.site[helpers], relief, places))
+    firm[helpers] = -relief
+    return firm

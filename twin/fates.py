@@ -6,7 +6,7 @@ difference between two runs is the doing of their set-points alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from twin import drivers as driver_draws
 from twin import faults as fault_draws
-from twin.assets import Vehicle, World
+from twin.assets import World
 from twin.controllers import Controller
 from twin.departures import RecordedDepartures
 from twin.drivers import Drawn, DriverModel
 from twin.engine import run
 from twin.ensemble import Ensemble, Outcome
 from twin.faults import FaultModel, FaultPlan
-from twin.visits import VisitTable
+from twin.of_world import ensemble_of
 
 Floats = NDArray[np.float64]
 
@@ -42,7 +42,7 @@ class Fates:
         seed: int = 0,
     ) -> Self:
         """Draw them. drivers None: everyone leaves as the world has it. faults None: nothing fails."""
-        ensemble, visits = ensemble_of(world, replicas)
+        ensemble, visits = ensemble_of(_within_the_grid(world), replicas)
         model = drivers or DriverModel(departures=RecordedDepartures())
         capacity = np.array([v.battery.capacity_kwh * v.battery.soc_max for v in ensemble.vehicles])
         drawn = driver_draws.draw(visits, model, replicas=replicas, seed=seed, capacity_kwh=capacity)
@@ -73,37 +73,11 @@ def step_hours(world: World) -> Floats:
     return hours
 
 
-def ensemble_of(world: World, replicas: int) -> tuple[Ensemble, VisitTable]:
-    """`world` as the engine takes it: the visits that touch its time, cars that are there at its beginning included.
-
-    The departure of a visit is also the one that is declared.
-    """
+def _within_the_grid(world: World) -> World:
+    """`world` without visits that do not touch its time; cars that are there at its beginning arrive then."""
     begin = world.begin or world.grid.start
-    number = {evse.id: k for k, evse in enumerate(world.evses)}
-    models: dict[Vehicle, int] = {}
-    visits = sorted(
-        (visit for visit in world.visits if visit.departure > begin and visit.arrival < world.grid.end),
-        key=lambda visit: (max(visit.arrival, begin), visit.id),
+    visits = tuple(
+        visit if visit.arrival >= begin else replace(visit, arrival=begin)
+        for visit in world.visits if visit.departure > begin and visit.arrival < world.grid.end
     )
-    for visit in visits:
-        models.setdefault(visit.vehicle, len(models))
-
-    def seconds(name: str) -> Floats:
-        return np.array([(getattr(visit, name) - world.grid.start).total_seconds() for visit in visits], dtype=float)
-
-    def column(name: str) -> Floats:
-        return np.array([getattr(visit, name) for visit in visits], dtype=float)
-
-    table = VisitTable(
-        evse=np.array([number[visit.evse_id] for visit in visits], dtype=np.int64),
-        vehicle=np.array([models[visit.vehicle] for visit in visits], dtype=np.int64),
-        arrival_s=np.maximum(seconds("arrival"), (begin - world.grid.start).total_seconds()),
-        departure_s=seconds("departure"), declared_s=seconds("departure"),
-        energy_kwh=column("energy_kwh"), target_kwh=column("target_kwh"), floor_kwh=column("floor_kwh"),
-        ids=tuple(visit.id for visit in visits),
-    )
-    ensemble = Ensemble(
-        (world.site,), world.evses, tuple(models), world.grid, world.base_load_kw[None], world.import_cap_kw[None],
-        world.export_cap_kw[None], replicas,
-    )
-    return ensemble, table
+    return replace(world, visits=visits, begin=None)

@@ -240,7 +240,7 @@ def _floor(fates: Fates, schedule: Schedule, outcome: Outcome, forgiven: Toleran
     left_at = dict(zip(outcome.visits.row.tolist(), outcome.visits.energy_kwh.tolist(), strict=True))
     flowed, held = _recorded(outcome.evse_kwh), _recorded(outcome.battery_kwh)
     refused = np.zeros((fates.ensemble.replicas, len(fates.visit_ids)))
-    leans = np.flatnonzero((asked < 0.0).any(axis=1)[visits.evse])
+    leans = np.flatnonzero(asked.min(axis=1)[visits.evse] < 0.0)
     for row, replica in zip(leans.tolist(), _replica(visits)[leans].tolist(), strict=True):
         evse, vehicle = int(visits.evse[row]), fates.ensemble.vehicles[int(visits.vehicle[row])]
         arrives, leaves = visits.arrival_s[row], visits.departure_s[row]

@@ -288,30 +288,50 @@ def test_uncontrolled_takes_no_notice_of_the_room() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(view=fleets(st.floats(-60.0, 0.0)), rule=st.sampled_from(SHARING))
-def test_discharge_makes_up_for_missing_room_and_takes_nothing_that_the_driver_needs(
+def test_without_leave_to_discharge_missing_room_stops_charging_and_no_more(
         view: Fleet, rule: type[RoomSharing]) -> None:
     assert (rule().setpoints(view) == 0.0).all()
-    kw = rule(discharges=True).setpoints(view)
-    assert (kw <= 0.0).all()
-    assert (-kw <= view.max_discharge_kw).all()
-    assert ((kw == 0.0) | (-kw >= view.min_discharge_kw - EPS)).all()
-    assert (per_site(view, -kw) <= np.maximum(-view.room_kw, 0.0) + 1e-9).all()
-    gives = np.flatnonzero(kw < 0.0)
-    after = view.energy_kwh[gives] + kw[gives] * 0.25 / 0.95
+
+
+@settings(max_examples=200, deadline=None)
+@given(view=fleets(st.floats(-60.0, 30.0)), rule=st.sampled_from(SHARING))
+def test_discharge_makes_room_and_takes_nothing_that_the_driver_needs(view: Fleet, rule: type[RoomSharing]) -> None:
+    kw, ask = rule(discharges=True).setpoints(view), asks(view)
+    back, charge = np.maximum(-kw, 0.0), np.maximum(kw, 0.0)
+    # No more charges than there is room together with what is given back.
+    assert (per_site(view, charge) <= np.maximum(view.room_kw + per_site(view, back), 0.0) + 1e-9).all()
+    assert (charge <= ask).all()
+    assert (back <= view.max_discharge_kw).all()
+    assert ((back == 0.0) | (back >= view.min_discharge_kw - EPS)).all()
+    gives = np.flatnonzero(back)
+    after = view.energy_kwh[gives] - back[gives] * 0.25 / 0.95
     left_h = np.maximum(view.declared_s[gives] - view.now_s - 900.0, 0.0) / 3600.0
     assert (after >= view.floor_kwh[gives] - 1e-6).all()
     assert (after + view.max_charge_kw[gives] * 0.95 * left_h >= view.target_kwh[gives] - 1e-6).all()
-    # What is still missing is missing because nobody has more to give.
-    missing = (-view.room_kw - per_site(view, -kw))[view.site]
+    # Nobody discharges for cars that could wait: what is given back covers missing room and those in a hurry alone.
+    slots = np.flatnonzero(ask)
+    hurry = np.zeros(kw.size)
+    hurry[slots] = np.where(laxity_s(view, slots) < 900.0, charge[slots], 0.0)
+    needed = np.maximum(per_site(view, hurry) - view.room_kw, 0.0)
+    over = per_site(view, back) - needed
+    assert (over <= view.min_discharge_kw.max() + view.min_charge_kw.max() + EPS).all()
+    # Room that is still missing is missing because nobody has more to give.
+    missing = (-view.room_kw - per_site(view, back))[view.site]
     spare = np.where(view.max_discharge_kw > 0.0, spare_discharge_kw(view, np.arange(view.site.size)), 0.0)
-    could = view.is_plugged & (missing > EPS) & (-kw < spare - EPS)
-    assert (np.maximum(view.min_discharge_kw, 0.0)[could] > missing[could] - EPS).all()
+    could = view.is_plugged & (missing > EPS) & (back < spare - EPS)
+    assert (view.min_discharge_kw[could] > missing[could] - EPS).all()
 
 
 def test_the_car_with_most_time_to_spare_discharges_first() -> None:
     early = Car(0, 0.0, 7200.0, back_kw=11.0)
     view = fleet([early, replace(early, declared_s=36000.0)], [-8.0])
     assert EarliestDeadline(discharges=True).setpoints(view).tolist() == [0.0, -8.0]
+
+
+def test_a_car_that_must_charge_now_does_so_from_a_car_that_can_wait() -> None:
+    view = fleet([Car(0, 10.0, 3600.0), Car(0, 10.0, 36000.0), Car(0, 0.0, 36000.0, back_kw=11.0)], [-2.0])
+    assert EarliestDeadline().setpoints(view).tolist() == [0.0, 0.0, 0.0]
+    assert EarliestDeadline(discharges=True).setpoints(view).tolist() == pytest.approx([9.0, 0.0, -11.0])
 
 
 def test_one_schedule_serves_all_replicas_and_unnamed_evses_stay_at_rest() -> None:
