@@ -1,6 +1,6 @@
 """Visits by rule: depots, homes and offices whose cars come and go at about the same local time each day.
 
-Every draw is keyed by (seed, duty, EVSE, day, what), so that a change of one duty, EVSE or day changes no other.
+Every draw is keyed by (seed, replica, duty, EVSE, day, what): a change of one of them changes no other draw.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ EVERYWHERE = "*"
 
 
 def duty_sessions(
-    path: Path, file: ScenarioFile, station_ids: list[str], start: datetime, end: datetime, zone: ZoneInfo
+    path: Path, file: ScenarioFile, station_ids: list[str], start: datetime, end: datetime, zone: ZoneInfo, *,
+    replica: int = 0,
 ) -> Iterator[Session]:
     """Sessions of all duties whose arrival lies in [start, end), duty by duty, EVSE by EVSE, day by day.
 
@@ -47,7 +48,7 @@ def duty_sessions(
             evses = [duty.group]
         else:
             raise ScenarioError(path, f"{where}.group", duty.group, 'a station group, a station or "*"')
-        rule = _Duty(path, where, duty, file.truth.seed, zone)
+        rule = _Duty(path, where, duty, f"{file.truth.seed}/{replica}", zone)
         for evse in evses:
             for day in _days(start, end, zone, duty):
                 session = rule.session(evse, day)
@@ -66,7 +67,7 @@ def _days(start: datetime, end: datetime, zone: ZoneInfo, duty: DutyTable) -> It
 class _Duty:
     """One rule with its draws."""
 
-    def __init__(self, path: Path, where: str, duty: DutyTable, seed: int, zone: ZoneInfo) -> None:
+    def __init__(self, path: Path, where: str, duty: DutyTable, seed: str, zone: ZoneInfo) -> None:
         self.path, self.where, self.duty, self.zone = path, where, duty, zone
         self.prefix = f"{seed}/duty/{duty.id}"
         for name in ("arrival", "departure"):

@@ -1,24 +1,25 @@
 """A scenario as the engine runs it: an ensemble, columns of visits, and the settings of those who act in it.
 
-Everything a simulation needs and nothing that only a service needs. Arrivals and states of charge are the same in
-every replica; departures and faults are redrawn by `twin.drivers` and `twin.faults` from `seed`.
+Everything a simulation needs and nothing that only a service needs. Recorded and written visits are the same in every
+replica, visits by rule are redrawn; departures and faults are redrawn by `twin.drivers` and `twin.faults`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twin.assets import Visit
 from twin.drivers import DriverModel
 from twin.ensemble import Ensemble
 from twin.faults import FaultModel
 from twin.scenario.tables import ControlName
-from twin.scenario.world import PublicScenario, Truth
+from twin.scenario.world import DeclaredVisit, PublicScenario, Truth
 from twin.visits import VisitTable
 
 Floats = NDArray[np.float64]
@@ -57,9 +58,11 @@ class Experiment:
     """All that a simulation of a scenario needs.
 
     ensemble: one site (index 0), stations in file order, caps without events. visits: in order of arrival; real
-    departures are the recorded ones. Where a driver does not consent to discharge the floor is the whole battery.
+    departures are the recorded ones; with a column `replica` where visits are redrawn. Where a driver does not consent
+    to discharge the floor is the whole battery.
     events: in order of start. drivers, faults: models for `twin.drivers` and `twin.faults`; faults None: all works.
-    dropped: visits that are not part of it, counted by reason. assumptions: sentences for the report.
+    dropped: visits that are not part of it, counted by reason (in replica 0). assumptions: sentences for the report.
+    visits_in: makes the visits for another number of replicas.
     """
 
     name: str
@@ -72,11 +75,15 @@ class Experiment:
     seed: int
     dropped: Mapping[str, int]
     assumptions: tuple[str, ...]
+    visits_in: Callable[[int], VisitTable] = field(repr=False, compare=False)
 
     def with_replicas(self, replicas: int, seed: int | None = None) -> Experiment:
-        """The same experiment with another number of replicas and, where given, another seed."""
+        """The same experiment with another number of replicas and, where given, another seed of drivers and faults."""
+        seed = self.seed if seed is None else seed
+        if replicas == self.ensemble.replicas:
+            return replace(self, seed=seed)
         ensemble = replace(self.ensemble, replicas=replicas)
-        return replace(self, ensemble=ensemble, seed=self.seed if seed is None else seed)
+        return replace(self, ensemble=ensemble, seed=seed, visits=self.visits_in(replicas))
 
     def event_limit_kw(self) -> Floats:
         """Most net import in kW that the events allow, by step: shape (step,); inf without a limit.
@@ -107,27 +114,42 @@ def ensemble_of(public: PublicScenario, truth: Truth, step_s: int, replicas: int
     )
 
 
-def visits_of(public: PublicScenario, truth: Truth) -> VisitTable:
-    """The true visits as columns. The floor of a driver who does not consent to discharge is the whole battery."""
-    evse = {one.id: number for number, one in enumerate(truth.evses)}
+Course = Sequence[tuple[Visit, DeclaredVisit]]
+"""The visits of one replica, in order of arrival, as they are and as they are declared."""
+
+
+def visits_of(public: PublicScenario, courses: Sequence[Course], *, is_same_in_all: bool) -> VisitTable:
+    """The true visits as columns. The floor of a driver who does not consent to discharge is the whole battery.
+
+    Args:
+        public: for the order of stations and vehicles.
+        courses: by replica; only the first one counts where they are the same in all replicas.
+        is_same_in_all: leave out the column `replica`.
+    """
+    evse = {station.id: number for number, station in enumerate(public.stations)}
     vehicle = {model: number for number, model in enumerate(public.vehicles)}
-    visits = truth.visits
-    declared = [truth.declared[visit.id] for visit in visits]
+    numbered = [
+        (visit, said, number)
+        for number, course in enumerate(courses[:1] if is_same_in_all else courses) for visit, said in course
+    ]
+    numbered.sort(key=lambda row: row[0].arrival)
+    visits = [visit for visit, _, _ in numbered]
 
     def seconds(times: list[datetime]) -> Floats:
-        return np.array([(time - truth.start).total_seconds() for time in times])
+        return np.array([(time - public.start).total_seconds() for time in times])
 
     return VisitTable(
         evse=np.array([evse[visit.evse_id] for visit in visits], dtype=np.int64),
         vehicle=np.array([vehicle[visit.vehicle.model] for visit in visits], dtype=np.int64),
         arrival_s=seconds([visit.arrival for visit in visits]),
         departure_s=seconds([visit.departure for visit in visits]),
-        declared_s=seconds([said.departure for said in declared]),
+        declared_s=seconds([said.departure for _, said, _ in numbered]),
         energy_kwh=np.array([visit.energy_kwh for visit in visits]),
         target_kwh=np.array([visit.target_kwh for visit in visits]),
         floor_kwh=np.array([
             visit.floor_kwh if said.v2g_consent else visit.vehicle.battery.capacity_kwh
-            for visit, said in zip(visits, declared, strict=True)
+            for visit, said, _ in numbered
         ]),
+        replica=None if is_same_in_all else np.array([number for _, _, number in numbered], dtype=np.int64),
         ids=tuple(visit.id for visit in visits),
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from twin.importers import Imported
 from twin.scenario.building import net_building_kw
 from twin.scenario.drawing import VisitDraw
 from twin.scenario.duties import duty_sessions
-from twin.scenario.experiment import Control, Event, Experiment, ensemble_of, visits_of
+from twin.scenario.experiment import Control, Course, Event, Experiment, ensemble_of, visits_of
 from twin.scenario.fleet import models_of, stations_of
 from twin.scenario.models import driver_model, fault_model
 from twin.scenario.reading import Report, decode, import_sessions, read_tables, zone_of
@@ -23,6 +23,7 @@ from twin.scenario.rows import Frame, chosen, written_sessions
 from twin.scenario.tables import EventRow, RunTable, ScenarioFile
 from twin.scenario.world import DeclaredVisit, PublicScenario, Truth
 from twin.scenario_error import ScenarioError
+from twin.visits import VisitTable
 
 MINUTE = timedelta(minutes=1)
 
@@ -44,6 +45,8 @@ class Scenario:
     control: Control
     events: tuple[Event, ...]
     run: RunTable
+    _redraws: bool
+    _course: Callable[[int], Course] = field(repr=False, compare=False)
 
     def public(self) -> PublicScenario:
         return self._public
@@ -54,12 +57,19 @@ class Scenario:
     def experiment(self) -> Experiment:
         """All that a simulation needs: ensemble, visits as columns, models, control and events."""
         skipped = {f"skipped: {reason}": count for reason, count in self.bad.items()}
+        first = [(visit, self._truth.declared[visit.id]) for visit in self._truth.visits]
+
+        def visits_in(replicas: int) -> VisitTable:
+            courses = [first] if not self._redraws else [first, *map(self._course, range(1, replicas))]
+            return visits_of(self._public, courses, is_same_in_all=not self._redraws)
+
         return Experiment(
             name=self._public.name,
             ensemble=ensemble_of(self._public, self._truth, self.run.step_s, self.run.replicas),
-            visits=visits_of(self._public, self._truth), drivers=self.drivers, faults=self.faults,
+            visits=visits_in(self.run.replicas), drivers=self.drivers, faults=self.faults,
             control=self.control, events=self.events, seed=self.run.seed,
             dropped={**self.dropped, **skipped}, assumptions=self._public.assumptions,
+            visits_in=visits_in,
         )
 
 
@@ -100,26 +110,31 @@ def assemble(path: Path, file: ScenarioFile, imported: Imported | None, report: 
     stations, models = stations_of(path, file), models_of(path, file)
     if not stations:
         raise ScenarioError(path, "$.stations", "none", "at least one station or station group")
+    fixed = written_sessions(path, file, report)
     dropped = Counter[str]()
-    sessions = written_sessions(path, file, report)
     if imported is not None:
         for fault in imported.faults:
             report(fault)
         dropped.update(imported.left_out)
-        sessions.extend(imported.sessions)
-    sessions.extend(duty_sessions(path, file, list(stations), start, end, zone))
+        fixed.extend(imported.sessions)
     frame = Frame(
         path, frozenset(stations), frozenset(models), start, end,
         skips_others=file.sessions is not None and file.sessions.other_stations == "skip",
         keeps_unfinished=file.run.unfinished == "keep",
     )
     draw = VisitDraw(path, stations, models, file.drivers, file.truth)
-    drawn: list[tuple[Visit, DeclaredVisit]] = []
-    for session in chosen(sessions, frame, report, dropped):
-        try:
-            drawn.append(draw.visit(session))
-        except ScenarioError as fault:
-            report(fault)
+
+    def course(replica: int, report: Report, dropped: Counter[str]) -> Course:
+        by_rule = duty_sessions(path, file, list(stations), start, end, zone, replica=replica)
+        drawn: list[tuple[Visit, DeclaredVisit]] = []
+        for session in chosen([*fixed, *by_rule], frame, report, dropped):
+            try:
+                drawn.append(draw.visit(session))
+            except ScenarioError as fault:
+                report(fault)
+        return drawn
+
+    drawn = course(0, report, dropped)
     if file.truth.building is not None and file.building is not None:
         raise ScenarioError(path, "$.building", "here and in truth", "the building's load once")
     building = file.building if file.building is not None else file.truth.building
@@ -138,6 +153,9 @@ def assemble(path: Path, file: ScenarioFile, imported: Imported | None, report: 
         PublicScenario(file.name, start, end, site, tuple(stations.values()), vehicles, assumptions), truth,
         dropped=dict(dropped), bad={}, drivers=driver_model(path, file.drivers), faults=fault_model(path, file.faults),
         control=_control(path, file), events=_events(path, file, start, end), run=file.run,
+        # Faults of rows are told once, with replica 0.
+        _redraws=bool(file.duties) and file.run.redraw_duties,
+        _course=lambda replica: course(replica, lambda _: None, Counter()),
     )
 
 

@@ -303,12 +303,14 @@ class RunTable(Table, frozen=True):
     """step_s: length of a step, at which controllers are asked and energies recorded; divides the scenario's time.
 
     replicas: how many courses the future may take. seed: of drivers and faults.
-    unfinished: visits that are not over when the scenario ends: left out, or kept and judged by nobody.
+    redraw_duties: visits by rule are drawn anew in every replica.
+    unfinished: visits that are not over when the scenario ends are left out, or kept without being judged.
     """
 
     step_s: Count = 900
     replicas: Count = 1
     seed: int = 0
+    redraw_duties: bool = True
     unfinished: Literal["drop", "keep"] = "drop"
 
 
