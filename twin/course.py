@@ -17,9 +17,10 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
+from twin.assets import Response
 from twin.battery import FleetState
 from twin.controllers import Controller, Uncontrolled
-from twin.ensemble import Ensemble, Outcome, VisitOutcome
+from twin.ensemble import Ensemble, Outcome
 from twin.faults import FaultKind, FaultPlan
 from twin.hardware import KINDS, Condition, Letter, Limits, Link, Pairs
 from twin.ledger import LEDGER_TOLERANCE
@@ -83,6 +84,7 @@ class _Instant:
     earlier_unplugs: list[tuple[Guests, Ints]] = field(default_factory=list)
     fault_ends: list[Ints] = field(default_factory=list)
     fault_begins: list[Ints] = field(default_factory=list)
+    back: list[Ints] = field(default_factory=list)
     revisions: list[tuple[Ints, Ints]] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
     fallbacks: list[tuple[Ints, Ints]] = field(default_factory=list)
@@ -161,7 +163,7 @@ class Course:
         self._env = simpy.Environment()
 
         responses = [evse.response for evse in ensemble.evses]
-        has_response = response and any(one != type(one)() for one in responses)
+        has_response = response and any(one != Response() for one in {id(one): one for one in responses}.values())
         self._followers = Followers(responses * ensemble.replicas) if has_response else None
         sleeps = response and any(vehicle.sleep is not None for vehicle in ensemble.vehicles)
         self._sleepers = Sleepers(n, ensemble.vehicles) if sleeps else None
@@ -287,9 +289,11 @@ class Course:
             unsettled += self._come_and_go(now_s, instant.plugs, instant.unplugs, is_earlier=False)
         for numbers, slots in instant.revisions:
             self._revise(numbers, slots)
-        has_changed = bool(instant.plugs or instant.unplugs or instant.revisions)
-        if not self._is_open_loop and (instant.step >= 0 or (has_changed and self.controller.asks_between)):
-            self._decide(now_s, instant)
+        if not self._is_open_loop:
+            if instant.step >= 0:
+                self._decide(now_s, instant, None)
+            elif self.controller.asks_between and (instant.plugs or instant.unplugs or instant.revisions):
+                self._decide(now_s, instant, self._neighbours(instant))
         if not self._is_direct:
             self._settle(now_s, instant, unsettled)
 
@@ -420,11 +424,28 @@ class Course:
 
     # ------------------------------------------------------------------ from an order to the car
 
-    def _decide(self, now_s: float, instant: _Instant) -> None:
-        """Ask the controller and send what is new."""
-        usable = self._limits.usable(self.controller.setpoints(self.view))
-        before, self._wanted = self._wanted, usable
+    def _neighbours(self, instant: _Instant) -> Ints | None:
+        """All slots of the replicas in which someone comes, leaves or changes his mind; None: of all replicas.
+
+        A decision between steps concerns these alone: other replicas are other futures.
+        """
+        replicas, evses = self.ensemble.replicas, len(self.ensemble.evses)
+        if replicas == 1:
+            return None
+        slots = [guests.slot[rows] for guests, rows in instant.plugs + instant.unplugs]
+        concerned = np.unique(np.concatenate(slots + [those for _, those in instant.revisions]) // evses)
+        return None if concerned.size == replicas else (concerned[:, None] * evses + np.arange(evses)).reshape(-1)
+
+    def _decide(self, now_s: float, instant: _Instant, concerned: Ints | None) -> None:
+        """Ask the controller and order what is new at the slots that are concerned (None: at all)."""
+        usable, before = self._limits.usable(self.controller.setpoints(self.view)), self._wanted
+        if concerned is not None:
+            decided = usable[concerned]
+            usable = before.copy()
+            usable[concerned] = decided
+        self._wanted = usable
         if self._link is not None:
+            self._send(now_s, instant, concerned)
             return
         changes = usable != before
         count = int(np.count_nonzero(changes))
@@ -440,15 +461,22 @@ class Course:
             slots = np.flatnonzero(changes)
             self.fleet.set_powers(slots, usable[slots])
 
+    def _send(self, now_s: float, instant: _Instant, slots: Ints | None) -> None:
+        """Send what is wanted to `slots` (None: all), over a link that may be slow or lose it."""
+        if self._link is None:
+            return
+        slots, letters = self._link.send(now_s, slots, self.view.visit, self._wanted)
+        self._received[slots] = self._wanted[slots]
+        self._respond(now_s, instant, slots)
+        for letter in letters:
+            if letter.time_s < self.end_s:
+                self._at(letter.time_s).letters.append(letter)
+
     def _settle(self, now_s: float, instant: _Instant, unsettled: list[Ints]) -> None:
         """Let the link, the hardware and the cars do what is due now."""
         if self._link is not None:
-            slots, letters = self._link.send(now_s, self.view.visit, self._wanted)
-            self._received[slots] = self._wanted[slots]
-            unsettled.append(slots)
-            for letter in letters:
-                if letter.time_s < self.end_s:
-                    self._at(letter.time_s).letters.append(letter)
+            if instant.back:
+                self._send(now_s, instant, np.concatenate(instant.back))
             unsettled += [self._open(self._link, letter) for letter in instant.letters]
             unsettled += [self._fall_back(self._link, *waiting) for waiting in instant.fallbacks]
         concerned = [slots for slots in unsettled if slots.size]
@@ -497,6 +525,7 @@ class Course:
             back = intervals.slot[rows[intervals.kind[rows] == outage]]
             link.is_out[back] = condition.is_under_way(FaultKind.OUTAGE, back)
             self._is_fallen_back[back] = link.is_out[back]
+            instant.back.append(back)
             touched.append(intervals.slot[rows])
         for rows in instant.fault_begins:
             condition.begin(intervals.kind[rows], intervals.slot[rows], intervals.value[rows])
@@ -556,7 +585,8 @@ class Course:
 def _groups(times_s: Floats) -> list[tuple[int, int, float]]:
     """Begin, end and value of each run of equal values of sorted `times_s`."""
     first = np.flatnonzero(np.diff(times_s, prepend=-np.inf))
-    return list(zip(first.tolist(), [*first[1:].tolist(), times_s.size], times_s[first].tolist(), strict=True))
+    edges = [*first.tolist(), times_s.size]
+    return list(zip(edges[:-1], edges[1:], times_s[first].tolist(), strict=True))
 
 
 def _split(rows: Ints, is_earlier: NDArray[np.bool_]) -> Iterator[tuple[bool, Ints]]:

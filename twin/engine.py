@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from twin.ensemble import Ensemble, Outcome
 from twin.faults import FaultPlan
 from twin.visits import Revisions, VisitTable, VisitTableError
 
-__all__ = ["BLOCK_SLOTS", "VisitsOverlap", "run"]
+__all__ = ["BLOCK_SLOTS", "VisitsOverlap", "fault_part", "run"]
 
 BLOCK_SLOTS = 10_000
 """Slots that are run together: their rows of state (some 3 MB) fit into a second-level cache."""
@@ -51,7 +52,9 @@ def run(
             run in several blocks each block has a copy of its own, from `controller.part(begin, end)` if it has that.
         faults: for all slots (replica * evses + evse).
         revisions: rows count over all tables.
-        record_evses: keep energies by EVSE and step. record_visits: keep what each visit came to.
+        response: hardware and cars answer as they do; False: at once and exactly.
+        record_evses: keep energies by EVSE and step.
+        record_visits: keep what each visit came to.
         progress: called with the part of the time that has been run, 0 to 1.
 
     Raises:
@@ -65,7 +68,7 @@ def run(
     courses = [
         Course(
             part, _own(controller, block, len(blocks)),
-            faults=None if faults is None else _fault_part(faults, block, len(ensemble.evses)), revisions=revisions,
+            faults=None if faults is None else fault_part(faults, block, len(ensemble.evses)), revisions=revisions,
             response=response, record_evses=record_evses, record_visits=record_visits,
         )
         for block, part in zip(blocks, parts, strict=True)
@@ -92,7 +95,7 @@ def _blocks(ensemble: Ensemble) -> list[range]:
     most = max(BLOCK_SLOTS // max(len(ensemble.evses), 1), 1)
     count = -(-ensemble.replicas // most)
     edges = [ensemble.replicas * block // count for block in range(count + 1)]
-    return [range(begin, end) for begin, end in zip(edges[:-1], edges[1:], strict=True)]
+    return [range(begin, end) for begin, end in pairwise(edges)]
 
 
 def _own(controller: Controller, block: range, blocks: int) -> Controller:
@@ -102,7 +105,8 @@ def _own(controller: Controller, block: range, blocks: int) -> Controller:
     return copy.deepcopy(controller) if part is None else part(block.start, block.stop)
 
 
-def _fault_part(plan: FaultPlan, block: range, evses: int) -> FaultPlan:
+def fault_part(plan: FaultPlan, block: range, evses: int) -> FaultPlan:
+    """What goes wrong in the replicas of `block` alone, for `Ensemble.part(block.start, block.stop)`."""
     begin, end = block.start * evses, block.stop * evses
     intervals = plan.intervals
     rows = np.flatnonzero((intervals.slot >= begin) & (intervals.slot < end))

@@ -6,7 +6,8 @@ Everything here works on arrays over slots (replica * evses + evse) and costs on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,29 +24,33 @@ Ints = NDArray[np.int64]
 KINDS = tuple(FaultKind)
 
 LINK_TICK_S = 1.0
-"""Delays of orders and skews of clocks count in whole seconds, so that the orders of one step arrive in few instants."""
+"""Delays of orders and skews of clocks count in whole seconds: the orders of one step arrive in few instants."""
+
+
+_RATINGS = attrgetter(
+    "current", "max_charge_kw", "min_charge_kw", "max_discharge_kw", "ac_phases", "ac_volts", "ac_max_current_a", "loss"
+)
+"""What makes the kind of an EVSE: all that `pair_limits` and `pair_loss` look at."""
 
 
 class Pairs:
-    """Limits, losses and efficiency of every kind of EVSE with every vehicle; EVSEs that differ by name only are one.
+    """Limits, losses and efficiency of every kind of EVSE with every vehicle.
 
     All tables have the shape (kind of EVSE, vehicle); `kind` maps each EVSE of one replica to its row.
     """
 
     def __init__(self, ensemble: Ensemble) -> None:
-        kinds = {replace(evse, id="any", site_id="any"): None for evse in ensemble.evses}
-        number = {kind: row for row, kind in enumerate(kinds)}
-        self.kind = np.array(
-            [number[replace(evse, id="any", site_id="any")] for evse in ensemble.evses], dtype=np.int64
-        )
-        limits = [[pair_limits(evse, vehicle) for vehicle in ensemble.vehicles] for evse in kinds]
+        kinds = {_RATINGS(evse): evse for evse in ensemble.evses}
+        number = {ratings: row for row, ratings in enumerate(kinds)}
+        self.kind = np.array([number[_RATINGS(evse)] for evse in ensemble.evses], dtype=np.int64)
+        limits = [[pair_limits(evse, vehicle) for vehicle in ensemble.vehicles] for evse in kinds.values()]
 
         def table(name: str) -> Floats:
             return np.array([[getattr(pair, name) for pair in row] for row in limits], dtype=np.float64)
 
         self.max_charge_kw, self.min_charge_kw = table("max_charge_kw"), table("min_charge_kw")
         self.max_discharge_kw, self.min_discharge_kw = table("max_discharge_kw"), table("min_discharge_kw")
-        self.losses = [[pair_loss(evse, vehicle) for vehicle in ensemble.vehicles] for evse in kinds]
+        self.losses = [[pair_loss(evse, vehicle) for vehicle in ensemble.vehicles] for evse in kinds.values()]
         self.efficiency = np.array([
             [
                 battery_kw(vehicle, pair.max_charge_kw, loss) / pair.max_charge_kw
@@ -149,9 +154,13 @@ class Link:
         self.is_out = np.zeros(n, dtype=np.bool_)
         self.lost = 0
 
-    def send(self, now_s: float, visit: Ints, kw: Floats) -> tuple[Ints, list[Letter]]:
-        """Orders for all slots: the slots that take theirs up now, and letters for later; only news is sent."""
-        slots = np.flatnonzero((kw != self.told_kw) & ~self.is_out)
+    def send(self, now_s: float, slots: Ints | None, visit: Ints, kw: Floats) -> tuple[Ints, list[Letter]]:
+        """Send `slots` (None: all) their orders out of `kw`, where they are news.
+
+        Returns the slots that take theirs up now, and letters for later.
+        """
+        news = (kw != self.told_kw) & ~self.is_out
+        slots = np.flatnonzero(news) if slots is None else slots[news[slots]]
         if self._can_lose and slots.size:
             drawn = uniforms(
                 self._seed, "order lost", self._replica[slots], self._evse[slots],
