@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twin.departures import AcnDepartures, Departures
 from twin.draws import Floats, Ints, ticks, uniforms
-from twin.visits import COLUMNS, Revisions, VisitTable, VisitTableError
+from twin.visits import Revisions, VisitTable, VisitTableError
 
 # Tables that wait while their forerunner is drawn: its next one, and one more to know that this is not the last.
 _AHEAD = 2
@@ -105,29 +104,7 @@ def draw(
         DriverModelError: there is no replica to draw.
         VisitTableError: two visits of one EVSE begin at the same time, or a replica is not among those to draw.
     """
-    if replicas < 1:
-        raise DriverModelError("replicas", replicas, "1 or more")
-    row, replica = _copies(visits, replicas)
-    names = np.stack([replica + first_replica, visits.evse[row], ticks(visits.arrival_s)[row]])
-    leaving, missing, unplugging, moment = uniforms(seed, "driver", *names)
-    comes = missing >= model.no_show_share
-    no_shows = int(row.size - np.count_nonzero(comes))
-    if no_shows:
-        row, replica, names = row[comes], replica[comes], names[:, comes]
-        leaving, unplugging, moment = leaving[comes], unplugging[comes], moment[comes]
-    arrival, declared = visits.arrival_s[row], visits.declared_s[row]
-    stay = model.departures.stay_s(declared - arrival, visits.departure_s[row] - arrival, leaving)
-    is_unplugged = unplugging < model.unplug_share
-    stay = np.maximum(np.where(is_unplugged, moment * stay, stay), model.min_stay_s)
-    drawn = VisitTable(
-        evse=visits.evse[row], vehicle=visits.vehicle[row], arrival_s=arrival, declared_s=declared,
-        departure_s=np.minimum(arrival + stay, _next_arrival(visits, row, replica)),
-        energy_kwh=visits.energy_kwh[row], target_kwh=visits.target_kwh[row], floor_kwh=visits.floor_kwh[row],
-        replica=replica,
-    )
-    chances = uniforms(seed, "revision", *names) if model.revises else None
-    revisions = _revisions(drawn, replica, model, chances, capacity_kwh)
-    return Drawn(drawn, row, revisions, no_shows, is_unplugged)
+    return _realised(_intended(visits, model, replicas, seed, first_replica), model, seed, capacity_kwh, None, np.inf)
 
 
 def draw_chunks(
@@ -141,40 +118,89 @@ def draw_chunks(
     given so far, and in the revisions over all visits drawn so far, as the engine counts.
     """
     given = drawn_before = 0
-    for table, following, is_last in _with_following(tables):
-        both = table if following is None else _joined(table, following)
-        drawn = draw(both, model, replicas=replicas, seed=seed, first_replica=first_replica, capacity_kwh=capacity_kwh)
-        mine = int(np.searchsorted(drawn.row, len(table)))
-        visits = drawn.visits.take(np.arange(mine))
-        if following is not None and not is_last:
-            visits = replace(visits, departure_s=np.minimum(visits.departure_s, following.arrival_s[-1]))
-        revisions = _revisions_of_first(drawn.revisions, mine, drawn_before)
-        came = len(table) * (replicas if table.replica is None else 1)
-        yield Drawn(visits, drawn.row[:mine] + given, revisions, came - mine, drawn.is_unplugged[:mine])
-        given, drawn_before = given + len(table), drawn_before + mine
+    for intent, following, is_last in _with_following(
+        _intended(table, model, replicas, seed, first_replica) for table in tables if len(table)
+    ):
+        latest_s = np.inf if following is None or is_last else float(following.given.arrival_s[-1])
+        drawn = _realised(intent, model, seed, capacity_kwh, following, latest_s)
+        revisions = replace(drawn.revisions, row=drawn.revisions.row + drawn_before)
+        yield replace(drawn, row=drawn.row + given, revisions=revisions)
+        given, drawn_before = given + len(intent.given), drawn_before + len(drawn.visits)
 
 
-def _with_following(tables: Iterable[VisitTable]) -> Iterator[tuple[VisitTable, VisitTable | None, bool]]:
-    """Each table that has visits, the one after it, and whether that one is the last."""
-    waiting: list[VisitTable] = []
-    for table in tables:
-        if len(table):
-            waiting.append(table)
+@dataclass(frozen=True)
+class _Intent:
+    """What the drivers of one table would do if every place were theirs.
+
+    given: the table. row, replica: of each visit that takes place. names: what its draws are named by, shape (3, n).
+    departure_s: when the driver would leave. is_unplugged: because the stay was cut short.
+    """
+
+    given: VisitTable
+    row: Ints
+    replica: Ints
+    names: Ints
+    departure_s: Floats
+    is_unplugged: NDArray[np.bool_]
+    no_shows: int
+
+    def slot(self, evses: int) -> Ints:
+        slot: Ints = self.replica * evses + self.given.evse[self.row]
+        return slot
+
+
+def _intended(visits: VisitTable, model: DriverModel, replicas: int, seed: int, first_replica: int) -> _Intent:
+    if replicas < 1:
+        raise DriverModelError("replicas", replicas, "1 or more")
+    row, replica = _copies(visits, replicas)
+    names = np.stack([replica + first_replica, visits.evse[row], ticks(visits.arrival_s)[row]])
+    leaving, missing, unplugging, moment = uniforms(seed, "driver", *names)
+    comes = missing >= model.no_show_share
+    no_shows = int(row.size - np.count_nonzero(comes))
+    if no_shows:
+        row, replica, names = row[comes], replica[comes], names[:, comes]
+        leaving, unplugging, moment = leaving[comes], unplugging[comes], moment[comes]
+    arrival = visits.arrival_s[row]
+    stay = model.departures.stay_s(visits.declared_s[row] - arrival, visits.departure_s[row] - arrival, leaving)
+    is_unplugged = unplugging < model.unplug_share
+    stay = np.maximum(np.where(is_unplugged, moment * stay, stay), model.min_stay_s)
+    return _Intent(visits, row, replica, names, arrival + stay, is_unplugged, no_shows)
+
+
+def _realised(
+    intent: _Intent, model: DriverModel, seed: int, capacity_kwh: Floats | None, following: _Intent | None,
+    latest_s: float,
+) -> Drawn:
+    """What happens: the next car, of this table or the `following` one, takes the place; all leave by `latest_s`."""
+    given, row, replica = intent.given, intent.row, intent.replica
+    departure = np.minimum(np.minimum(intent.departure_s, latest_s), _next_arrival(intent))
+    if following is not None and row.size and following.row.size:
+        evses = int(max(given.evse.max(), following.given.evse.max())) + 1
+        slots = (int(max(replica.max(), following.replica.max())) + 1) * evses
+        first_s = np.full(slots, np.inf)
+        # Later assignments win, so from the last arrival back to the first.
+        first_s[following.slot(evses)[::-1]] = following.given.arrival_s[following.row[::-1]]
+        departure = np.minimum(departure, first_s[intent.slot(evses)])
+    drawn = VisitTable(
+        evse=given.evse[row], vehicle=given.vehicle[row], arrival_s=given.arrival_s[row], departure_s=departure,
+        declared_s=given.declared_s[row], energy_kwh=given.energy_kwh[row], target_kwh=given.target_kwh[row],
+        floor_kwh=given.floor_kwh[row], replica=replica,
+    )
+    chances = uniforms(seed, "revision", *intent.names) if model.revises else None
+    revisions = _revisions(drawn, replica, model, chances, capacity_kwh)
+    return Drawn(drawn, row, revisions, intent.no_shows, intent.is_unplugged)
+
+
+def _with_following(intents: Iterable[_Intent]) -> Iterator[tuple[_Intent, _Intent | None, bool]]:
+    """Each table, the one after it, and whether that one is the last."""
+    waiting: list[_Intent] = []
+    for intent in intents:
+        waiting.append(intent)
         if len(waiting) > _AHEAD:
             yield waiting[0], waiting[1], False
             waiting.pop(0)
-    for number, table in enumerate(waiting):
-        yield table, waiting[number + 1] if number + 1 < len(waiting) else None, True
-
-
-def _joined(first: VisitTable, second: VisitTable) -> VisitTable:
-    if (first.replica is None) != (second.replica is None):
-        raise VisitTableError(-1, "replica", "in some tables only", "replicas in all tables or in none")
-    columns: dict[str, Any] = {
-        name: np.concatenate([getattr(first, name), getattr(second, name)])
-        for name in (*COLUMNS, *(() if first.replica is None else ("replica",)))
-    }
-    return VisitTable(**columns)
+    for number, intent in enumerate(waiting):
+        yield intent, waiting[number + 1] if number + 1 < len(waiting) else None, True
 
 
 def _copies(visits: VisitTable, replicas: int) -> tuple[Ints, Ints]:
@@ -187,12 +213,13 @@ def _copies(visits: VisitTable, replicas: int) -> tuple[Ints, Ints]:
     return np.arange(len(visits)), visits.replica
 
 
-def _next_arrival(visits: VisitTable, row: Ints, replica: Ints) -> Floats:
-    """When the next car comes to the same EVSE in the same replica, in seconds; infinite for the last one."""
+def _next_arrival(intent: _Intent) -> Floats:
+    """When the next car of the table comes to the same slot, in seconds; infinite for the last one."""
+    visits, row = intent.given, intent.row
     coming = np.full(row.size, np.inf)
     if row.size == 0:
         return coming
-    slot = replica * (int(visits.evse.max()) + 1) + visits.evse[row]
+    slot = intent.slot(int(visits.evse.max()) + 1)
     order = np.argsort(slot, kind="stable")
     arrival = visits.arrival_s[row[order]]
     is_same = np.diff(slot[order]) == 0
@@ -230,13 +257,4 @@ def _revisions(
         row=row[order], replica=replica[row[order]], time_s=time_s[order],
         declared_s=np.concatenate([np.full(changes.size, np.nan), drawn.departure_s[corrects]])[order],
         target_kwh=np.concatenate([target[changes], np.full(corrects.size, np.nan)])[order],
-    )
-
-
-def _revisions_of_first(revisions: Revisions, visits: int, before: int) -> Revisions:
-    """Those of the first `visits`, renumbered as if `before` visits had come before them."""
-    kept = revisions.row < visits
-    return Revisions(
-        revisions.row[kept] + before, revisions.replica[kept], revisions.time_s[kept], revisions.declared_s[kept],
-        revisions.target_kwh[kept],
     )
