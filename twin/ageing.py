@@ -10,6 +10,8 @@ new.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,19 +42,20 @@ def _require(condition: bool, field: str, value: object, expected: str) -> None:
         raise AgeingError(f"{field}: {value!r}, expected {expected}")
 
 
-def day_stress(soc: Floats, temperature_c: float | Floats, hours: float = HOURS_PER_DAY) -> Stress:
+def day_stress(soc: Floats, temperature_c: float | Floats, hours: float | Floats = HOURS_PER_DAY) -> Stress:
     """What one span of `hours` means for the batteries.
 
     Args:
         soc: shape (car, sample), 0..1, equally spaced; the first sample at the start, the last at the end of the span.
         temperature_c: of the batteries: one number, shape (car,), or shape (car or 1, sample).
-        hours: length of the span; the models count depth of discharge by day, so a day is the right choice.
+        hours: length of the span, one number or shape (car,); the models count depth of discharge by day, so a day is
+            the right choice.
 
     Raises:
         AgeingError: a SoC outside 0..1 or not a number, temperatures of another shape or outside -40 to 80 °C.
     """
     _require(soc.ndim == 2 and soc.shape[1] > 1, "soc", soc.shape, "shape (cars, samples), two samples or more")  # noqa: PLR2004 - (cars, samples)
-    _require(hours > 0.0, "hours", hours, "more than 0 h")
+    _require(bool(np.all(np.asarray(hours) > 0.0)), "hours", np.min(hours), "more than 0 h")
     lowest, highest = soc.min(axis=1), soc.max(axis=1)
     for extreme in (lowest, highest):
         wrong = ~((extreme >= -ROUNDING) & (extreme <= 1.0 + ROUNDING))
@@ -62,8 +65,8 @@ def day_stress(soc: Floats, temperature_c: float | Floats, hours: float = HOURS_
     if lowest.min() < 0.0 or highest.max() > 1.0:
         soc = np.clip(soc, 0.0, 1.0)
     moved = np.abs(np.diff(soc, axis=1))
-    interval_h = hours / (soc.shape[1] - 1)
-    felt = np.where(moved < RESTING_C_RATE * interval_h, 0.0, moved)
+    resting = np.asarray(RESTING_C_RATE * hours / (soc.shape[1] - 1)).reshape(-1, 1)
+    felt = np.where(moved < resting, 0.0, moved)
     return Stress(
         soc=soc, anode_v=anode_potential(soc), kelvin=_kelvin(temperature_c, soc.shape), depth=highest - lowest,
         c_rate=felt.sum(axis=1) / hours, cycles=0.5 * moved.sum(axis=1), days=hours / HOURS_PER_DAY,
@@ -99,7 +102,7 @@ class FleetAgeing:
         _require(cars > 0, "cars", cars, "one car or more")
         self.cell = cell_model(cell)
         self.cars = cars
-        self.days = 0.0
+        self.days: float | Floats = 0.0
         self._cycles = np.zeros(cars)
         self._state = self.cell.fresh(cars)
         self._fade = self.cell.fade(self._state)
@@ -119,18 +122,26 @@ class FleetAgeing:
         """Equivalent full cycles of each car so far, in capacity when new."""
         return self._cycles.copy()
 
-    def live(self, soc: Floats, temperature_c: float | Floats, hours: float = HOURS_PER_DAY) -> None:
+    def live(self, soc: Floats, temperature_c: float | Floats, hours: float | Floats = HOURS_PER_DAY) -> None:
         """Let a span of `hours` pass; arguments and errors as of `day_stress`."""
         self.endure(day_stress(soc, temperature_c, hours))
 
-    def endure(self, stress: Stress, times: float = 1.0) -> None:
+    def endure(self, stress: Stress, times: float | Floats = 1.0) -> None:
         """Let the span of `stress` pass `times` times over (the cycles at the health of the start)."""
+        self._pass(stress, self.cell.means(stress), times)
+
+    def endure_in_turn(self, duties: Sequence[tuple[Stress, Floats]], times: float | Floats) -> None:
+        """`endure` each of `duties`, given with the means of its cell model, which need not be taken again."""
+        for stress, means in duties:
+            self._pass(stress, means, times)
+
+    def _pass(self, stress: Stress, means: Floats, times: float | Floats) -> None:
         _require(stress.soc.shape[0] == self.cars, "stress", stress.soc.shape, f"{self.cars} cars")
         health = self._fade.capacity
         days, cycles = stress.days * times, stress.cycles * health * times
-        self._state = self.cell.advance(self._state, stress, days, cycles, stress.c_rate * health)
+        self._state = self.cell.advance(self._state, means, stress.depth, days, cycles, stress.c_rate * health)
         self._fade = self.cell.fade(self._state)
-        self.days += days
+        self.days = self.days + days
         self._cycles += cycles
 
 
@@ -184,31 +195,46 @@ def wear(
     Raises:
         AgeingError: as `day_stress`, or end_of_life not between 0 and 1, or no time to look ahead.
     """
-    _require(0.0 < end_of_life < 1.0, "end_of_life", end_of_life, "a capacity between 0 and 1")
-    _require(look_ahead_years > 0.0, "look_ahead_years", look_ahead_years, "more than 0 years")
     days = soc[:, None, :] if soc.ndim == 2 else soc  # noqa: PLR2004 - one day
     stresses = [day_stress(days[:, day], temperature_c) for day in range(days.shape[1])]
-    fleet, life = FleetAgeing(cell, soc.shape[0]), 1.0 - end_of_life
-    last = np.zeros((4, fleet.cars))  # days, calendar loss, cycle loss, cycles: where each car's mean ends
+    return wear_of(
+        cell, stresses, capacity_kwh, end_of_life=end_of_life, look_ahead_years=look_ahead_years
+    )
+
+
+def wear_of(
+    cell: CellModel | str, stresses: Sequence[Stress], capacity_kwh: float | Floats, *,
+    end_of_life: float = 0.8, look_ahead_years: float = 15.0,
+) -> Wear:
+    """What living through `stresses` in turn, over and over, takes of each battery's life; the rest as `wear`."""
+    _require(0.0 < end_of_life < 1.0, "end_of_life", end_of_life, "a capacity between 0 and 1")
+    _require(look_ahead_years > 0.0, "look_ahead_years", look_ahead_years, "more than 0 years")
+    fleet, life = FleetAgeing(cell, stresses[0].soc.shape[0]), 1.0 - end_of_life
+    duties = [(stress, fleet.cell.means(stress)) for stress in stresses]
+    round_days = sum(np.broadcast_to(stress.days, fleet.cars) for stress in stresses)
+    steps = max(math.ceil(look_ahead_years * DAYS_PER_YEAR / LOOK_AHEAD_DAYS), 1)
+    step_days = look_ahead_years * DAYS_PER_YEAR / steps
+    ends_at = np.zeros((4, fleet.cars))  # days, calendar loss, cycle loss, cycles: where each car's mean ends
     alive = np.ones(fleet.cars, dtype=np.bool_)
-    horizon = look_ahead_years * DAYS_PER_YEAR
-    round_days = min(LOOK_AHEAD_DAYS, horizon)
-    while alive.any() and fleet.days < horizon * (1.0 - 1e-12):
-        before = np.stack((np.full(fleet.cars, fleet.days), fleet.fade.calendar, fleet.fade.cycle, fleet.cycles))
-        times = min(round_days, horizon - fleet.days) / len(stresses)
-        for stress in stresses:
-            fleet.endure(stress, times)
-        after = np.stack((np.full(fleet.cars, fleet.days), fleet.fade.calendar, fleet.fade.cycle, fleet.cycles))
+    before = np.zeros((4, fleet.cars))
+    for step in range(1, steps + 1):
+        fleet.endure_in_turn(duties, step_days / round_days)
+        after = np.stack(
+            (np.full(fleet.cars, step * step_days), fleet.fade.calendar, fleet.fade.cycle, fleet.cycles)
+        )
         loss_before, loss_after = before[1] + before[2], after[1] + after[2]
         ends = alive & (loss_after >= life)
         reached = np.where(ends, (life - loss_before) / np.where(ends, loss_after - loss_before, 1.0), 1.0)
-        last = np.where(alive, before + reached * (after - before), last)
+        ends_at = np.where(alive, before + reached * (after - before), ends_at)
         alive &= ~ends
-    kwh = 2.0 * last[3] * capacity_kwh
+        before = after
+        if not alive.any():
+            break
+    lived, calendar, cycle, cycles = ends_at
+    kwh = 2.0 * cycles * capacity_kwh
     return Wear(
-        years=last[0] / DAYS_PER_YEAR, calendar_per_day=last[1] / life / last[0],
-        cycle_per_day=last[2] / life / last[0],
-        per_kwh=np.where(kwh > 0.0, last[2] / life / np.where(kwh > 0.0, kwh, 1.0), 0.0), has_ended=~alive,
+        years=lived / DAYS_PER_YEAR, calendar_per_day=calendar / life / lived, cycle_per_day=cycle / life / lived,
+        per_kwh=np.where(kwh > 0.0, cycle / life / np.where(kwh > 0.0, kwh, 1.0), 0.0), has_ended=~alive,
     )
 
 

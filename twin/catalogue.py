@@ -186,6 +186,11 @@ def charger_entry(name: str) -> ChargerEntry:
     return _pick(_chargers(), name, CHARGERS_FILE)
 
 
+def chemistry(model: str) -> str | None:
+    """The cell model of `twin.cells` for a vehicle of that `Vehicle.model`; None if it is not of the catalogue."""
+    return next((entry.chemistry for entry in _vehicles().values() if entry.model == model), None)
+
+
 def _pick(entries: dict[str, Entry], name: str, file: str) -> Entry:
     entry = entries.get(name)
     if entry is None:

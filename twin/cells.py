@@ -36,7 +36,7 @@ class Stress:
     kelvin: battery temperature, shape (car or 1, sample or 1).
     depth: largest minus smallest SoC. c_rate: mean of |dSoC/dt| in 1/h. cycles: equivalent full cycles, half of the
         sum of |dSoC|. All three of shape (car,), relative to the present capacity.
-    days: length of the span.
+    days: length of the span, one number or shape (car,).
     """
 
     soc: Floats
@@ -45,7 +45,7 @@ class Stress:
     depth: Floats
     c_rate: Floats
     cycles: Floats
-    days: float
+    days: float | Floats
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,14 @@ class CellModel(Protocol):
 
     def fresh(self, cars: int) -> Floats: ...
 
-    def advance(self, state: Floats, stress: Stress, days: float, cycles: Floats, c_rate: Floats) -> Floats:
-        """State after `days` under `stress`, with `cycles` and `c_rate` relative to the capacity when new."""
+    def means(self, stress: Stress) -> Floats:
+        """What the law needs of the course of SoC and temperature, averaged over the span: shape (figure, car)."""
+        ...
+
+    def advance(
+        self, state: Floats, means: Floats, depth: Floats, days: float | Floats, cycles: Floats, c_rate: Floats
+    ) -> Floats:
+        """State after a further `days` of cycles of `depth`; `cycles` and `c_rate` in capacity when new."""
         ...
 
     def fade(self, state: Floats) -> Fade: ...
@@ -145,14 +151,20 @@ class NmcGraphite:
         state[self.MATERIAL] = 1e-8
         return state
 
-    def advance(self, state: Floats, stress: Stress, days: float, cycles: Floats, c_rate: Floats) -> Floats:
-        del c_rate
+    def means(self, stress: Stress) -> Floats:
         inverse_t = (273.15 + 35.0) / stress.kelvin
-        aged_by_time = time_mean(2.66e7 * np.exp(inverse_t * (-17.8 - (5.21 / 0.123) * stress.anode_v)))
-        depth = stress.depth
-        aged_by_cycles = 3.80e3 * time_mean(np.exp(-18.4 * inverse_t)) * np.exp(1.04 * np.exp(depth * depth))
-        celsius = time_mean(stress.kelvin) - 273.15
-        mean_soc = stress.soc.mean(axis=1)
+        by_time = time_mean(2.66e7 * np.exp(inverse_t * (-17.8 - (5.21 / 0.123) * stress.anode_v)))
+        cars = by_time.shape
+        heat = np.broadcast_to(time_mean(np.exp(-18.4 * inverse_t)), cars)
+        celsius = np.broadcast_to(time_mean(stress.kelvin) - 273.15, cars)
+        return np.stack((by_time, heat, celsius, stress.soc.mean(axis=1)))
+
+    def advance(
+        self, state: Floats, means: Floats, depth: Floats, days: float | Floats, cycles: Floats, c_rate: Floats
+    ) -> Floats:
+        del c_rate
+        aged_by_time, heat, celsius, mean_soc = means
+        aged_by_cycles = 3.80e3 * heat * np.exp(1.04 * np.exp(depth * depth))
         material_life = np.maximum(1e4 + 153.0 * (celsius - 55.0) * depth * mean_soc / 0.6, self.LEAST_MATERIAL_LIFE)
         return np.stack((
             power_law(state[self.LITHIUM_TIME], days, aged_by_time, 0.357),
@@ -189,26 +201,31 @@ class LfpGraphite:
     def fresh(self, cars: int) -> Floats:
         return np.zeros((4, cars))
 
-    def advance(self, state: Floats, stress: Stress, days: float, cycles: Floats, c_rate: Floats) -> Floats:
-        t, volts, depth = stress.kelvin, stress.anode_v, stress.depth
+    def means(self, stress: Stress) -> Floats:
+        t, volts = stress.kelvin, stress.anode_v
         root = np.sqrt(volts)
         most = time_mean(0.989687151293590 * np.exp(root * (8742.06309157261 / t - 2881067.56019324 / t**2)))
         bend = time_mean(0.000332850281062177 * np.exp(
             np.exp(np.log(volts) / 3.0) * (734553185711.369 / t**4 - 3284991315.45121 / t**3)
             + np.sqrt(root) * (0.00127227593657290 * t**2 - 2.82161575620780e-06 * t**3)
         ))
+        off = stress.soc - 0.5
+        r_heat = time_mean(3.4194e-10 * np.exp(-71827.0 / GAS_CONSTANT * (1.0 / t - 1.0 / 298.15)))
+        return np.stack((most, bend, r_heat * time_mean(1.5604 - 3.3903 * off * off * off)))
+
+    def advance(
+        self, state: Floats, means: Floats, depth: Floats, days: float | Floats, cycles: Floats, c_rate: Floats
+    ) -> Floats:
+        most, bend, r_rest = means
         wear = np.abs(
             -6.81260579372875e-06 + 2.59615973160844e-05 * depth + 2.11559710307295e-06 * np.exp(depth**2 * c_rate**3)
         )  # the fit changes its sign near 18 % depth; the modulus is the publisher's
-        r_heat = time_mean(3.4194e-10 * np.exp(-71827.0 / GAS_CONSTANT * (1.0 / t - 1.0 / 298.15)))
-        off = stress.soc - 0.5
-        r_soc = time_mean(1.5604 - 3.3903 * off * off * off)
         r_cycle = (0.0021 - 0.002 * c_rate) * (6.8477 * (depth - 0.5) ** 3 + 0.91882)
         power = 1.12847759334355
         return np.stack((
             sigmoid_law(state[self.TIME], days, most, 0.000130510034211874, bend),
             power_law(state[self.CYCLES], cycles, wear**power, power),
-            state[self.R_TIME] + r_heat * r_soc * days * SECONDS_PER_DAY,
+            state[self.R_TIME] + r_rest * days * SECONDS_PER_DAY,
             state[self.R_CYCLES] + r_cycle * cycles / 100.0,
         ))
 
@@ -232,11 +249,17 @@ class LfpPrismatic:
     def fresh(self, cars: int) -> Floats:
         return np.zeros((2, cars))
 
-    def advance(self, state: Floats, stress: Stress, days: float, cycles: Floats, c_rate: Floats) -> Floats:
+    def means(self, stress: Stress) -> Floats:
         t = stress.kelvin
         by_time = time_mean(8.37e4 * np.exp((-5.21e3 - 3.56e3 * stress.anode_v) / t))
         heat = time_mean(np.exp(2.19e3 / t) + np.exp(-1.55e5 / t))
-        by_cycles = (4.38e-8 + 1.55e-8 * stress.depth + 1.68e-7 * c_rate) * heat
+        return np.stack((by_time, np.broadcast_to(heat, by_time.shape)))
+
+    def advance(
+        self, state: Floats, means: Floats, depth: Floats, days: float | Floats, cycles: Floats, c_rate: Floats
+    ) -> Floats:
+        by_time, heat = means
+        by_cycles = (4.38e-8 + 1.55e-8 * depth + 1.68e-7 * c_rate) * heat
         return np.stack((
             power_law(state[self.TIME], days, by_time, 0.526),
             power_law(state[self.CYCLES], cycles, by_cycles, 0.828),

@@ -67,6 +67,7 @@ def test_a_vehicle_is_valid_sourced_and_ages(name: str) -> None:
     assert car.battery.charge.at(1.0) < 0.25 * max(car.battery.charge.kw), "it tapers"
     assert (car.max_discharge_kw > 0.0) == bool(car.discharges_on) == (car.battery.discharge is not None)
     assert entry.chemistry in CELLS
+    assert catalogue.chemistry(car.model) == entry.chemistry
     fleet = FleetAgeing(entry.chemistry, 1)
     fleet.live(np.array([[0.4, 0.8, 0.4]]), 20.0)
     assert 0.99 < fleet.capacity[0] < 1.0
@@ -188,5 +189,6 @@ def test_a_pair_does_what_both_can(plug: str, car: str, charge_kw: float, discha
 def test_an_unknown_name_is_refused_with_the_names_that_exist() -> None:
     with pytest.raises(CatalogueError, match=r"vehicles\.toml: 'nissan-leaf', expected one of nissan-leaf-40, "):
         vehicle("nissan-leaf")
+    assert catalogue.chemistry("hatchback-40") is None
     with pytest.raises(CatalogueError, match=r"chargers\.toml: 'dc-350', expected one of .*dc-150"):
         charger("dc-350", "E1", "depot")
