@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from twin.importers.cells import Cells, csv_rows, read_json, require_shape
+from twin.importers.cells import Cells, read_csv, read_json
 from twin.importers.session import Imported, ImportOptions, Session, each
 from twin.scenario_error import ScenarioError
 
@@ -27,14 +27,14 @@ def read_acn_csv(path: Path, options: ImportOptions) -> Imported:
     claimed (True or False) and, not needed, delivered_energy (kWh).
     """
     columns = (*CSV_COLUMNS, "claimed") if options.claimed_only else CSV_COLUMNS
-    rows = list(csv_rows(path, options.zone, columns))
+    _, rows = read_csv(path, options.zone, columns)
     claimed = [row for row in rows if not options.claimed_only or row.values.get("claimed", "") != "False"]
     sessions, faults = each(claimed, _csv_session)
     return Imported(sessions, faults, _left_out(len(rows) - len(claimed)), _assumed(options))
 
 
 def _csv_session(row: Cells) -> Session:
-    require_shape(row)
+    row.require_whole()
     if "claimed" in row.values and row.text("claimed") not in ("True", "False"):
         raise row.fault("claimed", row.values["claimed"], "True or False")
     return Session(

@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -24,15 +24,27 @@ from twin.scenario_error import ScenarioError
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """One row. path, label: for messages. zone: where times without offset are local; None: they are faults."""
+    """One row. path, label: for messages. zone: where times without offset are local; None: they are faults.
+
+    lengths: cells of the row and of the header where these differ.
+    """
 
     path: Path
     label: str
     values: Mapping[str, Any]
     zone: ZoneInfo | None = None
+    lengths: tuple[int, int] | None = None
 
     def fault(self, column: str, value: object, expected: str, reason: str = "") -> ScenarioError:
         return ScenarioError(self.path, f"{self.label}, {column}", value, expected, reason)
+
+    def require_whole(self) -> None:
+        """Refuse a row that has more or fewer cells than the header."""
+        if self.lengths is not None:
+            raise ScenarioError(
+                self.path, self.label, f"{self.lengths[0]} cells", f"{self.lengths[1]} as in the header",
+                "row of the wrong length",
+            )
 
     def has(self, column: str) -> bool:
         return self.values.get(column) not in (None, "")
@@ -46,8 +58,9 @@ class Cells:
     def number(self, column: str, unit: str = "kWh") -> float:
         value = self.values.get(column)
         expected = f"a number of {unit}" if unit else "a number"
+        text = self.text(column)
         try:
-            number = float(self.text(column)) if not isinstance(value, bool) else math.nan
+            number = float(text) if not isinstance(value, bool) else math.nan
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
@@ -101,37 +114,25 @@ def read_text(path: Path) -> str:
         raise ScenarioError(path, f"byte {error.start}", error.reason, "text in UTF-8") from error
 
 
-def csv_rows(path: Path, zone: ZoneInfo | None, required: tuple[str, ...]) -> Iterator[Cells]:
-    """The rows of a CSV file with a header, which is row 1.
+def read_csv(path: Path, zone: ZoneInfo | None, required: tuple[str, ...]) -> tuple[list[str], list[Cells]]:
+    """The header of a CSV file, which is row 1, and its rows; blank ones are passed over.
 
     Raises:
-        ScenarioError: the file has no header, or lacks a required column. A row with too many or too few cells comes
-            back with the key None, which `require_shape` refuses.
+        ScenarioError: the file has no header, or lacks a required column.
     """
     reader = csv.reader(io.StringIO(read_text(path), newline=""))
     header = [name.strip() for name in next(reader, [])]
     for column in required:
         if column not in header:
             raise ScenarioError(path, "row 1", ",".join(header), f"a column {column}")
-    for number, row in enumerate(reader, start=2):
-        if not row:
-            continue
-        values: dict[str, Any] = dict(zip(header, (cell.strip() for cell in row), strict=False))
-        if len(row) != len(header):
-            values[_SHAPE] = (len(row), len(header))
-        yield Cells(path, f"row {number}", values, zone)
-
-
-_SHAPE = "\0cells"
-
-
-def require_shape(cells: Cells) -> None:
-    """Refuse a row that has more or fewer cells than the header."""
-    shape = cells.values.get(_SHAPE)
-    if shape is not None:
-        raise ScenarioError(
-            cells.path, cells.label, f"{shape[0]} cells", f"{shape[1]} as in the header", "row of the wrong length"
+    rows = [
+        Cells(
+            path, f"row {number}", dict(zip(header, (cell.strip() for cell in row), strict=False)), zone,
+            None if len(row) == len(header) else (len(row), len(header)),
         )
+        for number, row in enumerate(reader, start=2) if row
+    ]
+    return header, rows
 
 
 def read_json(path: Path) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from twin.importers.cells import Cells, csv_rows, require_shape
+from twin.importers.cells import Cells, read_csv
 from twin.importers.session import Imported, ImportOptions, Session, each
 from twin.scenario_error import ScenarioError
 
@@ -20,12 +20,11 @@ def read_sessions_csv(path: Path, options: ImportOptions) -> Imported:
     Required: session_id, station_id, arrival, departure. Optional: declared_departure, requested_kwh or target_soc
     (without both: what was delivered, delivered_kwh), arrival_soc, floor_soc, vehicle. Empty cells: not known.
     """
-    rows = list(csv_rows(path, options.zone, REQUIRED))
-    known = rows[0].values if rows else {}
-    ignored = sorted(set(known) - set(REQUIRED) - set(OPTIONAL))
-    if rows and not {"requested_kwh", "target_soc", "delivered_kwh"} & set(known):
+    header, rows = read_csv(path, options.zone, REQUIRED)
+    ignored = sorted(set(header) - set(REQUIRED) - set(OPTIONAL))
+    if not {"requested_kwh", "target_soc", "delivered_kwh"} & set(header):
         raise ScenarioError(
-            path, "row 1", ",".join(known), "a column requested_kwh, target_soc or delivered_kwh"
+            path, "row 1", ",".join(header), "a column requested_kwh, target_soc or delivered_kwh"
         )
     sessions, faults = each(rows, _session)
     taken = sum(not row.has("requested_kwh") and not row.has("target_soc") and row.has("delivered_kwh") for row in rows)
@@ -38,7 +37,7 @@ def read_sessions_csv(path: Path, options: ImportOptions) -> Imported:
 
 
 def _session(row: Cells) -> Session:
-    require_shape(row)
+    row.require_whole()
     delivered = row.energy("delivered_kwh") if row.has("delivered_kwh") else None
     requested = row.energy("requested_kwh") if row.has("requested_kwh") else None
     target = row.fraction("target_soc") if row.has("target_soc") else None

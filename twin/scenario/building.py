@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.importers.cells import csv_rows, require_shape
+from twin.importers.cells import read_csv
 from twin.scenario.tables import BuildingTable, PvTable
 from twin.scenario_error import ScenarioError
 
@@ -57,8 +57,9 @@ def _profile(
 def _minute_means(path: Path, start: datetime, minutes: int) -> Floats:
     """Exact means over each minute of powers that hold from their row's time to the next row's."""
     times, powers = [], []
-    for row in csv_rows(path, None, ("time", "power_kw")):
-        require_shape(row)
+    _, rows = read_csv(path, None, ("time", "power_kw"))
+    for row in rows:
+        row.require_whole()
         times.append((row.time("time") - start).total_seconds())
         powers.append(row.number("power_kw", "kW"))
         if powers[-1] < 0.0:
