@@ -186,7 +186,7 @@ class FleetState:
         np.maximum(b[LOW], floor_kwh, out=b[LOW])
         np.minimum(b[HIGH], ceiling_kwh, out=b[HIGH])
         b[U] = b[PLUG_E] = energy_kwh
-        self._classes.place(b)
+        self._classes.place(b, has_discharge=self._has_discharge)
         b[END] = b[KNOT]
         self._b[:, slots] = b
 
@@ -450,36 +450,39 @@ class FleetState:
         b: their rows, written back to the state too. x: gets MOVED, U_NOW and LIMIT in `columns`. Returns the hours
         that the segments run by then.
         """
-        part, active, until = b, np.arange(slots.size, dtype=np.intp), until_s
+        left: Floats = (until_s - b[BEGIN_S]) * HOURS_PER_SECOND
+        part, chosen = b, self._all[: slots.size]
         while True:
             hours, end = time_to_end(part)
-            ends_s = part[BEGIN_S] + hours / HOURS_PER_SECOND
-            over = ends_s <= until
-            if not over.any():
-                break
-            if not over.all():
-                going = np.flatnonzero(over)
-                active, part = active[going], part[:, going]
-                hours, end, ends_s = hours[going], end[going], ends_s[going]
-                until = until if isinstance(until, float) else until[going]
-            scratch = np.empty((SCRATCH_ROWS, active.size))
-            scratch[MOVED] = end - part[U]
+            # Rounding may have shown an end a hair early.
+            is_over = hours <= left[chosen]
+            if not is_over.all():
+                over = np.flatnonzero(is_over)
+                if not over.size:
+                    break
+                chosen, part, hours, end = chosen[over], part[:, over], hours[over], end[over]
+            scratch = np.empty((SCRATCH_ROWS, chosen.size))
+            np.subtract(end, part[U], out=scratch[MOVED])
             scratch[U_NOW] = end
             integrate(part, hours, np.flatnonzero(part[RATE]), scratch, is_quadratic=self._classes.is_quadratic)
-            self._record(slots[active], ends_s, part, end)
-            book(part, ends_s, scratch, has_discharge=self._has_discharge)
-            self._classes.place(part)
+            begin_s = part[BEGIN_S] + hours / HOURS_PER_SECOND
+            self._record(slots[chosen], begin_s, part, end)
+            book(part, begin_s, scratch, has_discharge=self._has_discharge)
+            self._classes.place(part, has_discharge=self._has_discharge)
             follow_limit(part, slice(None), part[LINE] + part[SLOPE] * part[U], self._traits)
             if part is not b:
-                b[:MOVING, active] = part[:MOVING]
+                b[:MOVING, chosen] = part[:MOVING]
+            hours = np.maximum(left[chosen] - hours, 0.0)
+            left[chosen] = hours
+            ended = move(part, hours, np.flatnonzero(part[RATE]), scratch)
+            x[: LIMIT + 1, columns[chosen]] = scratch[: LIMIT + 1]
+            if not ended.any():
+                break
+            chosen, part = chosen[ended], part[:, ended]
         self._b[:MOVING, slots] = b[:MOVING]
         self._mark_tapering(slots, b)
         self._began_s = math.nan
-        hours_since: Floats = (until_s - b[BEGIN_S]) * HOURS_PER_SECOND
-        scratch = np.empty((SCRATCH_ROWS, slots.size))
-        move(b, hours_since, np.flatnonzero(b[RATE]), scratch)
-        x[: LIMIT + 1, columns] = scratch[: LIMIT + 1]
-        return hours_since
+        return left
 
     def _order(self, b: Floats, x: Floats, connector_kw: Floats) -> None:
         """Begin the segments for new set-points; the old ones are booked, LIMIT of `x` is that of now."""
@@ -505,7 +508,7 @@ class FleetState:
         part = b[:, chosen]
         part[U] = -part[U]
         part[TO] = -part[TO]
-        self._classes.place(part)
+        self._classes.place(part, has_discharge=self._has_discharge)
         b[:MOVING, chosen] = part[:MOVING]
         x[U_NOW, chosen] = part[U]
         x[LIMIT, chosen] = part[LINE] + part[SLOPE] * part[U]

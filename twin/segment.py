@@ -121,17 +121,23 @@ def book(b: Floats, at_s: float | Floats, x: Floats, *, has_discharge: bool) -> 
 
 def time_to_end(b: Floats) -> tuple[Floats, Floats]:
     """Hours from their begin until the segments end by themselves (inf where they do not), and u there."""
-    u, power, rate, slope = b[U], b[B], b[RATE], b[SLOPE]
-    is_flowing = power > 0.0
+    u, power, slope = b[U], b[B], b[SLOPE]
     # A constant power may meet the falling limit before the next knot.
-    may_cross = (slope < 0.0) & (rate == 0.0)
-    divisor = np.where(may_cross, slope, -1.0)
-    crossing = u + np.maximum((power - (b[LINE] + slope * u)) / divisor, 0.0)
-    end = np.where(may_cross, np.minimum(crossing, b[END]), b[END])
-    hours = np.where(is_flowing, np.maximum(end - u, 0.0), 0.0) / np.where(is_flowing, power, 1.0)
-    if rate.any():
-        hours = hours * slowing(np.maximum(rate * hours, -1.0))
-    return np.where(is_flowing, hours, np.inf), end
+    above = power - b[LINE]
+    above -= slope * u
+    end = np.full(u.size, np.inf)
+    np.divide(above, slope, out=end, where=(slope < 0.0) & (b[RATE] == 0.0))
+    end += u
+    np.minimum(end, b[END], out=end)
+    way = end - u
+    np.maximum(way, 0.0, out=way)
+    hours = np.full(u.size, np.inf)
+    np.divide(way, power, out=hours, where=power > 0.0)
+    tapering = np.flatnonzero(b[RATE])
+    if tapering.size:
+        taper_hours = hours[tapering]
+        hours[tapering] = taper_hours * slowing(np.maximum(b[RATE, tapering] * taper_hours, -1.0))
+    return hours, end
 
 
 class Traits(NamedTuple):
@@ -163,8 +169,9 @@ def wanted_kw(b: Floats, ask: Floats, traits: Traits) -> Floats:
     bend += slope * slope
     np.maximum(bend, 0.0, out=bend)
     slope += np.sqrt(bend, out=bend)
-    power = np.divide(2.0 * through, slope, out=slope)
-    return power
+    through = 2.0 * through
+    through /= slope
+    return through
 
 
 def begin(b: Floats, limit: Floats, traits: Traits) -> None:
@@ -196,40 +203,38 @@ def lost_kw(b: Floats, chosen: Slots | slice, power: Floats, traits: Traits) -> 
 
 
 def follow_limit(b: Floats, chosen: Slots | slice, limit: Floats, traits: Traits) -> None:
-    """Begin the chosen segments, whose WANT may be above or next to the limit of the curve; ASK must stand there.
+    """Begin the chosen segments, whose WANT is above, or touches, the limit of the curve; ASK, not 0, stands there.
 
     Exact about touching: a limit that falls from the wanted power on is followed, one that rises from it is left.
     """
-    u, want, ask = b[U][chosen], b[WANT][chosen], b[ASK][chosen]
-    slope, knot = b[SLOPE][chosen], b[KNOT][chosen]
+    want, slope, knot = b[WANT][chosen], b[SLOPE][chosen], b[KNOT][chosen]
     # What rounding of u makes of the limit on a steep piece is no distance either.
-    close = 1e-11 * (1.0 + want) + 4e-16 * np.abs(slope) * b[CAPACITY][chosen]
-    is_limited = want > limit + np.sign(slope) * close
+    close = 4e-16 * b[CAPACITY][chosen] * slope
+    close += np.sign(slope) * (1e-11 * (1.0 + want))
+    close += limit
+    is_limited = want > close
     # The curve is followed until its next knot, the wanted power, or the power that feeds nothing.
-    is_rising = slope > 0.0
     off_kw: float | Floats = 0.0
     to: float | Floats = 1.0
-    bends, meets = is_rising, want
+    meets, bends = want, slope > 0.0
     if traits.has_discharge:
         to = b[TO][chosen]
         off_kw = np.where(to < 0.0, b[OFF_KW][chosen], 0.0)
-        bends = is_rising | ((slope < 0.0) & (to < 0.0))
-        meets = np.where(is_rising, want, off_kw)
-    is_off = (ask == 0.0) | np.isinf(knot) | (is_limited & (limit <= off_kw + 1e-12))
+        meets = np.where(bends, want, off_kw)
+        bends |= (slope < 0.0) & (to < 0.0)
+    is_off = is_limited & (limit <= off_kw + 1e-12)
     power = np.where(is_limited, limit, want)
-    power[is_off] = 0.0
-    is_following = is_limited & (power > 0.0)
     lost = lost_kw(b, chosen, power, traits)
-    lost[is_off] = 0.0
-    flow = np.where(is_limited, to * power + lost, ask)
-    flow[is_off] = 0.0
-    bends = bends & is_following
+    flow = np.where(is_limited, to * power + lost, b[ASK][chosen])
+    power[is_off] = lost[is_off] = flow[is_off] = 0.0
+    is_limited &= ~is_off
     end = knot
+    bends &= is_limited
     if bends.any():
-        met = u + np.maximum((meets - limit) / np.where(bends, slope, 1.0), 0.0)
+        met = b[U][chosen] + np.maximum((meets - limit) / np.where(bends, slope, 1.0), 0.0)
         end = np.where(bends, np.minimum(met, knot), knot)
     b[B][chosen] = power
-    b[RATE][chosen] = np.where(is_following, slope, 0.0)
+    b[RATE][chosen] = slope * is_limited
     b[LOST][chosen] = lost
     b[FLOW][chosen] = flow
     b[END][chosen] = end

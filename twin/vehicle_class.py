@@ -105,28 +105,34 @@ class ClassTable:
         self.is_quadratic |= loss.quadratic_per_kw > 0.0
         return number
 
-    def place(self, b: Floats) -> None:
+    def place(self, b: Floats, *, has_discharge: bool) -> None:
         """Put the cars of `b` on the piece of their curve that lies ahead of u in direction TO, and clip their orders.
 
-        At its ceiling or floor, and on an empty slot, a car stands on a line of 0 kW without an end.
+        At its ceiling or floor a car stands on a line of 0 kW without an end. An order against the direction of flow
+        is clipped to 0: it needs the car turned round and placed anew.
         """
-        u, to, low, high = b[U], b[TO], b[LOW], b[HIGH]
-        hair = 1e-12 * b[CAPACITY]
-        reach = u + hair
-        stop = np.where(to < 0.0, -low, high)
+        reach = 1e-12 * b[CAPACITY]
+        reach += b[U]
+        curve, stop = 2.0 * b[CLASS], b[HIGH]
+        if has_discharge:
+            is_down = b[TO] < 0.0
+            curve += is_down
+            stop = np.where(is_down, -b[LOW], stop)
         is_stopped = reach >= stop
-        if len(self._knots):
-            curve = (2.0 * b[CLASS] + (to < 0.0)).astype(np.intp)
-            piece = (self._knots[curve, :-1] <= reach[:, None]).sum(axis=1)
-            knots, lines, slopes = (
-                table[curve, piece] for table in (self._knots, self._lines, self._slopes)
-            )
-            b[LINE] = np.where(is_stopped, 0.0, lines)
-            b[SLOPE] = np.where(is_stopped, 0.0, slopes)
-            b[KNOT] = np.where(is_stopped, np.inf, np.minimum(knots, stop))
-        energy = to * u
-        b[TOP] = np.where(energy + hair >= high, 0.0, b[MAX_C])
-        b[BOTTOM] = np.where(energy - hair <= low, 0.0, -b[MAX_D])
+        at = curve.astype(np.intp)
+        at *= self._knots.shape[1]
+        at += (self._knots[curve.astype(np.intp), :-1] <= reach[:, None]).sum(axis=1)
+        b[LINE] = self._lines.take(at)
+        b[SLOPE] = self._slopes.take(at)
+        np.minimum(self._knots.take(at), stop, out=b[KNOT])
+        b[TOP] = b[MAX_C]
+        if has_discharge:
+            b[BOTTOM] = -b[MAX_D]
+            b[TOP, is_down] = b[BOTTOM, ~is_down] = 0.0
+        if is_stopped.any():
+            stopped = np.flatnonzero(is_stopped)
+            b[LINE, stopped] = b[SLOPE, stopped] = b[TOP, stopped] = b[BOTTOM, stopped] = 0.0
+            b[KNOT, stopped] = np.inf
 
 
 def _padded(table: Floats, width: int) -> Floats:
