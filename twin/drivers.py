@@ -73,7 +73,7 @@ class Drawn:
 
     visits: with the column `replica` (0 to replicas - 1), in order of arrival; `ids` are left out.
     row: for each of these visits, its row in the table that was given.
-    revisions: what drivers change during their stay; `row` there counts in `visits`.
+    revisions: what drivers change during their stay; `row` there counts in `visits`, and so names the replica too.
     no_shows: how many did not come, over all replicas. is_unplugged: whose stay was cut short, per visit drawn.
     """
 
@@ -187,7 +187,7 @@ def _realised(
         floor_kwh=given.floor_kwh[row], replica=replica,
     )
     chances = uniforms(seed, "revision", *intent.names) if model.revises else None
-    revisions = _revisions(drawn, replica, model, chances, capacity_kwh)
+    revisions = _revisions(drawn, model, chances, capacity_kwh)
     return Drawn(drawn, row, revisions, intent.no_shows, intent.is_unplugged)
 
 
@@ -233,7 +233,7 @@ def _next_arrival(intent: _Intent) -> Floats:
 
 
 def _revisions(
-    drawn: VisitTable, replica: Ints, model: DriverModel, chances: Floats | None, capacity_kwh: Floats | None,
+    drawn: VisitTable, model: DriverModel, chances: Floats | None, capacity_kwh: Floats | None,
 ) -> Revisions:
     """What drivers change, in order of time, from four uniform draws per visit (None: nothing)."""
     if chances is None:
@@ -254,7 +254,7 @@ def _revisions(
     time_s = np.concatenate([change_s[changes], correct_s[corrects]])
     order = np.argsort(time_s, kind="stable")
     return Revisions(
-        row=row[order], replica=replica[row[order]], time_s=time_s[order],
+        row=row[order], replica=np.full(row.size, -1), time_s=time_s[order],
         declared_s=np.concatenate([np.full(changes.size, np.nan), drawn.departure_s[corrects]])[order],
         target_kwh=np.concatenate([target[changes], np.full(corrects.size, np.nan)])[order],
     )

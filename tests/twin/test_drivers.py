@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import pairwise
 
 import numpy as np
@@ -9,9 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twin.assets import Battery, Current, Evse, PowerCurve, Site, TimeGrid, Vehicle
+from twin.controllers import Controller, EarliestDeadline, Uncontrolled
 from twin.departures import ParametricDepartures, PerfectDepartures, RecordedDepartures
 from twin.drivers import Drawn, DriverModel, DriverModelError, draw, draw_chunks
-from twin.visits import COLUMNS, VisitTable, VisitTableError
+from twin.engine import run
+from twin.ensemble import Ensemble
+from twin.visits import COLUMNS, Revisions, VisitTable, VisitTableError
 
 HOUR = 3600.0
 CAPACITY = np.array([60.0, 40.0])
@@ -73,7 +78,7 @@ def test_every_visit_drawn_is_possible(evses: int, days: int, replicas: int, see
     assert (np.diff(changed.time_s) >= 0.0).all()
     assert (changed.time_s >= drawn.visits.arrival_s[changed.row]).all()
     assert (changed.time_s <= drawn.visits.departure_s[changed.row]).all()
-    assert (changed.replica == drawn.visits.replica[changed.row]).all()
+    assert (changed.replica == -1).all()
     is_target = ~np.isnan(changed.target_kwh)
     assert (changed.target_kwh[is_target] <= CAPACITY[drawn.visits.vehicle[changed.row[is_target]]]).all()
     assert (changed.declared_s[~is_target] == drawn.visits.departure_s[changed.row[~is_target]]).all()
@@ -219,6 +224,62 @@ def test_tables_in_chunks_are_drawn_as_one(cuts: list[int], seed: int) -> None:
     assert sorted(np.concatenate([part.revisions.row for part in parts]).tolist()) == sorted(
         whole.revisions.row.tolist()
     )
+
+
+def ensemble(evses: int, days: int, replicas: int) -> Ensemble:
+    flat = PowerCurve((0.0, 0.8, 1.0), (11.0, 11.0, 2.0))
+    cars = tuple(Vehicle(f"{kwh:g} kWh", Battery(float(kwh), flat), max_charge_kw=11.0) for kwh in CAPACITY)
+    cap = np.full((1, 96 * days), 4.0 * evses)
+    return Ensemble(
+        sites=(Site("here", "UTC", 4.0 * evses),), vehicles=cars,
+        evses=tuple(Evse(f"{number}", "here", Current.AC, 11.0, min_charge_kw=4.14) for number in range(evses)),
+        grid=TimeGrid(datetime(2026, 1, 5, tzinfo=UTC), 900, 96 * days), base_load_kw=np.zeros_like(cap),
+        import_cap_kw=cap, export_cap_kw=np.zeros_like(cap), replicas=replicas,
+    )
+
+
+@pytest.mark.parametrize("controller", [Uncontrolled, EarliestDeadline])
+def test_drawn_fleets_run_and_what_drivers_change_is_heard(controller: type[Controller]) -> None:
+    model = replace(EVERYTHING, departures=ParametricDepartures(0.4, 120.0, 0.4, 60.0))
+    drawn = draw(fleet(6, 3), model, replicas=4, seed=3, capacity_kwh=CAPACITY)
+    outcome = run(ensemble(6, 3, 4), drawn.visits, controller(), revisions=drawn.revisions)
+    assert len(outcome.visits.row) == len(drawn.visits)
+    last_target = drawn.visits.target_kwh.copy()
+    for row, target in zip(drawn.revisions.row, drawn.revisions.target_kwh, strict=True):
+        last_target[row] = last_target[row] if np.isnan(target) else target
+    row = outcome.visits.row
+    short = np.maximum(last_target[row] - outcome.visits.energy_kwh, 0.0)
+    assert outcome.visits.shortfall_kwh == pytest.approx(short, abs=1e-9)
+    raised = last_target > drawn.visits.target_kwh + 1.0
+    got = np.zeros(len(drawn.visits))
+    got[row] = outcome.visits.energy_kwh
+    assert (got[raised] > drawn.visits.target_kwh[raised] + 0.5).any()
+
+
+def test_a_batch_of_replicas_runs_as_it_does_among_all() -> None:
+    controller = EarliestDeadline()
+    visits, energies = fleet(6, 3), []
+    for first, replicas in ((0, 5), (0, 2), (2, 3)):
+        drawn = draw(visits, EVERYTHING, replicas=replicas, seed=3, first_replica=first, capacity_kwh=CAPACITY)
+        batch = replace(ensemble(6, 3, replicas), first_replica=first)
+        energies.append(run(batch, drawn.visits, controller, revisions=drawn.revisions).import_kwh)
+    assert (np.concatenate(energies[1:]) == energies[0]).all()
+
+
+def test_a_fleet_drawn_in_chunks_runs_as_one() -> None:
+    visits = replace(fleet(6, 6), ids=())
+    # Late, but not by days: every chunk sees the next arrival at each of its EVSEs.
+    model = replace(EVERYTHING, departures=ParametricDepartures(0.4, 120.0, 0.4, 30.0), no_show_share=0.0)
+    whole = draw(visits, model, replicas=2, seed=3, capacity_kwh=CAPACITY)
+    tables = [visits.take((visits.arrival_s // (48 * HOUR)) == pair) for pair in range(3)]
+    parts = list(draw_chunks(tables, model, replicas=2, seed=3, capacity_kwh=CAPACITY))
+    revisions = Revisions(*(
+        np.concatenate([getattr(part.revisions, name) for part in parts])
+        for name in ("row", "replica", "time_s", "declared_s", "target_kwh")
+    ))
+    at_once = run(ensemble(6, 6, 2), whole.visits, EarliestDeadline(), revisions=whole.revisions)
+    in_turn = run(ensemble(6, 6, 2), (part.visits for part in parts), EarliestDeadline(), revisions=revisions)
+    assert in_turn.digest() == at_once.digest()
 
 
 @pytest.mark.parametrize(
