@@ -27,6 +27,7 @@ from twin.drivers import DriverModel
 from twin.fates import Fates
 from twin.faults import FaultKind, FaultModel
 from twin.scenario import load_scenario, resource_path
+from twin.watchful import Watchful
 
 Floats = NDArray[np.float64]
 
@@ -101,7 +102,7 @@ class Study:
                 world, replicas=replicas or self.replicas, drivers=DriverModel(departures=departures), faults=faults,
                 seed=self.seed,
             )
-            rule: Controller = FollowSchedule(plan) if is_fixed else EarliestDeadline(discharges=True)
+            rule: Controller = FollowSchedule(plan) if is_fixed else Watchful(EarliestDeadline(discharges=True))
             outcome = fates.run(rule)
             energy.append(fates.net_kw(outcome)[:, EVENT_STEPS].sum(axis=1) * STEP_S / 3600.0)
             visits = outcome.visits

@@ -142,6 +142,10 @@ class FollowSchedule:
         by_step = self._fitted[1][view.step]
         return np.tile(by_step, view.ensemble.slots // by_step.size) if by_step.size else by_step
 
+    def part(self, begin: int, end: int) -> FollowSchedule:
+        """What the replicas [begin, end) follow."""
+        return FollowSchedule(self.schedules if len(self.schedules) == 1 else self.schedules[begin:end])
+
     def _fit(self, ensemble: Ensemble) -> Floats:
         """Set-points by step: shape (step, evse) for one schedule, (step, slot) for one per replica."""
         if len(self.schedules) not in {1, ensemble.replicas}:

@@ -344,6 +344,8 @@ def test_each_replica_follows_its_own_schedule() -> None:
     plans = [Schedule(GRID, ("E0",), np.full((1, 8), kw)) for kw in (4.0, -5.0)]
     view = replace(fleet([Car(0, 1.0)], [50.0]), ensemble=ensemble([0], replicas=2))
     assert FollowSchedule(plans).setpoints(view).tolist() == [4.0, -5.0]
+    view = replace(view, ensemble=view.ensemble.part(1, 2))
+    assert FollowSchedule(plans).part(1, 2).setpoints(view).tolist() == [-5.0]
 
 
 @pytest.mark.parametrize(("schedules", "said"), [
