@@ -16,7 +16,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("power", "Power", ("power", "courses"), ("figures", "sites")),
     ("event", "The grid event", ("event-",), ("event-table-",)),
     ("drivers", "Drivers", ("causes", "departures"), ("short-causes", "shorts")),
-    ("batteries", "Batteries", ("soc",), ("wear", "ledger")),
+    ("batteries", "Batteries", ("soc",), ("ledger",)),
     ("surprises", "What went wrong", (), ("faults",)),
     ("inputs", "What was run", (), ("assumptions", "dropped", "run")),
 )

@@ -95,17 +95,21 @@ def _summary(facts: ComparisonFacts) -> str:
     first = facts.runs[0]
     sentences = []
     for run, differences in zip(facts.runs[1:], facts.differences, strict=True):
-        sure = [one for one in differences if one.is_sure and one.measure.less_is_better is not None]
+        sure = [
+            one for one in differences
+            if one.is_sure and one.measure.less_is_better is not None and _shows(_signed(one, one.mean))
+        ]
         if all(one.mean == 0 and not one.half_width > 0 for one in differences):
             sentences.append(f"{run.label} is the same as {first.label} in every figure.")
         elif facts.replicas == 1:
-            sentences.append(f"{run.label} differs from {first.label}, but one course cannot tell by how much in general.")
+            sentences.append(f"{run.label} differs from {first.label}; one course cannot tell by how much in general.")
         elif not sure:
-            sentences.append(f"No difference between {run.label} and {first.label} is larger than chance would make it.")
+            sentences.append(f"No difference between {run.label} and {first.label} goes beyond chance.")
         else:
             parts = [
                 f"{one.measure.title[0].lower()}{one.measure.title[1:]} "
-                f"{_signed(one, one.mean)} ({_interval(one)})" for one in sure[:4]
+                f"{_signed(one, one.mean)} {_scale(one.measure)[2]}".rstrip() + f" ({_interval(one)})"
+                for one in sure[:4]
             ]
             sentences.append(f"Against {first.label}, {run.label} changes: {'; '.join(parts)}.")
     return " ".join(sentences)
@@ -123,9 +127,10 @@ def _how(facts: ComparisonFacts) -> str:
     if facts.replicas == 1:
         return "Each run had one course, so nothing is known about chance: differences stand without an interval."
     return (
-        f"{facts.confidence:.0%} {facts.method}, n = {facts.replicas}. Replica k of every run met the same drivers and "
-        f"the same faults (seed {facts.seed}), so what differs comes from what was changed. A difference whose interval "
-        "does not hold 0 is beyond chance. The last figure is the half width that the interval would have without pairing."
+        f"{facts.confidence:.0%} {facts.method}, n = {facts.replicas}. Replica k of every run met the same drivers "
+        f"and the same faults (seed {facts.seed}), so what differs comes from what was changed. A difference whose "
+        "interval does not hold 0 is beyond chance. The column “If not paired” gives half the width that the interval "
+        "would have otherwise."
     )
 
 
@@ -138,7 +143,7 @@ def _curves(facts: ComparisonFacts) -> list[Figure]:
             p10, p50, p90 = run.net if key == "net" else run.ev
             if facts.replicas > 1 and number < 2:  # noqa: PLR2004 - more bands than two hide each other
                 data += [
-                    {**trace, "showlegend": False, "opacity": 0.5}
+                    {**trace, "showlegend": False, "legendgroup": None}
                     for trace in band(f"{run.label}, 8 of 10", axis.x, axis.y(p10), axis.y(p90),
                                       ("--net-wash", "--ev-wash")[number], shape="hv")
                 ]
@@ -250,7 +255,12 @@ def _cell(measure: Measure, value: float) -> str:
 def _signed(difference: DifferenceFact, value: float) -> str:
     scale, digits, _ = _scale(difference.measure)
     text = figure(value * scale, "", max(digits, 1))
-    return f"+{text}" if value > 0 and any(c in "123456789" for c in text) else text
+    return f"+{text}" if value > 0 and _shows(text) else text
+
+
+def _shows(text: str) -> bool:
+    """The figure is not 0 to the digits in which it is printed."""
+    return any(digit in "123456789" for digit in text)
 
 
 def _interval(difference: DifferenceFact) -> str:

@@ -30,7 +30,7 @@ class Cause(StrEnum):
     event: the same course without the event leaves this driver with what was wanted.
     fault: something was wrong with this charger, its link or its meter while the car stood there.
     changed: the driver changed the departure or the wish while the car was charging.
-    early_and_shared: there was power enough for a prompt charge, but it was planned for later and the driver left early.
+    early_and_shared: there was power enough for a prompt charge; it was planned for later and the driver left early.
     shared: others under the same cap, or the controller's own choice, took the power.
     """
 
@@ -185,16 +185,6 @@ class EventFact:
 
 
 @dataclass(frozen=True)
-class WearFact:
-    """Mean loss of battery life over the cars' stays, as a fraction of life to `end_of_life`, one value per replica."""
-
-    life_share: Floats
-    calendar_share: Floats
-    per_kwh: Floats
-    method: str
-
-
-@dataclass(frozen=True)
 class SimulationFacts:
     """Everything the report of one run says.
 
@@ -222,7 +212,6 @@ class SimulationFacts:
     occurrences: Mapping[str, int]
     residual: float
     digest: str
-    wear: WearFact | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     program_version: str = ""
 
@@ -254,5 +243,4 @@ MEASURES: tuple[Measure, ...] = (
     Measure("event_kept_share", "Share of the promise that was kept", "", 3, less_is_better=False),
     Measure("event_short_drivers", "Drivers short because of an event", "", 1, less_is_better=True),
     Measure("event_short_kwh", "Energy missing because of an event", "kWh", 1, less_is_better=True),
-    Measure("wear_life_share", "Battery life used, mean over cars", "", 7, less_is_better=True),
 )

@@ -285,9 +285,9 @@ def _soc(facts: SimulationFacts, axis: StepAxis) -> Figure | None:
 
 
 def _replicas(facts: SimulationFacts) -> Figure | None:
-    if facts.replicas < 3:  # noqa: PLR2004 - two dots are no distribution
-        return None
     peak, short = facts.measures["peak_kw"], facts.measures["short_drivers"]
+    if facts.replicas < 3 or not short.any():  # noqa: PLR2004 - two dots are no distribution
+        return None
     data: list[Trace] = [
         {"type": "scatter", "mode": "markers", "x": _rounded(peak), "y": _rounded(short), "name": "Courses",
          "text": [f"course {k}" for k in range(facts.replicas)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import timedelta
 from zoneinfo import ZoneInfo
@@ -38,7 +39,7 @@ def simulation_tables(facts: SimulationFacts) -> tuple[Table, ...]:
     """Every table that has rows, in reading order."""
     made = (
         _figures(facts), *_events(facts), _causes(facts), _shorts(facts), _sites(facts), _occurrences(facts),
-        _wear(facts), _ledger(facts), _assumptions(facts), _dropped(facts), _run(facts),
+        _ledger(facts), _assumptions(facts), _dropped(facts), _run(facts),
     )
     return tuple(table for table in made if table.rows)
 
@@ -56,7 +57,7 @@ def summary(facts: SimulationFacts) -> str:
         ),
         f"The highest power at a connection point was {_typical(measured['peak_kw'], 'kW')}" + (
             ", and the caps were never exceeded." if float(measured["over_cap_kwh"].max(initial=0.0)) < _PERFECT
-            else f"; {_typical(measured['over_cap_kwh'], 'kWh')} were drawn beyond the caps."
+            else f"; beyond the caps flowed {_typical(measured['over_cap_kwh'], 'kWh', 2)}."
         ),
     ]
     for event in facts.events:
@@ -69,11 +70,13 @@ def summary(facts: SimulationFacts) -> str:
             )
         )
     if facts.events:
+        who = "The event" if len(facts.events) == 1 else "The events"
         sentences.append(
-            f"The event made {_typical(measured['event_short_drivers'], '', 0).strip()} drivers short who were not "
-            f"without it, and cost all drivers together {_typical(measured['event_short_kwh'], 'kWh')}."
+            f"{who} made {_typical(measured['event_short_drivers'], '', 0)} drivers short who were not otherwise, and "
+            f"cost all drivers together {_typical(measured['event_short_kwh'], 'kWh')}."
         )
-    return " ".join(sentences)
+    # A figure and its unit stay on one line.
+    return re.sub(r"(?<=\d) (?=kWh?\b|%)", "\u00a0", " ".join(sentences))
 
 
 def headline(facts: SimulationFacts) -> tuple[tuple[str, str, str], ...]:
@@ -93,10 +96,10 @@ def headline(facts: SimulationFacts) -> tuple[tuple[str, str, str], ...]:
             "Promise kept", figure(100 * float(np.median(kept)), "%", 0),
             _between(100 * kept, "%", 0) or f"{figure(float(event.promised_kwh(hours)[0]), 'kWh')} promised",
         ))
-    out = measured["ev_export_kwh"]
+    back = float(np.median(measured["ev_export_kwh"]))
     cards.append((
         "Into the cars", figure(float(np.median(measured["ev_import_kwh"])), "kWh", 0),
-        f"{figure(float(np.median(out)), 'kWh', 0)} came back out" if float(out.max(initial=0.0)) > 0 else "none came back",
+        f"{figure(back, 'kWh', 0)} came back out" if back > 0 else "none came back out",
     ))
     return tuple(cards)
 
@@ -207,19 +210,6 @@ def _occurrences(facts: SimulationFacts) -> Table:
     if facts.replicas == 1:
         return Table("faults", "What went wrong", (("", False), ("Times", True)), tuple(row[:2] for row in rows))
     return Table("faults", "What went wrong", (("", False), ("Times, all courses", True), ("Per course", True)), rows)
-
-
-def _wear(facts: SimulationFacts) -> Table:
-    if facts.wear is None:
-        return Table("wear", "", (), ())
-    wear = facts.wear
-    rows = tuple(
-        (name, figure(1e6 * float(values.mean()), "", 2))
-        for name, values in (("Life used, mean over the cars", wear.life_share),
-                             ("of it by the calendar", wear.calendar_share),
-                             ("By a kWh through the battery", wear.per_kwh))
-    )
-    return Table("wear", "Battery wear", (("", False), ("Millionths of a battery's life", True)), rows, wear.method)
 
 
 def _ledger(facts: SimulationFacts) -> Table:

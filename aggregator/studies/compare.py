@@ -126,7 +126,7 @@ def _read(folder: Path, label: str) -> tuple[dict[str, Any], RunFact]:
         by_replica = {key: np.array(values, dtype=np.float64) for key, values in raw["by_replica"].items()}
         if any(values.shape != (raw["replicas"],) for values in by_replica.values()):
             raise ValueError("by_replica: expected one value per replica")  # noqa: TRY301 - told as all damage is
-        site = pyarrow.parquet.read_table(folder / "site.parquet")
+        site = pyarrow.parquet.read_table(folder / "site.parquet")  # type: ignore[no-untyped-call]
 
         def curve(name: str) -> tuple[Floats, Floats, Floats]:
             p10, p50, p90 = (_whole(site, f"{name}_kw_{part}", raw["steps"]) for part in ("p10", "p50", "p90"))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aggregator.refusal import Refused
 from aggregator.studies.events import Asked
@@ -30,6 +32,8 @@ from twin.faults import FaultPlan
 from twin.scenario.experiment import Control
 from twin.visits import VisitTable
 
+Floats = NDArray[np.float64]
+
 CONTROLS = ("uncontrolled", "round_robin", "edf", "laxity", "proportional", "schedule", "planner")
 CONTROL_WORDS = {
     "uncontrolled": "every car at full power from plug-in until its driver's wish is met",
@@ -43,7 +47,16 @@ CONTROL_WORDS = {
 
 
 class Runner(Protocol):
-    """Runs all replicas of an ensemble under one kind of control; `events` are those the controller is told of."""
+    """Runs all replicas of an ensemble under one kind of control; `events` are those the controller is told of.
+
+    assumed: what the controller was told that no scenario says, for the report. committed: what it answered that it
+    would hold in each event, by the event's id: net kW of shape (replica, step of the event); empty if it answers none.
+    """
+
+    @property
+    def assumed(self) -> tuple[str, ...]: ...
+    @property
+    def committed(self) -> Mapping[str, Floats]: ...
 
     def __call__(
         self, ensemble: Ensemble, events: tuple[Asked, ...], *, record_evses: bool, tell: Callable[[float], None]
@@ -75,19 +88,25 @@ def rule(control: Control, ensemble: Ensemble) -> Controller:
             raise Refused(f"control.name: {control.name!r}, expected one of {', '.join(CONTROLS)}")
 
 
-def rule_runner(control: Control, drawn: Drawn, faults: FaultPlan | None) -> Runner:
-    """All replicas in one array under one of the twin's rules."""
+@dataclass(frozen=True)
+class RuleRunner:
+    """Implements `Runner`: all replicas in one array under one of the twin's rules, which answer no event."""
 
-    def run_all(
-        ensemble: Ensemble, events: tuple[Asked, ...], *, record_evses: bool, tell: Callable[[float], None]
+    control: Control
+    drawn: Drawn
+    faults: FaultPlan | None
+    assumed: tuple[str, ...] = ()
+    committed: Mapping[str, Floats] = field(default_factory=dict)
+
+    def __call__(
+        self, ensemble: Ensemble, events: tuple[Asked, ...], *, record_evses: bool, tell: Callable[[float], None]
     ) -> Outcome:
         del events  # a rule meets them as a lower cap
         return run(
-            ensemble, in_turn(drawn.visits), rule(control, ensemble), faults=faults, revisions=drawn.revisions,
-            record_evses=record_evses, progress=tell,
+            ensemble, in_turn(self.drawn.visits), rule(self.control, ensemble), faults=self.faults,
+            revisions=self.drawn.revisions if len(self.drawn.revisions) else None, record_evses=record_evses,
+            progress=tell,
         )
-
-    return run_all
 
 
 def in_turn(visits: VisitTable, tables: int = 64) -> Iterator[VisitTable]:
@@ -150,9 +169,7 @@ def _power(text: str, where: str) -> float:
     return kw
 
 
-def _held(power: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> np.ndarray[
-    tuple[int, int], np.dtype[np.float64]
-]:
+def _held(power: Floats) -> Floats:
     """Each set-point until the next one of its row; 0 before the first."""
     known = np.isfinite(power)
     last = np.maximum.accumulate(np.where(known, np.arange(power.shape[1]), -1), axis=1)

@@ -46,10 +46,6 @@ def result_json(facts: SimulationFacts, scenario_sha256: str, files: tuple[str, 
         "assumptions": list(facts.assumptions),
         "notes": list(facts.notes),
         "ledger": {"relative_residual": facts.residual},
-        "wear": None if facts.wear is None else {
-            "life_share": _spread(facts.wear.life_share), "calendar_share": _spread(facts.wear.calendar_share),
-            "life_share_per_kwh": _spread(facts.wear.per_kwh), "method": facts.wear.method,
-        },
         "files": list(files),
         "seconds": {phase: round(seconds, 3) for phase, seconds in facts.seconds.items()},
     }

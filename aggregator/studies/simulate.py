@@ -22,7 +22,7 @@ from aggregator.refusal import Refused
 from aggregator.reports.simulation import render_simulation
 from aggregator.reports.simulation_facts import SimulationFacts
 from aggregator.studies.causes import find_causes
-from aggregator.studies.control import CONTROLS, Runner, rule_runner
+from aggregator.studies.control import CONTROLS, RuleRunner, Runner
 from aggregator.studies.events import Asked, ask, event_fact, under
 from aggregator.studies.folder import RESULT, new_folder, require_replaceable
 from aggregator.studies.gather import (
@@ -132,7 +132,7 @@ def simulate_scenario(
     else:
         outcome = outcome_of(ensemble, (), "run", record_evses=record)
     with watch.phase("find out why drivers were short"):
-        facts = _facts(experiment, drawn, faults, outcome, without, asked)
+        facts = _facts(experiment, drawn, faults, outcome, without, asked, runner)
     return SimulationResult(replace(facts, seconds=watch.seconds), outcome, without, digest)
 
 
@@ -190,15 +190,15 @@ def _faults(experiment: Experiment, drawn: Drawn) -> FaultPlan | None:
 
 def _runner(experiment: Experiment, drawn: Drawn, faults: FaultPlan | None) -> Runner:
     if experiment.control.name == "planner":
-        from aggregator.studies.planned import planner_runner  # noqa: PLC0415 - only this control starts the solver
+        from aggregator.studies.planned import PlannerRunner  # noqa: PLC0415 - only this control needs the solver
 
-        return planner_runner(experiment, drawn, faults)
-    return rule_runner(experiment.control, drawn, faults)
+        return PlannerRunner(experiment, drawn)
+    return RuleRunner(experiment.control, drawn, faults)
 
 
 def _facts(
     experiment: Experiment, drawn: Drawn, faults: FaultPlan | None, outcome: Outcome,
-    without: Outcome | None, asked: tuple[Asked, ...],
+    without: Outcome | None, asked: tuple[Asked, ...], runner: Runner,
 ) -> SimulationFacts:
     visits = replace(drawn.visits, ids=tuple(experiment.visits.ids[row] for row in drawn.row.tolist())) \
         if experiment.visits.ids else drawn.visits
@@ -208,7 +208,9 @@ def _facts(
     columns = visit_columns(outcome, visits, rows, verdict.cause, verdict.full_power_kwh, verdict.event_kwh)
     # Caps are judged without the event: what an event asks is promised and delivered, or not; it is no rating.
     sites, whole = site_facts(replace(outcome, ensemble=experiment.ensemble))
-    events = tuple(event_fact(one, outcome, without) for one in asked if without is not None)
+    events = () if without is None else tuple(
+        event_fact(one, outcome, without, runner.committed.get(one.event.id)) for one in asked
+    )
     outcome.ledger.check()
     counts = dict(outcome.occurrences)
     if drawn.no_shows:
@@ -219,7 +221,8 @@ def _facts(
     return SimulationFacts(
         name=experiment.name, control=experiment.control.name, seed=experiment.seed, replicas=ensemble.replicas,
         grid=ensemble.grid, timezone=ensemble.sites[0].timezone, evses=len(ensemble.evses),
-        assumptions=experiment.assumptions, notes=_notes(experiment, outcome), dropped=experiment.dropped,
+        assumptions=(*experiment.assumptions, *runner.assumed), notes=_notes(experiment, outcome),
+        dropped=experiment.dropped,
         sites=sites, whole=whole, soc=soc_fan(outcome, visits), visits=columns, events=events,
         measures=measures(outcome, columns, whole, events), occurrences=counts,
         residual=outcome.ledger.relative_residual, digest=outcome.digest(), program_version=version("v2g-aggregator"),

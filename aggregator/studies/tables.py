@@ -32,8 +32,11 @@ def write_tables(facts: SimulationFacts, outcome: Outcome, folder: Path) -> tupl
         tables["evses"] = evses_table(outcome)
     names: list[str] = []
     for name, table in tables.items():
-        pyarrow.parquet.write_table(table, folder / f"{name}.parquet", compression="zstd")
-        pyarrow.csv.write_csv(_as_text(table), folder / f"{name}.csv")
+        # pyarrow's own annotations do not cover its compiled modules.
+        pyarrow.parquet.write_table(  # type: ignore[no-untyped-call]
+            table, folder / f"{name}.parquet", compression="zstd"
+        )
+        pyarrow.csv.write_csv(_as_text(table), folder / f"{name}.csv")  # type: ignore[attr-defined]
         names += [f"{name}.parquet", f"{name}.csv"]
     return tuple(names)
 
@@ -147,6 +150,8 @@ def _as_text(table: pa.Table) -> pa.Table:
     """Times as ISO 8601 with a Z, which every reader of CSV takes."""
     for index, field in enumerate(table.schema):
         if pa.types.is_timestamp(field.type):
-            text = pa.compute.strftime(table.column(index), format="%Y-%m-%dT%H:%M:%SZ")
+            text = pyarrow.compute.strftime(  # type: ignore[attr-defined]
+                table.column(index), format="%Y-%m-%dT%H:%M:%SZ"
+            )
             table = table.set_column(index, field.name, text)
     return table
