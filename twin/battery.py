@@ -472,7 +472,8 @@ class FleetState:
             follow_limit(part, slice(None), part[LINE] + part[SLOPE] * part[U], self._traits)
             if part is not b:
                 b[:MOVING, chosen] = part[:MOVING]
-            hours = np.maximum(left[chosen] - hours, 0.0)
+            until = until_s if isinstance(until_s, float) else until_s[chosen]
+            hours = np.maximum((until - begin_s) * HOURS_PER_SECOND, 0.0)
             left[chosen] = hours
             ended = move(part, hours, np.flatnonzero(part[RATE]), scratch)
             x[: LIMIT + 1, columns[chosen]] = scratch[: LIMIT + 1]

@@ -78,7 +78,8 @@ def move(b: Floats, hours: float | Floats, tapering: Slots, x: Floats) -> NDArra
     moved, u, limit = x[MOVED], x[U_NOW], x[LIMIT]
     np.multiply(b[B], hours, out=moved)
     if tapering.size:
-        moved[tapering] *= growth(b[RATE, tapering] * at_chosen(hours, tapering))
+        # A limit that rises is long left behind when power has grown by exp(100): only to be told apart from overflow.
+        moved[tapering] *= growth(np.minimum(b[RATE, tapering] * at_chosen(hours, tapering), 100.0))
     np.add(b[U], moved, out=u)
     np.multiply(b[SLOPE], u, out=limit)
     limit += b[LINE]
