@@ -89,8 +89,8 @@ class FaultModel:
     outage_mtbf_h, outage_mttr_h: no message gets through.
     ignores_mtbf_h, ignores_mttr_h: set-points are not followed.
     derated_mtbf_h, derated_mttr_h: less power; derated_to: range, evenly drawn, of the fraction of the rating left.
-    stuck_share: probability that a visit finds a connector that does not start. stuck_repair_h: mean hours until it
-        does (whoever comes before is stuck too); 0: only this visit is lost, the next one starts.
+    stuck_share: probability that a connector does not start a visit, which is lost then, whenever it is repaired.
+        stuck_repair_h: mean hours until a next visit starts there again; 0: the next one does in any case.
     order_delay_s: median added time from order to charger, drawn once per charger; order_delay_spread: standard
         deviation of its logarithm (lognormal).
     order_loss_share: probability that one order is lost.
@@ -153,12 +153,13 @@ class FaultModel:
         return replace(self, **between)
 
 
-PUBLIC_CHARGING = FaultModel(down_mtbf_h=24.0 * 0.987 / 0.013, stuck_share=1.0 - 0.71 / 0.987, stuck_repair_h=0.25)
+PUBLIC_CHARGING = FaultModel(down_mtbf_h=24.0 * 0.987 / 0.013, stuck_share=1.0 - 0.71 / 0.987)
 """Public charging in the United States: up 98.7 % of the time, and 71 % of first attempts succeed.
 
 Both are reported by ChargerHelp, "2025 EV Charging Reliability Report" (100,000 sessions, 2,400 chargers; uptime 98.7
 to 99.9 %, lower end taken). A first attempt fails at a charger that is down or that does not start; the share of the
-latter follows. Assumed, for want of a report: 24 h to repair, and a quarter of an hour of retries until it starts.
+latter follows. Every failed first attempt is taken as a lost visit: the pessimistic reading, for the report does not
+say how many succeed when tried again. Assumed, for want of a figure: 24 h from failure to repair.
 """
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import fields, replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -9,6 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from twin.assets import Battery, Current, Evse, PowerCurve, Site, TimeGrid, Vehicle
+from twin.controllers import Uncontrolled
+from twin.engine import run
+from twin.ensemble import Ensemble
 from twin.faults import PUBLIC_CHARGING, FaultKind, FaultModel, FaultModelError, FaultPlan, draw
 from twin.visits import VisitTable
 
@@ -181,6 +186,29 @@ def test_stuck_connectors_are_the_same_from_one_table_or_from_several() -> None:
         draw(EVERYTHING, evses=20, replicas=2, seconds=10 * DAY, seed=3, visits=given) for given in (visits, tables)
     )
     assert rows(one) == rows(several)
+
+
+def test_the_twin_gives_stuck_visits_nothing_and_chargers_that_are_down_no_power() -> None:
+    evses, replicas = 8, 5
+    site, grid = Site("here", "UTC", 1e4), TimeGrid(datetime(2026, 1, 5, tzinfo=UTC), 900, 2 * 96)
+    zero = np.zeros((1, grid.steps))
+    car = Vehicle("car", Battery(100.0, PowerCurve((0.0, 1.0), (11.0, 11.0))), max_charge_kw=11.0)
+    fleet = Ensemble(
+        (site,), tuple(Evse(f"{n}", "here", Current.AC, 11.0) for n in range(evses)), (car,), grid, zero, zero + 1e4,
+        zero, replicas=replicas,
+    )
+    visits = replace(workplace(evses, 2), target_kwh=np.full(2 * evses, 100.0))
+    model = FaultModel(down_mtbf_h=20.0, down_mttr_h=3.0, stuck_share=0.3)
+    plan = draw(model, evses=evses, replicas=replicas, seconds=2 * DAY, seed=4, visits=visits)
+    done = run(fleet, visits, Uncontrolled(), faults=plan, response=False).visits
+    for row, replica, imported in zip(done.row, done.replica, done.imported_kwh, strict=True):
+        slot, arrival, departure = replica * evses + visits.evse[row], visits.arrival_s[row], visits.departure_s[row]
+        mine = [fault for fault in rows(plan) if fault[1] == slot and fault[2] < departure and fault[3] > arrival]
+        down_s = sum(min(end, departure) - max(start, arrival) for kind, _, start, end, _ in mine
+                     if kind is FaultKind.DOWN)
+        is_stuck = any(kind is FaultKind.STUCK for kind, *_ in mine)
+        possible = 0.0 if is_stuck else min(11.0 * (departure - arrival - down_s) / HOUR, 90.0)
+        assert imported == pytest.approx(possible, rel=1e-9, abs=1e-12)
 
 
 def test_errors_of_meters_clocks_and_links_follow_their_distributions() -> None:
