@@ -65,7 +65,8 @@ class SleepTable(_Table, frozen=True):
 class VehicleEntry(_Table, frozen=True):
     """One vehicle class as it stands in the file.
 
-    chemistry: the cell model of `twin.cells` that is nearest to it. capacity_kwh: usable. onboard_loss: from the grid to the battery on AC.
+    chemistry: the cell model of `twin.cells` that is nearest to it. capacity_kwh: usable.
+    onboard_loss: from the grid to the battery on AC.
     max_charge_kw: at the connector; on AC `ac_phases` and `ac_max_current_a` limit it further.
     charges_on, discharges_on: kinds of current at which it can; a car may discharge on DC only, a bus know no AC.
     sources: for each fact that is known; assumed: for each figure that is not, why this one was taken.
