@@ -163,7 +163,8 @@ class Course:
         self._env = simpy.Environment()
 
         responses = [evse.response for evse in ensemble.evses]
-        has_response = response and any(one != Response() for one in {id(one): one for one in responses}.values())
+        at_once = Response()
+        has_response = response and any(one != at_once for one in responses)
         self._followers = Followers(responses * ensemble.replicas) if has_response else None
         sleeps = response and any(vehicle.sleep is not None for vehicle in ensemble.vehicles)
         self._sleepers = Sleepers(n, ensemble.vehicles) if sleeps else None
@@ -379,8 +380,8 @@ class Course:
         there = f"row {other}" if other >= 0 else "another row"
         raise VisitsOverlap(
             f"row {row}, EVSE {self.ensemble.evses[slot % evses].id} (replica "
-            f"{self.ensemble.first_replica + slot // evses}): the car arrives at {float(guests.arrival_s[rows[0]]):g} s "
-            f"while the car of {there} is there, expected an empty EVSE"
+            f"{self.ensemble.first_replica + slot // evses}): the car arrives at {float(guests.arrival_s[rows[0]]):g} "
+            f"s while the car of {there} is there, expected an empty EVSE"
         )
 
     def _unplug(self, guests: Guests, rows: Ints, *, is_earlier: bool) -> None:
@@ -445,21 +446,45 @@ class Course:
             usable[concerned] = decided
         self._wanted = usable
         if self._link is not None:
-            self._send(now_s, instant, concerned)
+            if concerned is None and self._followers is None and self._sleepers is None and self._link.is_sure:
+                self._hear(self._link, usable)
+            else:
+                self._send(now_s, instant, concerned)
             return
-        changes = usable != before
-        count = int(np.count_nonzero(changes))
-        if not count:
-            return
-        if not self._is_direct:
-            slots = np.flatnonzero(changes)
+        if self._is_direct:
+            self._drive(usable, before)
+        elif (slots := np.flatnonzero(usable != before)).size:
             self._received[slots] = usable[slots]
             self._respond(now_s, instant, slots)
-        elif count > _FEW * usable.size:
-            self.fleet.set_powers(None, usable)
-        else:
+
+    def _hear(self, link: Link, usable: Floats) -> None:
+        """`_send` for all slots where orders arrive at once and power follows at once: whole rows, few exceptions."""
+        heard, out = usable.copy(), np.flatnonzero(link.is_out)
+        heard[out] = self._received[out]
+        told = usable.copy()
+        told[out] = link.told_kw[out]
+        link.told_kw, self._received = told, heard
+        driven = heard
+        if self._condition is not None and (ill := np.flatnonzero(self._condition.is_affected)).size:
+            driven = heard.copy()
+            driven[ill] = self._made_of(self._condition, ill, heard[ill])
+        self._drive(driven, self._taken)
+        self._taken = driven.copy() if driven is heard else driven
+
+    def _drive(self, kw: Floats, before: Floats) -> None:
+        """Bring what changes from `before` to `kw` to the cars."""
+        changes = kw != before
+        count = int(np.count_nonzero(changes))
+        if count > _FEW * kw.size:
+            self.fleet.set_powers(None, kw)
+        elif count:
             slots = np.flatnonzero(changes)
-            self.fleet.set_powers(slots, usable[slots])
+            self.fleet.set_powers(slots, kw[slots])
+
+    def _made_of(self, condition: Condition, slots: Ints, kw: Floats) -> Floats:
+        """What faulty hardware at `slots` makes of `kw`."""
+        made = condition.made_of(slots, kw, self._limits.max_charge_kw[slots], self._rated_kw[slots])
+        return self._limits.usable_at(slots, made)
 
     def _send(self, now_s: float, instant: _Instant, slots: Ints | None) -> None:
         """Send what is wanted to `slots` (None: all), over a link that may be slow or lose it."""
@@ -544,10 +569,7 @@ class Course:
         """Hardware that has received a set-point, or whose condition has changed, acts on it."""
         kw = self._received[slots]
         if self._condition is not None and (affected := self._condition.is_affected[slots]).any():
-            ill = slots[affected]
-            kw[affected] = self._limits.usable_at(ill, self._condition.made_of(
-                ill, kw[affected], self._limits.max_charge_kw[ill], self._rated_kw[ill]
-            ))
+            kw[affected] = self._made_of(self._condition, slots[affected], kw[affected])
             if self._followers is not None:
                 # A contactor opens at once and without a ramp.
                 dead = self._condition.has_no_power(slots)

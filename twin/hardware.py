@@ -154,6 +154,11 @@ class Link:
         self.is_out = np.zeros(n, dtype=np.bool_)
         self.lost = 0
 
+    @property
+    def is_sure(self) -> bool:
+        """Orders arrive at once or, during an outage, not at all."""
+        return not (self._can_lose or self._is_late)
+
     def send(self, now_s: float, slots: Ints | None, visit: Ints, kw: Floats) -> tuple[Ints, list[Letter]]:
         """Send `slots` (None: all) their orders out of `kw`, where they are news.
 

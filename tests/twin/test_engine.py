@@ -463,9 +463,9 @@ def test_rows_that_do_not_fit_the_ensemble_are_named() -> None:
     visits = table((0, 0, HOUR), (3, 10, HOUR))
     with pytest.raises(VisitTableError, match="row 1, evse: 3, expected an index from 0 to 0"):
         run(fleet(), visits, Uncontrolled())
-    with pytest.raises(VisitTableError, match=r"row 0, energy_kwh: 101.0, expected at most the capacity of 100 kWh"):
+    with pytest.raises(VisitTableError, match=r"row 0, energy_kwh: 101\.0, expected at most the capacity of 100 kWh"):
         run(fleet(), table((0, 0, HOUR), energy=101.0), Uncontrolled())
-    with pytest.raises(VisitTableError, match="row 1, arrival_s: 0.0, expected not before the table before it ends"):
+    with pytest.raises(VisitTableError, match=r"row 1, arrival_s: 0\.0, expected not before the table before it ends"):
         run(fleet(), [table((0, 5, HOUR)), table((0, 0, 4))], Uncontrolled())
     with pytest.raises(VisitTableError, match="row 0, replica: 2, expected an index from 0 to 1"):
         run(fleet(replicas=2), table((0, 0, HOUR), replica=[2]), Uncontrolled())
