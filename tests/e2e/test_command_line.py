@@ -22,7 +22,7 @@ from tests.e2e.conftest import HOST, NOON, Car, write_scenario
 
 def v2g(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "aggregator.cli", *arguments], cwd=cwd, capture_output=True, text=True, timeout=60,
+        [sys.executable, "-m", "aggregator.cli", *arguments], cwd=cwd, capture_output=True, text=True, timeout=110,
         check=False, stdin=subprocess.DEVNULL,
     )
 
