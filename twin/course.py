@@ -11,7 +11,6 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NoReturn
 
 import numpy as np
 import simpy
@@ -19,15 +18,17 @@ from numpy.typing import NDArray
 
 from twin.assets import Response
 from twin.battery import FleetState
-from twin.controllers import Controller, Uncontrolled
+from twin.controllers import Controller
 from twin.ensemble import Ensemble, Outcome
 from twin.faults import FaultKind, FaultPlan
+from twin.guests import Guests, VisitsOverlap
 from twin.hardware import KINDS, Condition, Letter, Limits, Link, Pairs
 from twin.ledger import LEDGER_TOLERANCE
 from twin.record import StepRecord, VisitRecord
 from twin.response import Followers, Stair
 from twin.sleep import Alarm, Sleepers
-from twin.visits import Revisions, VisitTable
+from twin.view import View
+from twin.visits import Revisions
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -36,40 +37,13 @@ Ints = NDArray[np.int64]
 _FEW = 0.25
 
 
-class VisitsOverlap(ValueError):
-    """Two cars would stand at one EVSE at the same time."""
+_AT_ONCE = Response()
 
 
-@dataclass(frozen=True, slots=True)
-class Guests:
-    """Visits of one table in all replicas of the block, in order of arrival; columns as in `VisitTable`."""
-
-    slot: Ints
-    row: Ints
-    vehicle: Ints
-    arrival_s: Floats
-    departure_s: Floats
-    declared_s: Floats
-    energy_kwh: Floats
-    target_kwh: Floats
-    floor_kwh: Floats
-
-
-def guests_of(ensemble: Ensemble, table: VisitTable, first_row: int, replicas: range) -> Guests:
-    """Who comes to `replicas`, which `ensemble` holds, within its grid; a car that came before its start is there."""
-    evses, end_s = len(ensemble.evses), float(ensemble.grid.step_s * ensemble.grid.steps)
-    comes = (table.arrival_s < end_s) & (table.departure_s > 0.0)
-    if table.replica is None:
-        rows = np.repeat(np.flatnonzero(comes), len(replicas))
-        copy = np.tile(np.arange(len(replicas)), rows.size // max(len(replicas), 1))
-    else:
-        rows = np.flatnonzero(comes & (table.replica >= replicas.start) & (table.replica < replicas.stop))
-        copy = table.replica[rows] - replicas.start
-    return Guests(
-        slot=copy * evses + table.evse[rows], row=rows + first_row, vehicle=table.vehicle[rows],
-        arrival_s=np.maximum(table.arrival_s[rows], 0.0), departure_s=table.departure_s[rows].astype(np.float64),
-        declared_s=table.declared_s[rows], energy_kwh=table.energy_kwh[rows].astype(np.float64),
-        target_kwh=table.target_kwh[rows], floor_kwh=table.floor_kwh[rows].astype(np.float64),
+def is_slow_to_respond(ensemble: Ensemble) -> bool:
+    """Some hardware or car does not follow a set-point at once and exactly."""
+    return any(evse.response != _AT_ONCE for evse in ensemble.evses) or any(
+        vehicle.sleep is not None for vehicle in ensemble.vehicles
     )
 
 
@@ -90,50 +64,6 @@ class _Instant:
     fallbacks: list[tuple[Ints, Ints]] = field(default_factory=list)
     stairs: list[Stair] = field(default_factory=list)
     alarms: list[Alarm] = field(default_factory=list)
-
-
-class View:
-    """What a controller may look at; implements `twin.controllers.FleetView`. Rows to read at once, not to keep."""
-
-    def __init__(self, ensemble: Ensemble, fleet: FleetState, limits: Limits) -> None:
-        n, points = ensemble.slots, len(ensemble.sites)
-        self.ensemble = ensemble
-        self.now_s = 0.0
-        self.step = 0
-        self.is_plugged = np.zeros(n, dtype=np.bool_)
-        self.visit = np.full(n, -1, dtype=np.int64)
-        self.target_kwh, self.floor_kwh = np.full(n, np.nan), np.full(n, np.nan)
-        self.declared_s, self.capacity_kwh = np.full(n, np.nan), np.full(n, np.nan)
-        self.efficiency = np.full(n, np.nan)
-        self.max_charge_kw, self.min_charge_kw = limits.max_charge_kw, limits.min_charge_kw
-        self.max_discharge_kw, self.min_discharge_kw = limits.max_discharge_kw, limits.min_discharge_kw
-        self.site = (
-            np.arange(ensemble.replicas)[:, None] * points + ensemble.site_of_evse[None, :]
-        ).reshape(-1)
-        self._fleet = fleet
-        self._room = np.ascontiguousarray((ensemble.import_cap_kw - ensemble.base_load_kw).T)
-        self._export_room = np.ascontiguousarray((ensemble.export_cap_kw + ensemble.base_load_kw).T)
-
-    @property
-    def energy_kwh(self) -> Floats:
-        return self._fleet.energy_kwh
-
-    @property
-    def power_kw(self) -> Floats:
-        """Connector power now."""
-        return self._fleet.power_kw
-
-    @property
-    def room_kw(self) -> Floats:
-        return np.tile(self._room[self.step], self.ensemble.replicas)
-
-    @property
-    def export_room_kw(self) -> Floats:
-        return np.tile(self._export_room[self.step], self.ensemble.replicas)
-
-    def registers_kwh(self, slot: int) -> tuple[float, float]:
-        """Energy imported and exported through the connector of this slot since the start."""
-        return self._fleet.registers(slot)
 
 
 class Course:
@@ -163,8 +93,7 @@ class Course:
         self._env = simpy.Environment()
 
         responses = [evse.response for evse in ensemble.evses]
-        at_once = Response()
-        has_response = response and any(one != at_once for one in responses)
+        has_response = response and any(one != _AT_ONCE for one in responses)
         self._followers = Followers(responses * ensemble.replicas) if has_response else None
         sleeps = response and any(vehicle.sleep is not None for vehicle in ensemble.vehicles)
         self._sleepers = Sleepers(n, ensemble.vehicles) if sleeps else None
@@ -176,12 +105,9 @@ class Course:
         self._is_fallen_back = np.zeros(n, dtype=np.bool_)
         self._fallback_kw = np.zeros(n) if faults is None or not faults.fallback_kw.size else faults.fallback_kw
         self._is_direct = self._link is None and self._followers is None and self._sleepers is None
-        # Set-points that depend on the visit alone need no controller at the steps; and where nobody decides between
-        # steps, and nothing but the car answers, comings and goings of a whole step are seen to together.
-        self._is_open_loop = self._is_direct and type(controller) is Uncontrolled and revisions is None
-        self._is_patient = self._is_direct and revisions is None and (
-            self._is_open_loop or not controller.asks_between
-        )
+        # Where nobody decides between steps, and nothing but the car answers, a step's comings and goings are seen to
+        # together at its end.
+        self._is_patient = self._is_direct and revisions is None and not controller.asks_between
         if faults is not None:
             self._expect_faults(faults)
         self._at(0.0).step = 0
@@ -290,11 +216,10 @@ class Course:
             unsettled += self._come_and_go(now_s, instant.plugs, instant.unplugs, is_earlier=False)
         for numbers, slots in instant.revisions:
             self._revise(numbers, slots)
-        if not self._is_open_loop:
-            if instant.step >= 0:
-                self._decide(now_s, instant, None)
-            elif self.controller.asks_between and (instant.plugs or instant.unplugs or instant.revisions):
-                self._decide(now_s, instant, self._neighbours(instant))
+        if instant.step >= 0:
+            self._decide(now_s, instant, None)
+        elif self.controller.asks_between and (instant.plugs or instant.unplugs or instant.revisions):
+            self._decide(now_s, instant, self._neighbours(instant))
         if not self._is_direct:
             self._settle(now_s, instant, unsettled)
 
@@ -329,7 +254,9 @@ class Course:
                 outside += [(guests, rows[~is_next])] if not is_next.all() else []
             plugs = outside
             if plugs and sum(rows.size for _, rows in plugs + unplugs) == waiting:
-                self._overlap(*plugs[0])
+                guests, rows = plugs[0]
+                row = int(self.view.visit[guests.slot[rows[0]]])
+                raise VisitsOverlap.at(self.ensemble, guests, int(rows[0]), row)
             if not plugs and sum(rows.size for _, rows in unplugs) == waiting:
                 break
         return unsettled
@@ -339,7 +266,7 @@ class Course:
         slots, vehicle, kind = guests.slot[rows], guests.vehicle[rows], self._kind[guests.slot[rows]]
         is_early = guests.arrival_s[rows] < self._free_s[slots]
         if is_early.any():
-            self._overlap(guests, rows[is_early])
+            raise VisitsOverlap.at(self.ensemble, guests, int(rows[is_early][0]), -1)
         view.is_plugged[slots] = True
         view.visit[slots] = guests.row[rows]
         view.target_kwh[slots], view.floor_kwh[slots] = guests.target_kwh[rows], guests.floor_kwh[rows]
@@ -355,8 +282,6 @@ class Course:
             slots, self._class[slots], guests.energy_kwh[rows], view.floor_kwh[slots], ceiling, at_s
         )
         self._visits.open(slots, self.fleet, at_s)
-        if self._is_open_loop:
-            self.fleet.set_powers(slots, self._limits.usable_at(slots, view.max_charge_kw[slots]), at_s)
         return [] if self._is_direct else self._prepare(now_s, slots, vehicle)
 
     def _prepare(self, now_s: float, slots: Ints, vehicle: Ints) -> list[Ints]:
@@ -373,16 +298,6 @@ class Course:
             self._received[fallen] = self._limits.usable_at(fallen, self._fallback_kw[fallen])
             unsettled += [slots[self._condition.is_affected[slots]], fallen]
         return unsettled
-
-    def _overlap(self, guests: Guests, rows: Ints) -> NoReturn:
-        slot, row = int(guests.slot[rows[0]]), int(guests.row[rows[0]])
-        other, evses = int(self.view.visit[slot]), len(self.ensemble.evses)
-        there = f"row {other}" if other >= 0 else "another row"
-        raise VisitsOverlap(
-            f"row {row}, EVSE {self.ensemble.evses[slot % evses].id} (replica "
-            f"{self.ensemble.first_replica + slot // evses}): the car arrives at {float(guests.arrival_s[rows[0]]):g} "
-            f"s while the car of {there} is there, expected an empty EVSE"
-        )
 
     def _unplug(self, guests: Guests, rows: Ints, *, is_earlier: bool) -> None:
         if not rows.size:

@@ -14,10 +14,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from twin.controllers import Controller
-from twin.course import Course, VisitsOverlap, guests_of
+from twin.controllers import Controller, Uncontrolled
+from twin.course import Course, is_slow_to_respond
 from twin.ensemble import Ensemble, Outcome
 from twin.faults import FaultPlan
+from twin.guests import VisitsOverlap, guests_of
+from twin.open_loop import OpenLoop
 from twin.visits import Revisions, VisitTable, VisitTableError
 
 __all__ = ["BLOCK_SLOTS", "VisitsOverlap", "fault_part", "run"]
@@ -63,6 +65,10 @@ def run(
         LedgerBroken: energy was not conserved (a fault of the twin itself).
     """
     tables = [visits] if isinstance(visits, VisitTable) else visits
+    if type(controller) is Uncontrolled and faults is None and revisions is None and not (
+        response and is_slow_to_respond(ensemble)
+    ):
+        return _run_open(ensemble, tables, progress, record_evses=record_evses, record_visits=record_visits)
     blocks = _blocks(ensemble)
     parts = [ensemble.part(block.start, block.stop) for block in blocks] if len(blocks) > 1 else [ensemble]
     courses = [
@@ -88,6 +94,20 @@ def run(
     if progress is not None:
         progress(1.0)
     return replace(outcome, ensemble=ensemble)
+
+
+def _run_open(
+    ensemble: Ensemble, tables: Iterable[VisitTable], progress: Callable[[float], None] | None, *,
+    record_evses: bool, record_visits: bool,
+) -> Outcome:
+    """Set-points depend on each visit alone: no clock is needed."""
+    course = OpenLoop(ensemble, record_evses=record_evses, record_visits=record_visits)
+    end_s = ensemble.grid.step_s * ensemble.grid.steps
+    for table, first_row, until_s in _in_turn(ensemble, tables):
+        course.admit(guests_of(ensemble, table, first_row, range(ensemble.replicas)))
+        if progress is not None:
+            progress(min(until_s / end_s, 1.0))
+    return course.finish()
 
 
 def _blocks(ensemble: Ensemble) -> list[range]:

@@ -100,6 +100,23 @@ class VisitOutcome:
         ])
         return cls(**columns)
 
+    @classmethod
+    def in_order(cls, parts: Sequence[VisitOutcome]) -> VisitOutcome:
+        """Pieces of one run as one, in the order of their rows, replica by replica."""
+        if not parts:
+            return _NO_VISITS
+        columns = {
+            name: np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__
+        }
+        order = np.lexsort((columns["row"], columns["replica"]))
+        return cls(**{name: column[order] for name, column in columns.items()})
+
+
+_NO_VISITS = VisitOutcome(
+    np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), *(np.zeros(0) for _ in range(5)),
+    np.zeros(0, dtype=np.bool_),
+)
+
 
 def _joined(name: str, parts: Sequence[Floats | None]) -> Floats | None:
     known = [part for part in parts if part is not None]

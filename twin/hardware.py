@@ -50,6 +50,8 @@ class Pairs:
 
         self.max_charge_kw, self.min_charge_kw = table("max_charge_kw"), table("min_charge_kw")
         self.max_discharge_kw, self.min_discharge_kw = table("max_discharge_kw"), table("min_discharge_kw")
+        least = np.maximum(self.min_charge_kw - SETPOINT_TOLERANCE_KW, SETPOINT_TOLERANCE_KW)
+        self.full_kw = np.where(self.max_charge_kw >= least, self.max_charge_kw, 0.0)
         self.losses = [[pair_loss(evse, vehicle) for vehicle in ensemble.vehicles] for evse in kinds.values()]
         self.efficiency = np.array([
             [

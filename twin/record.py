@@ -108,12 +108,4 @@ class VisitRecord:
 
     def outcome(self) -> VisitOutcome:
         """All visits, in the order of their rows, replica by replica."""
-        if not self._closed:
-            nothing, none = np.zeros(0), np.zeros(0, dtype=np.int64)
-            return VisitOutcome(none, none, nothing, nothing, nothing, nothing, nothing, np.zeros(0, dtype=np.bool_))
-        columns = {
-            name: np.concatenate([getattr(part, name) for part in self._closed])
-            for name in VisitOutcome.__dataclass_fields__
-        }
-        order = np.lexsort((columns["row"], columns["replica"]))
-        return VisitOutcome(**{name: column[order] for name, column in columns.items()})
+        return VisitOutcome.in_order(self._closed)
