@@ -8,6 +8,7 @@ JSON, in EV2Gym's own environment, by the lines in `docs/scenario.md`; the names
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ PICKLES = (".pkl", ".pickle")
 
 
 def read_ev2gym(path: Path, options: ImportOptions) -> Imported:
-    """Read an exported replay: sim_date, timescale, sim_length, charging_stations and EVs.
+    """Read an exported replay: sim_date, timescale, sim_length, transformers, charging_stations and EVs.
 
     A station with several ports becomes one EVSE per port. Times are local in `options.zone`.
     """
@@ -34,6 +35,7 @@ def read_ev2gym(path: Path, options: ImportOptions) -> Imported:
     minutes = replay.number("timescale", "minutes")
     end = start + timedelta(minutes=minutes * replay.number("sim_length", "steps"))
     stations = _list(path, document, "charging_stations", options)
+    cap_kw = _cap_kw(_list(path, document, "transformers", options))
     models: dict[tuple[Any, ...], dict[str, Any]] = {}
     ports = {_port(cells, port) for cells in stations for port in range(_ports(cells))}
 
@@ -47,12 +49,13 @@ def read_ev2gym(path: Path, options: ImportOptions) -> Imported:
     return Imported(
         sessions, faults, assumed=(
             "Voltages are read as EV2Gym computes with them: power = volts x root of phases x amperes.",
+            "The cap is the sum of the transformers' ratings, without demand response; loads and PV are not read.",
             "Efficiencies that depend on current are read as their mean; losses are the same share both ways.",
         ),
         tables={
             "start": start, "end": end, "site": {
                 "timezone": options.zone.key if options.zone is not None else "UTC",
-                "import_cap_kw": _cap(document), "export_cap_kw": _cap(document),
+                "import_cap_kw": cap_kw, "export_cap_kw": cap_kw,
             },
             "station_types": {f"cs{number}": _station_type(cells) for number, cells in enumerate(stations)},
             "stations": [
@@ -80,12 +83,14 @@ def _port(cells: Cells, port: int) -> str:
     return f"cs{int(cells.number('id', ''))}-{port}"
 
 
-def _cap(document: dict[str, Any]) -> float:
-    """Sum of the transformers' ratings in kW; EV2Gym keeps them as amperes at 400 V."""
-    transformers = document.get("transformers")
-    if not isinstance(transformers, list) or not transformers:
-        return 1e6
-    return sum(float(one["max_power"]) for one in transformers)
+def _cap_kw(transformers: list[Cells]) -> float:
+    """Sum of the transformers' ratings. They are kept by step, lowered in demand response: the most is the rating."""
+    return sum(_rating(cells).number("max_power", "kW") for cells in transformers)
+
+
+def _rating(cells: Cells) -> Cells:
+    most = cells.values.get("max_power")
+    return replace(cells, values={"max_power": max(most)}) if isinstance(most, list) and most else cells
 
 
 def _station_type(cells: Cells) -> dict[str, Any]:

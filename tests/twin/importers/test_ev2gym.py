@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from twin.importers import ImportOptions, Imported, read_ev2gym
+from twin.importers import Imported, ImportOptions, read_ev2gym
 from twin.scenario import load_scenario
 from twin.scenario_error import ScenarioError
 
@@ -22,7 +22,7 @@ CAR = {
 }
 DOCUMENT: dict[str, Any] = {
     "sim_date": "2022-01-17 05:00:00", "timescale": 15, "sim_length": 96,
-    "transformers": [{"max_power": 100.0}],
+    "transformers": [{"max_power": [100.0] * 90 + [60.0] * 6}, {"max_power": 50}],
     "charging_stations": [{
         "id": 0, "n_ports": 2, "voltage": 230, "phases": 3, "max_charge_current": 32, "min_charge_current": 0,
         "max_discharge_current": -16,
@@ -62,6 +62,10 @@ def test_powers_are_those_that_ev2gym_computes_with(tmp_path: Path) -> None:
     assert kind["max_discharge_kw"] == pytest.approx(0.230 * math.sqrt(3) * 16)
 
 
+def test_the_cap_is_the_rating_of_all_transformers_not_their_demand_response(tmp_path: Path) -> None:
+    assert read(tmp_path).tables["site"]["import_cap_kw"] == 150.0
+
+
 def test_efficiencies_by_ampere_are_read_as_their_mean(tmp_path: Path) -> None:
     (model,) = read(tmp_path, EVs=[CAR | {"charge_efficiency": {"6": 80, "16": 90}}]).tables["vehicles"]
     assert model["charge_kw"][0] == pytest.approx(11 * 0.85)
@@ -83,7 +87,7 @@ def test_a_bad_car_is_a_fault_and_the_others_are_kept(tmp_path: Path, car: dict[
 
 
 def test_a_replay_says_local_times_so_a_zone_is_needed(tmp_path: Path) -> None:
-    with pytest.raises(ScenarioError, match="sim_date.*with offset"):
+    with pytest.raises(ScenarioError, match=r"sim_date.*with offset"):
         read(tmp_path, options=ImportOptions())
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from twin.importers import ImportOptions, read_sessions_csv
 from twin.scenario_error import ScenarioError
 
+FROM, UNTIL = datetime.fromisoformat("2024-01-01"), datetime.fromisoformat("2026-01-01")
 HEAD = "session_id,station_id,arrival,departure,requested_kwh\n"
 ROW = "s1,A,2025-01-06T08:00:00+01:00,2025-01-06T16:00:00+01:00,12.5\n"
 
@@ -86,7 +87,7 @@ def test_energy_wanted_twice_is_a_fault(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "a,b\n", HEAD.replace("requested_kwh", "price") + ROW])
 def test_a_file_without_the_needed_columns_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ScenarioError, match="row 1.*a column"):
+    with pytest.raises(ScenarioError, match=r"row 1.*a column"):
         read_sessions_csv(write(tmp_path, text), ImportOptions())
 
 
@@ -98,7 +99,7 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
 
 
 @given(
-    when=st.datetimes(datetime(2024, 1, 1), datetime(2026, 1, 1)),
+    when=st.datetimes(FROM, UNTIL),
     kwh=st.floats(0, 1e4, allow_subnormal=False), name=st.text("ab,\"'\n é", min_size=1).map(str.strip).filter(bool),
 )
 def test_what_a_csv_writer_wrote_is_read_back(

@@ -10,6 +10,7 @@ from twin.scenario import ScenarioError, check_scenario, load_scenario
 Write = Callable[..., Path]
 
 HEAD = "session_id,station_id,arrival,departure,requested_kwh\n"
+EVENT = "[[events]]\nid = 'e'\nstart = {}\nend = {}\n"
 GOOD = "good{n},home-{n:02},2025-03-28T13:00:00+01:00,2025-03-28T15:00:00+01:00,5\n"
 BAD = {
     "departure not after arrival": "a,home-01,2025-03-28T18:00:00+01:00,2025-03-28T17:00:00+01:00,5",
@@ -113,10 +114,10 @@ vehicle = "zoe"
         ("[building]\nfile = 'none.csv'\n", r"none\.csv: file"),
         ("[sessions]\nfile = 'x.csv'\nformat = 'xlsx'\n", r"\$\.sessions\.format"),
         ("[sessions]\nfile = 'x.csv'\ntimezone = 'Mars/Olympus'\n", r"\$\.sessions\.timezone: 'Mars/Olympus'"),
-        ("[[events]]\nid = 'e'\nstart = 2025-03-29T12:00:00\nend = 2025-03-29T13:00:00Z\n", r"events\[0\]\.start.*offset"),
-        ("[[events]]\nid = 'e'\nstart = 2025-03-29T14:00:00Z\nend = 2025-03-29T13:00:00Z\n", r"events\[0\]\.end.*after"),
-        ("[[events]]\nid = 'e'\nstart = 2025-03-20T14:00:00Z\nend = 2025-03-29T13:00:00Z\n", r"events\[0\]\.start.*within"),
-        ("[[events]]\nid = 'e'\nstart = 2025-03-29T12:00:00Z\nend = 2025-03-29T13:00:00Z\n", r"events\[0\]: 'neither'"),
+        (EVENT.format("2025-03-29T12:00:00", "2025-03-29T13:00:00Z"), r"events\[0\]\.start.*offset"),
+        (EVENT.format("2025-03-29T14:00:00Z", "2025-03-29T13:00:00Z"), r"events\[0\]\.end.*after"),
+        (EVENT.format("2025-03-20T14:00:00Z", "2025-03-29T13:00:00Z"), r"events\[0\]\.start.*within"),
+        (EVENT.format("2025-03-29T12:00:00Z", "2025-03-29T13:00:00Z"), r"events\[0\]: 'neither'"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(write: Write, base: str, text: str, said: str) -> None:
@@ -129,7 +130,7 @@ def test_a_setting_that_cannot_be_is_named(write: Write, base: str, text: str, s
     [
         ('type = "ac-wallbox-11"', 'type = "teapot"', r"station_groups\[0\]\.type: 'teapot'.*catalogue"),
         ('catalogue = "renault-zoe-ze50"', 'catalogue = "zeppelin"', r"vehicles\[0\]\.catalogue: 'zeppelin'"),
-        ('catalogue = "renault-zoe-ze50"', "weight = 1.0", r"vehicles\[0\].*capacity_kwh.*or a vehicle of the catalogue"),
+        ('catalogue = "renault-zoe-ze50"', "weight = 1.0", r"vehicles\[0\].*capacity_kwh.*of the catalogue"),
         ("[[vehicles]]", '[[vehicles]]\nmodel = "zoe"\ncatalogue = "renault-5-52"\n[[vehicles]]', "every model once"),
         ("[[duties]]", "[[duties]]\n[[duties]]", "id"),
     ],
