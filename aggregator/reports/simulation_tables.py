@@ -29,9 +29,9 @@ _PERFECT = 1e-9
 OCCURRENCES: dict[str, str] = {
     "down": "charger without power", "stuck": "connector that did not start the visit", "outage": "link down",
     "ignores": "charger that ignored its orders", "derated": "charger with less than its rated power",
-    "lost": "order lost on the way", "late": "order that came late", "asleep": "car asleep when power came back",
+    "order lost": "order lost on the way", "visit stuck": "car that found a stuck connector",
     "fallback": "charger on its fallback power", "no_show": "driver who did not come",
-    "unplugged": "car unplugged before its driver left", "revised": "driver who changed the wish",
+    "unplugged": "car unplugged before its driver left",
 }
 
 

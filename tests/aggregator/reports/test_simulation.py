@@ -1,0 +1,233 @@
+"""The reports of simulations say what the facts say, need nothing from outside and fit a phone and a desk."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from aggregator.reports.simulation import render_simulation
+from aggregator.reports.simulation_comparison import ComparisonFacts, DifferenceFact, RunFact, render_comparison
+from aggregator.reports.simulation_facts import (
+    CAUSES,
+    MEASURES,
+    Band,
+    EventFact,
+    SimulationFacts,
+    SiteFact,
+    SocFan,
+    VisitColumns,
+)
+from aggregator.reports.simulation_figures import StepAxis, simulation_figures
+from aggregator.reports.simulation_tables import simulation_tables, summary
+from twin.assets import TimeGrid
+
+GRID = TimeGrid(datetime(2019, 7, 15, 7, tzinfo=UTC), 900, 96)
+CARS = 12
+
+
+def facts(replicas: int = 5, grid: TimeGrid = GRID) -> SimulationFacts:
+    """Each car wants 20 kWh; car k of course r lacks k kWh where k + r is a multiple of 4, for cause 1 + k modulo 7."""
+    step = np.arange(grid.steps)
+    base = 40.0 + 10 * np.sin(step / 15)
+    charge = np.clip(60 - np.abs(step % 96 - 45)[None] * 3 + np.arange(replicas)[:, None], 0, None).astype(float)
+    discharge = np.zeros_like(charge)
+    discharge[:, 60:64] = 10.0
+    net = base + charge - discharge
+    cap, nothing = np.full(grid.steps, 110.0), np.zeros(grid.steps)
+    site = SiteFact("campus", base, cap, nothing, Band.of(net), Band.of(charge - discharge), Band.of(charge),
+                    Band.of(discharge), np.zeros(replicas))
+    car = np.tile(np.arange(CARS), replicas)
+    course = np.repeat(np.arange(replicas), CARS)
+    lacks = np.where((car + course) % 4 == 0, car.astype(float), 0.0)
+    arrival = 3600.0 * (2 + car % 5)
+    visits = VisitColumns(
+        tuple(f"{r}-{k}" for r, k in zip(course, car, strict=True)), course, tuple(f"CA-{300 + k}" for k in car),
+        ("car",) * car.size, arrival, arrival + 7200.0, arrival + 9000.0, np.full(car.size, 10.0),
+        np.full(car.size, 30.0), 30.0 - lacks, 20.0 - lacks, np.zeros(car.size), np.zeros(car.size), lacks,
+        np.ones(car.size, dtype=np.bool_), np.where(lacks > 0, 30.0, np.nan), lacks / 2,
+        np.where(lacks > 0.2, 1 + car % 7, 0),
+    )
+    event = EventFact(
+        "Relief", "campus", 60, np.full(4, 50.0), np.full((replicas, 4), 20.0), "stated in the scenario",
+        np.full((replicas, 4), 20.0) - 4.0 * np.arange(replicas)[:, None], np.full((replicas, 4), 70.0),
+    )
+    short = np.bincount(course[lacks > 0.2], minlength=replicas).astype(float)
+    measures = {measure.key: np.arange(replicas) + 100.0 for measure in MEASURES}
+    measures |= {"visits": np.full(replicas, float(CARS)), "short_drivers": short, "over_cap_kwh": np.zeros(replicas),
+                 "event_kept_share": event.kept_share(), "peak_kw": net.max(axis=1)}
+    soc = np.where((step % 96 > 8) & (step % 96 < 70), 0.5, np.nan)
+    return SimulationFacts(
+        "A day at the campus", "edf", 7, replicas, grid, "America/Los_Angeles", CARS, ("Drivers were drawn.",),
+        ("A note.",), {"other station": 3}, (site,), site, SocFan(soc - 0.1, soc, soc + 0.1), visits, (event,), measures,
+        {"down": 4, "no_show": 2}, 3.1e-15, "ab" * 32, {"run": 0.5}, "0.1.0",
+    )
+
+
+def comparison(replicas: int = 5) -> ComparisonFacts:
+    made = facts(replicas)
+    other = {**made.measures, "peak_kw": made.measures["peak_kw"] - 3.0}
+    bands = (made.whole.net.p10, made.whole.net.p50, made.whole.net.p90)
+    runs = tuple(
+        RunFact(label, "campus.toml", "edf", bands, bands, made.whole.cap_kw, measures, {"fault": 1.0})
+        for label, measures in (("base", made.measures), ("what-if", other))
+    )
+    differences = tuple(
+        DifferenceFact(measure, float((other[measure.key] - made.measures[measure.key]).mean()),
+                       0.5 if replicas > 1 else np.nan, 2.5 if replicas > 1 else np.nan)
+        for measure in MEASURES
+    )
+    return ComparisonFacts(GRID, made.timezone, 7, replicas, runs, (differences,), "t interval", 0.95)
+
+
+def without_plotly(html: str) -> str:
+    scripts = re.findall(r"<script>.*?</script>", html, flags=re.DOTALL)
+    return html.replace(max(scripts, key=len), "")
+
+
+def table(made: SimulationFacts, name: str) -> dict[str, tuple[str, ...]]:
+    found = {one.id: one for one in simulation_tables(made)}
+    return {row[0]: row[1:] for row in found[name].rows}
+
+
+def test_the_power_stack_adds_up_to_the_mean_net_power() -> None:
+    made = facts()
+    power = {trace["name"]: trace for trace in simulation_figures(made)[0].data}
+    stacked = sum(np.array(power[name]["y"]) for name in ("Building", "Charging", "Discharging"))
+    np.testing.assert_allclose(stacked[:-1], made.whole.net.mean, atol=0.02)
+
+
+@pytest.mark.parametrize("steps", [5, 96, 1500, 1501, 35040])
+def test_a_thinned_axis_keeps_the_mean_and_few_points(steps: int) -> None:
+    axis = StepAxis(TimeGrid(GRID.start, 900, steps), "Europe/Berlin")
+    values = np.random.default_rng(1).uniform(0, 100, steps)
+    y = axis.y(values, 9)
+    assert len(axis.x) == len(y) <= 1501
+    widths = np.diff([*range(0, steps, axis.block), steps])
+    assert np.average(y[:-1], weights=widths) == pytest.approx(values.mean())
+    assert axis.x[-1] == axis.at(axis.grid.end)
+
+
+def test_short_drivers_are_counted_by_cause_and_listed_worst_first() -> None:
+    made = facts()
+    causes = table(made, "short-causes")
+    drivers = sum(float(row[0]) for row in causes.values())
+    assert drivers == pytest.approx(made.measures["short_drivers"].mean(), abs=0.4), "each is rounded to 0.1"
+    found = next(one for one in simulation_tables(made) if one.id == "shorts")
+    lacked = [float(row[6]) for row in found.rows]
+    assert lacked == sorted(lacked, reverse=True) == [8.0, 4.0]
+
+
+def test_the_event_table_shows_promise_and_spread() -> None:
+    first = table(facts(), "event-table-0")["15:00"]
+    assert first == ("50.0", "20.0", "5.6", "12.0", "18.4", "20 %")
+    total = table(facts(), "event-table-0")["Total, kWh"]
+    assert total[1:5] == ("20.0", "5.6", "12.0", "18.4")
+
+
+def test_the_summary_never_hides_what_flowed_beyond_the_cap() -> None:
+    kept = facts()
+    assert "the caps were never exceeded" in summary(kept)
+    broken = replace(kept, measures={**kept.measures, "over_cap_kwh": np.full(5, 0.03)})
+    assert "beyond the caps flowed 0.03" in summary(broken)
+
+
+def test_one_course_shows_no_spread_it_does_not_have() -> None:
+    html = without_plotly(render_simulation(facts(1)))
+    assert "P10" not in html.split('id="figures"')[1].split("</table>")[0]
+    assert "8 of 10 courses" not in html
+
+
+@pytest.mark.parametrize("make", [
+    lambda: facts(1), facts, lambda: replace(facts(), soc=None, events=(), occurrences={}, dropped={}, assumptions=()),
+    lambda: replace(facts(), visits=VisitColumns(
+        *(() if k in (0, 2, 3) else np.zeros(0, dtype=np.int64) for k in range(18))
+    )),
+    lambda: facts(2, TimeGrid(GRID.start, 900, 35040)),
+])
+def test_reports_of_little_and_of_much_are_strict_and_free_of_nan(make: Any) -> None:
+    html = without_plotly(render_simulation(make()))
+    json.loads(html.split('id="figure-data">')[1].split("</script>")[0], parse_constant=pytest.fail)
+    assert not re.search(r"\bnan\b", html, flags=re.IGNORECASE)
+
+
+def test_text_from_a_scenario_cannot_become_markup() -> None:
+    hostile = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
+    event = replace(facts().events[0], name=hostile)
+    html = without_plotly(render_simulation(replace(facts(), name=hostile, events=(event,), assumptions=(hostile,))))
+    assert "<script>alert" not in html
+    assert "<img" not in html
+
+
+def test_every_cause_has_words_of_its_own() -> None:
+    made = facts()
+    rows = np.arange(len(made.visits)) % len(CAUSES)
+    every = replace(made, visits=replace(made.visits, cause=rows))
+    assert len(table(every, "short-causes")) == len(CAUSES) - 1
+    departures = next(figure for figure in simulation_figures(every) if figure.id == "departures")
+    assert len({trace["name"] for trace in departures.data}) == len(CAUSES) + 1
+
+
+def test_a_comparison_names_what_is_beyond_chance_and_what_is_not() -> None:
+    html = without_plotly(render_comparison(comparison()))
+    assert "−3.0 kW (−3.5 to −2.5)" in html
+    assert "One course each" not in html
+    rows = re.findall(r"<tr[^>]*>(.*?)</tr>", html.split('id="difference-table-1"')[1].split("</table>")[0], re.DOTALL)
+    verdicts = {row.split("<td>")[1].split("</td>")[0]: row.strip().split("<td>")[-1][:3] for row in rows[1:]}
+    assert [title for title, verdict in verdicts.items() if verdict == "yes"] == [
+        "Highest power drawn at a connection point (mean of a step), kW"
+    ]
+
+
+def test_a_comparison_of_single_courses_says_that_it_has_no_interval() -> None:
+    html = without_plotly(render_comparison(comparison(1)))
+    assert "One course each: differences have no interval" in html
+    assert not re.search(r"\bnan\b", html, flags=re.IGNORECASE)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        if os.environ.get("CI_STRICT") == "1":
+            pytest.fail("no Chromium binary found; set CHROMIUM to its path")
+        pytest.skip("no Chromium binary found; set CHROMIUM to its path")
+    arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                 "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield opened
+        opened.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+@pytest.mark.parametrize("kind", ["simulation", "comparison"])
+def test_the_file_opens_from_disk_draws_and_asks_nobody(
+    browser: Browser, tmp_path: Path, kind: str, scheme: Any, width: int
+) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(render_simulation(facts()) if kind == "simulation" else render_comparison(comparison()), "utf-8")
+    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900}, offline=True)
+    page = context.new_page()
+    requests: list[str] = []
+    faults: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto(file.as_uri())
+    expected = 6 if kind == "simulation" else 4
+    page.wait_for_function(f"document.querySelectorAll('[data-drawn=yes]').length === {expected}")
+    assert page.locator("[data-figure]").count() == expected
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    assert faults == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    context.close()
