@@ -83,8 +83,8 @@ class OpenLoop:
         free = np.where(is_first, self._free_s[slot], np.concatenate([[0.0], go[:-1]]))
         if (come < free).any():
             self._overlap(guests, int(order[np.argmax(come < free)]))
-        self._free_s[guests.slot] = np.maximum(self._free_s[guests.slot], guests.departure_s)
-        self._free_s[slot] = np.where(np.diff(slot, append=-1) != 0, go, self._free_s[slot])
+        is_last = np.diff(slot, append=-1) != 0
+        self._free_s[slot[is_last]] = go[is_last]
 
     def _overlap(self, guests: Guests, place: int) -> NoReturn:
         there = np.flatnonzero((guests.slot == guests.slot[place]) & (guests.departure_s > guests.arrival_s[place]))
@@ -104,8 +104,8 @@ class OpenLoop:
         cars.advance_to(float(stay.max()))
         left = cars.unplug_many(everyone, stay)
         imported, exported, lost = cars.registers_many(everyone)
-        for total, amount in zip(self._total, (imported, left - energy, lost), strict=True):
-            total += np.bincount(slot, amount, minlength=total.size)
+        for account, amount in enumerate((imported, left - energy, lost)):
+            self._total[account] += np.bincount(slot, amount, minlength=self._ensemble.slots)
         if self._record_visits:
             self._visits.append(VisitOutcome(
                 row=guests.row[which], replica=slot // len(self._ensemble.evses), energy_kwh=left,
