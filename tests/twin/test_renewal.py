@@ -8,7 +8,7 @@ from scipy import stats
 
 from twin.renewal import Broken, Slots, failures, until_repaired
 
-DAY = 86_400.0
+HOUR, DAY = 3600.0, 86_400.0
 
 
 def slots(count: int, seed: int = 1, purpose: str = "down", replica: int = 0) -> Slots:
@@ -78,6 +78,26 @@ def test_a_longer_look_adds_failures_and_changes_none() -> None:
     kept = long.take(long.start_s < 20.0 * DAY)
     for column in ("number", "start_s", "end_s"):
         assert (getattr(short, column) == getattr(kept, column)).all()
+
+
+def test_each_failure_ends_at_the_first_repair_after_it() -> None:
+    """Against all repairs of a slot, listed cell by cell in plain Python."""
+    world, mean, cells = slots(2, seed=8), 3.0 * HOUR, 400
+    for number in range(2):
+        repairs = []
+        for cell in range(cells):
+            at, turn = 0.0, 0
+            while at < mean:
+                chances = world.uniforms("repair", np.array([number]), np.array([cell]), np.array([turn]))[:, 0]
+                for chance in chances:
+                    at -= mean * np.log(chance)
+                    repairs += [cell * mean + at] if at < mean else []
+                turn += 1
+        assert max(np.bincount((np.array(repairs) // mean).astype(int))) > 4
+        start = np.arange(cells - 10) * mean + 0.97 * mean
+        broken = until_repaired(world, np.full(start.size, number), start, mean)
+        ends = sorted({min(repair for repair in repairs if repair > begin) for begin in start})
+        assert broken.end_s == pytest.approx(ends, rel=1e-12)
 
 
 def test_failures_before_one_repair_are_one_interval() -> None:
