@@ -343,6 +343,8 @@ class FleetState:
 
     def registers_many(self, slots: Slots, at_s: Floats | None = None) -> tuple[Floats, Floats, Floats]:
         """Import, export and loss of several slots since the start, in kWh; at_s as in `set_powers`."""
+        if (self._b[BEGIN_S, slots] == (self.now_s if at_s is None else at_s)).all():
+            return self._b[IMPORT, slots], self._b[EXPORT, slots], self._b[LOSS, slots]
         b, x, hours = self._moved(slots, at_s)
         integrate(b, hours, np.flatnonzero(b[RATE]), x, is_quadratic=self._classes.is_quadratic)
         through = x[THROUGH]
@@ -403,7 +405,7 @@ class FleetState:
 
     def _moved(self, slots: Slots, at_s: Floats | None) -> tuple[Floats, Floats, Floats]:
         """Rows of `slots`, their scratch rows MOVED, U_NOW and LIMIT at `at_s`, hours since their segments began."""
-        b = self._b[:, slots]
+        b = self._b.take(slots, axis=1)
         x = np.empty((SCRATCH_ROWS, slots.size))
         until = self.now_s if at_s is None else at_s
         hours = (until - b[BEGIN_S]) * HOURS_PER_SECOND
