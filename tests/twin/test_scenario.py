@@ -2,7 +2,7 @@
 
 import csv
 import tomllib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
@@ -50,7 +50,7 @@ def test_the_recording_is_one_day_with_its_original_columns() -> None:
 
 
 def test_stations_follow_the_stated_rule(shipped: Scenario) -> None:
-    count, energy = Counter[str](), Counter[str]()
+    count, energy = Counter[str](), defaultdict[str, float](float)
     plugs_in: dict[str, str] = {}
     for row in sorted(recorded(), key=lambda row: row["arrival"]):
         station = row["station_id"]

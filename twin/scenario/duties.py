@@ -99,9 +99,8 @@ class _Duty:
         )
 
     def _at(self, day: date, minute: float) -> datetime:
-        seconds = round(minute * 60.0)
-        # A latest time beyond midnight belongs to the next day.
-        local = datetime.combine(day, time()) + timedelta(seconds=seconds)
+        # Whole minutes, as people say them; from 24:00 on it is the next day.
+        local = datetime.combine(day, time()) + timedelta(minutes=round(minute))
         return scheduled(local, self.zone)
 
 

@@ -95,7 +95,7 @@ def test_the_whole_file_on_the_page_loads_clean(tmp_path: Path) -> None:
 
 
 def test_the_lines_that_export_a_replay_make_a_file_that_is_read(tmp_path: Path) -> None:
-    """EV2Gym keeps NumPy numbers and arrays, and efficiencies by ampere; its own package is not needed to be pickled."""
+    """EV2Gym keeps NumPy numbers and arrays, and efficiencies by ampere; a pickle of the same attributes is enough."""
     car: dict[str, Any] = {
         "id": 0, "location": 0, "time_of_arrival": np.int64(4), "time_of_departure": 40,
         "battery_capacity_at_arrival": np.float64(20.0), "desired_capacity": 40.0, "battery_capacity": 50.0,
