@@ -181,7 +181,14 @@ class FleetState:
             raise ValueError(
                 f"energy_kwh: {float(energy_kwh[wrong])!r}, expected between 0 and {float(capacity[wrong])} kWh"
             )
-        b, _ = self._settled(slots, at_s)
+        # Nothing flows at an empty connector: there is no segment to book, only one that starts later.
+        b = self._b.take(slots, axis=1)
+        begin_s: float | Floats = self.now_s if at_s is None else at_s
+        if (b[BEGIN_S] > begin_s).any() or (at_s is not None and (at_s > self.now_s).any()):
+            raise self._wrong_time(begin_s)
+        self._record(slots, begin_s, b, b[U])
+        b[BEGIN_S] = begin_s
+        self._unsettle(begin_s)
         b[MOVING:] = columns
         np.maximum(b[LOW], floor_kwh, out=b[LOW])
         np.minimum(b[HIGH], ceiling_kwh, out=b[HIGH])
@@ -410,10 +417,7 @@ class FleetState:
         until = self.now_s if at_s is None else at_s
         hours = (until - b[BEGIN_S]) * HOURS_PER_SECOND
         if at_s is not None and ((hours < 0.0).any() or (at_s > self.now_s).any()):
-            raise ValueError(
-                f"at_s: {float(at_s.min())!r} to {float(at_s.max())!r}, expected between the last look at a slot, "
-                f"or order to it, and now ({self.now_s!r})"
-            )
+            raise self._wrong_time(at_s)
         ended = move(b, hours, np.flatnonzero(b[RATE]), x)
         if ended.any():
             chosen = np.flatnonzero(ended)
@@ -427,13 +431,23 @@ class FleetState:
         b, x, hours = self._moved(slots, at_s)
         tapering = np.flatnonzero(b[RATE])
         integrate(b, hours, tapering, x, is_quadratic=self._classes.is_quadratic)
-        begin_s = self.now_s if at_s is None else at_s
+        begin_s: float | Floats = self.now_s if at_s is None else at_s
         self._end_segments(slots, b, x, begin_s, hours, tapering)
+        self._unsettle(begin_s)
+        return b, x
+
+    def _unsettle(self, begin_s: float | Floats) -> None:
+        """Some segments begin anew at `begin_s`: what was seen of all is out of date."""
         self._hours = None
         self._is_integrated = False
-        if at_s is not None or begin_s != self._began_s:
+        if not isinstance(begin_s, float) or begin_s != self._began_s:
             self._began_s = math.nan
-        return b, x
+
+    def _wrong_time(self, at_s: float | Floats) -> ValueError:
+        return ValueError(
+            f"at_s: {float(np.min(at_s))!r} to {float(np.max(at_s))!r}, expected between the last look at a slot, "
+            f"or order to it, and now ({self.now_s!r})"
+        )
 
     def _end_segments(
         self, slots: Slots, b: Floats, x: Floats, at_s: float | Floats, hours: float | Floats, tapering: Slots
