@@ -82,7 +82,7 @@ def test_a_longer_look_adds_failures_and_changes_none() -> None:
 
 def test_each_failure_ends_at_the_first_repair_after_it() -> None:
     """Against all repairs of a slot, listed cell by cell in plain Python."""
-    world, mean, cells = slots(2, seed=8), 3.0 * HOUR, 400
+    world, mean, cells = slots(2, seed=8), 3.0 * HOUR, 2_000
     for number in range(2):
         repairs = []
         for cell in range(cells):
