@@ -177,9 +177,12 @@ class EventFact:
         return energy
 
     def kept_share(self) -> Floats:
-        """`due_kwh` as a share of the promise in each replica; NaN where nothing was promised."""
+        """`due_kwh` as a share of the promise in each replica.
+
+        A course that needed to do nothing kept it; NaN everywhere if nothing was promised in any.
+        """
         promised = self.promised_kwh(1.0)
-        share = np.full(promised.shape, np.nan)
+        share = np.full(promised.shape, 1.0 if promised.any() else np.nan)
         np.divide(self.due_kwh(1.0), promised, out=share, where=promised > 0.0)
         return share
 

@@ -195,7 +195,7 @@ def _event(facts: SimulationFacts, event: EventFact, number: int) -> Figure | No
               "yaxis": {"title": {"text": "kW less than without the event"}, "zeroline": True}, "showlegend": True}
     return Figure(
         f"event-{number}", f"{event.name}: promised and delivered",
-        f"Reduction of net power against the same course without the event. Promised is {event.promised_from}.{spread}",
+        f"Reduction of net power against the same course without the event. Promised: {event.promised_from}.{spread}",
         data, layout, 340,
     )
 

@@ -26,6 +26,8 @@ Floats = NDArray[np.float64]
 _MOST_SHORTS = 25
 _MOST_SITES = 30
 _PERFECT = 1e-9
+_NEGLIGIBLE_KW = 0.05
+"""As little as this less than promised is kept, as where a signal is answered."""
 OCCURRENCES: dict[str, str] = {
     "down": "charger without power", "stuck": "connector that did not start the visit", "outage": "link down",
     "ignores": "charger that ignored its orders", "derated": "charger with less than its rated power",
@@ -94,7 +96,7 @@ def headline(facts: SimulationFacts) -> tuple[tuple[str, str, str], ...]:
         kept = event.kept_share()
         cards.append((
             "Promise kept", figure(100 * float(np.median(kept)), "%", 0),
-            _between(100 * kept, "%", 0) or f"{figure(float(event.promised_kwh(hours)[0]), 'kWh')} promised",
+            _between(100 * kept, "%", 0) or f"{figure(float(np.median(event.promised_kwh(hours))), 'kWh')} promised",
         ))
     back = float(np.median(measured["ev_export_kwh"]))
     cards.append((
@@ -135,7 +137,7 @@ def _events(facts: SimulationFacts) -> Iterable[Table]:
             begins = facts.grid.at(event.first_step + step).astimezone(zone)
             p10, p50, p90 = np.quantile(event.delivered_kw[:, step], (0.1, 0.5, 0.9))
             promised = float(np.median(event.promised_kw[:, step]))
-            kept = float((event.delivered_kw[:, step] >= event.promised_kw[:, step] - 1e-6).mean())
+            kept = float((event.delivered_kw[:, step] >= event.promised_kw[:, step] - _NEGLIGIBLE_KW).mean())
             rows.append((f"{begins:%H:%M}", figure(float(event.asked_net_kw[step]), "", 1), figure(promised, "", 1),
                          *(figure(float(kw), "", 1) for kw in (p10, p50, p90)), figure(100 * kept, "%", 0)))
         energy = event.delivered_kwh(hours)

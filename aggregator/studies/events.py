@@ -52,17 +52,18 @@ def under(ensemble: Ensemble, asked: tuple[Asked, ...]) -> Ensemble:
 def event_fact(asked: Asked, outcome: Outcome, without: Outcome, committed_net_kw: Floats | None = None) -> EventFact:
     """Promised and delivered in every replica.
 
-    committed_net_kw: what the controller itself promised to hold, shape (replica, step of the event); it knows better
-        than a scenario what it can hold.
+    A promise to hold a level is, in each course, what that course would draw above it without the event.
+
+    committed_net_kw: what the controller itself promised to hold, shape (replica, step of the event); inf: nothing. It
+        knows better than a scenario what it can hold.
     """
     before, after = without.net_kw[:, SITE, asked.steps], outcome.net_kw[:, SITE, asked.steps]
     if committed_net_kw is not None:
-        promised, source = np.maximum(asked.expected_kw - committed_net_kw, 0.0), "what the planner answered"
+        promised, source = np.maximum(before - committed_net_kw, 0.0), "the level that the planner answered to hold"
     elif asked.event.promised_kw is not None:
         promised, source = np.full(before.shape, asked.event.promised_kw), "stated in the scenario"
     else:
-        promised = np.broadcast_to(np.maximum(asked.expected_kw - asked.net_kw, 0.0), before.shape)
-        source = "what the event asks below the median course without it"
+        promised, source = np.maximum(before - asked.net_kw, 0.0), "to hold the level that the event asks"
     return EventFact(
         asked.event.id, outcome.ensemble.sites[SITE].id, asked.steps.start, asked.net_kw, promised, source,
         before - after, before,

@@ -148,9 +148,9 @@ def measures(
     if events:
         promised = np.sum([event.promised_kwh(hours) for event in events], axis=0)
         found["event_delivered_kwh"] = np.sum([event.delivered_kwh(hours) for event in events], axis=0)
-        if (promised > 0.0).all():
+        if promised.any():
             due = np.sum([event.due_kwh(hours) for event in events], axis=0)
-            found["event_kept_share"] = due / promised
+            found["event_kept_share"] = np.where(promised > 0.0, due / np.where(promised > 0.0, promised, 1.0), 1.0)
         found["event_short_drivers"] = count(visits.cause == CAUSES.index(Cause.EVENT))
         found["event_short_kwh"] = count(np.isfinite(visits.event_kwh), visits.event_kwh)
     return found

@@ -186,15 +186,11 @@ def loop_controller(
 
 
 def promised_net_kw(log: LoopLog, signal_id: str, asked: Asked) -> Floats:
-    """What the planner answered that it would hold, per step of the event; the expected course where it promised none.
-
-    A signal that came too late to be answered promises nothing.
-    """
+    """What the planner answered that it would hold, net kW per step of the event; inf where it answered nothing."""
     for decision in log.decisions:
         if decision.signal_id == signal_id and len(decision.committed_net_kw) == asked.net_kw.size:
-            held: Floats = np.minimum(np.array(decision.committed_net_kw), asked.expected_kw)
-            return held
-    return asked.expected_kw.copy()
+            return np.array(decision.committed_net_kw)
+    return np.full(asked.net_kw.shape, np.inf)
 
 
 def _said(world: World, visit: Visit, declared_s: float, *, discharges: bool) -> DepartureTarget:

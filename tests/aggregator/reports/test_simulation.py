@@ -67,7 +67,8 @@ def facts(replicas: int = 5, grid: TimeGrid = GRID) -> SimulationFacts:
     soc = np.where((step % 96 > 8) & (step % 96 < 70), 0.5, np.nan)
     return SimulationFacts(
         "A day at the campus", "edf", 7, replicas, grid, "America/Los_Angeles", CARS, ("Drivers were drawn.",),
-        ("A note.",), {"other station": 3}, (site,), site, SocFan(soc - 0.1, soc, soc + 0.1), visits, (event,), measures,
+        ("A note.",), {"other station": 3}, (site,), site, SocFan(soc - 0.1, soc, soc + 0.1), visits, (event,),
+        measures,
         {"down": 4, "no_show": 2}, 3.1e-15, "ab" * 32, {"run": 0.5}, "0.1.0",
     )
 

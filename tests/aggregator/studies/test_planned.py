@@ -37,7 +37,7 @@ def test_the_planner_fills_cars_under_the_cap_and_answers_the_event(tmp_path: Pa
     assert facts.measures["short_drivers"] == [0]
     assert facts.measures["over_cap_kwh"] == pytest.approx([0.0], abs=1e-9)
     (event,) = facts.events
-    assert event.promised_from == "what the planner answered"
+    assert event.promised_from == "the level that the planner answered to hold"
     assert (event.delivered_kw >= event.promised_kw - 0.5).all()
     assert any("planner sees one price" in text for text in facts.assumptions)
 

@@ -8,7 +8,7 @@ import pytest
 from aggregator.refusal import Refused
 from aggregator.reports.simulation_facts import CAUSES, SHORT_KWH, Cause
 from aggregator.studies.simulate import SimulationOptions, simulate_scenario
-from tests.aggregator.studies.conftest import EVENT, scenario, visit
+from tests.aggregator.studies.conftest import DAY, EVENT, scenario, visit
 
 COMES_AND_GOES = visit("only", 1, "08:00", "16:00")
 
@@ -135,3 +135,15 @@ def test_a_bad_row_refuses_the_file_or_is_counted(tmp_path: Path) -> None:
     facts = run(tmp_path, text, skip_bad=True)
     assert len(facts.visits) == 1
     assert sum(facts.dropped.values()) == 1
+
+
+def test_a_promise_to_hold_a_level_is_kept_exactly_where_the_level_is_held(tmp_path: Path) -> None:
+    more = '[control]\nname = "edf"\n' + EVENT.replace("reduction_kw = 8.0", "max_net_kw = 9.0")
+    text = scenario(*DAY, drivers="acn", more=more)
+    facts = run(tmp_path, text, replicas=8)
+    (event,) = facts.events
+    net = event.without_kw - event.delivered_kw
+    kept = event.delivered_kw >= event.promised_kw - 1e-9
+    assert (kept == (net <= 9.0 + 1e-9)).all()
+    assert kept.all()
+    assert event.kept_share() == pytest.approx(np.ones(8))
