@@ -159,11 +159,21 @@ def _convert(path: Path, where: str, table: Any, kind: type[Kind]) -> Kind:
     try:
         return msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
-        message, _, place = str(error).partition(" - at ")
-        place = where + place.strip("`").removeprefix("$")
-        value = _at(table, place.removeprefix(where))
-        said = message if value is _MISSING else f"{message}: {value!r}"
-        raise ScenarioError(path, place, said, "a scenario as documented", message) from error
+        message, _, inner = str(error).partition(" - at ")
+        place = inner.strip("`").removeprefix("$")
+        message = message.replace("`", "")
+        value = _at(table, place)
+        field = re.split(r"[.\]]", place)[-1] or where.rpartition(".")[2]
+        if message.startswith("Expected ") and value is not _MISSING:
+            expected = message.removeprefix("Expected ").partition(", got ")[0]
+            raise ScenarioError(path, where + place, value, expected, f"{field}: expected {expected}") from error
+        if (missing := message.removeprefix("Object missing required field ")) != message:
+            raise ScenarioError(path, where + place, None, f"a field {missing}", f"no {missing}") from error
+        if (unknown := message.removeprefix("Object contains unknown field ")) != message:
+            expected = "a field of docs/scenario.md"
+            raise ScenarioError(path, where + place, unknown, expected, f"unknown field {unknown}") from error
+        said = message if value is _MISSING else value
+        raise ScenarioError(path, where + place, said, f"what docs/scenario.md allows ({message})") from error
 
 
 _MISSING = object()

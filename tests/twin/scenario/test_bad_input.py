@@ -91,7 +91,7 @@ vehicle = "zoe"
     with pytest.raises(ScenarioError, match=r"visits\[0\]\.target_soc: .*1\.2"):
         load_scenario(path)
     scenario = load_scenario(path, skip_bad=True)
-    assert scenario.bad == {"Expected `float` <= 1.0": 1}
+    assert scenario.bad == {"target_soc: expected float <= 1.0": 1}
     assert [visit.id for visit in scenario.truth().visits if not visit.id.startswith("night")] == ["two"]
 
 

@@ -57,7 +57,7 @@ def test_visits_by_rule_are_redrawn_and_the_first_replica_is_the_truth(write: Wr
     first = table.take(table.replica == 0)
     assert first.ids == tuple(visit.id for visit in scenario.truth().visits)
     assert first.energy_kwh.tolist() == [visit.energy_kwh for visit in scenario.truth().visits]
-    assert not set(first.arrival_s) & set(table.arrival_s[table.replica == 1])
+    assert not set(first.energy_kwh) & set(table.energy_kwh[table.replica == 1])
 
 
 def test_fewer_replicas_are_the_first_of_more(write: Write, base: str) -> None:
