@@ -117,70 +117,113 @@ class OpenLoop:
     def _lay_out(self, cars: FleetState, slot: Ints, arrival: Floats, stay: Floats, energy: Floats) -> None:
         """Spread what flowed over the steps: each segment is cut at the steps it crosses."""
         history = cars.history()
-        begin = history.rows[BEGIN_S]
-        flows = np.flatnonzero((history.rows[FLOW] > 0.0) & (history.ends_s > begin))
-        visit, rows = history.slots[flows], history.rows[:, flows]
-        since, until = begin[flows] + arrival[visit], history.ends_s[flows] + arrival[visit]
-        first = np.floor(since / self._step_s).astype(np.int64)
-        count = np.ceil(until / self._step_s).astype(np.int64) - first
-        offset = np.cumsum(count) - count
-        piece = np.repeat(np.arange(flows.size), count)
-        step = np.arange(piece.size) - (offset - first)[piece]
-        # Where each step ends inside its segment, in hours since the segment began; the last one with the segment.
-        ends = ((step + 1) * self._step_s - since[piece]) * HOURS_PER_SECOND
-        ends[offset + count - 1] = (until - since) * HOURS_PER_SECOND
-        through, moved = _passed(rows, piece, ends)
-        through, moved = _differences(through, offset), _differences(moved, offset)
+        begin, rate = history.rows[BEGIN_S], history.rows[RATE]
+        flows = (history.rows[FLOW] > 0.0) & (history.ends_s > begin)
+        risen = _Risen(slot, arrival, stay, self._step_s) if self._battery is not None else None
+        for is_tapering in (False, True):
+            chosen = np.flatnonzero(flows & ((rate != 0.0) == is_tapering))
+            if chosen.size:
+                visit = history.slots[chosen]
+                since, until = begin[chosen] + arrival[visit], history.ends_s[chosen] + arrival[visit]
+                cuts = Cuts(since, until, self._step_s)
+                law = _tapering if is_tapering else _constant
+                through, moved = law(history.rows[:, chosen], cuts, needs_moved=risen is not None)
+                self._book(cuts, slot[visit], through)
+                if risen is not None:
+                    risen.add(cuts, visit, moved)
+        if risen is not None and self._battery is not None:
+            risen.fill(self._battery, energy)
 
+    def _book(self, cuts: Cuts, slot: Ints, through: Floats) -> None:
         # A table reaches over few steps of a long grid: add up over these alone.
-        low, high = int(first.min(initial=0)), int((first + count).max(initial=0))
-        width, point = high - low, self._point[slot[visit]]
-        if not width:
-            return
-        place = point[piece] * width + (step - low)
-        self._import[:, low:high] += np.bincount(place, through, self._import.shape[0] * width).reshape(-1, width)
-        if self._evse is not None and self._battery is not None:
-            place = slot[visit[piece]] * width + (step - low)
-            self._evse[:, low:high] += np.bincount(place, through, self._evse.shape[0] * width).reshape(-1, width)
-            self._fill_batteries(slot, arrival, stay, energy, visit[piece], step, moved)
-
-    def _fill_batteries(
-        self, slot: Ints, arrival: Floats, stay: Floats, energy: Floats, visit: Ints, step: Ints, moved: Floats
-    ) -> None:
-        """Energy at the end of each step that a visit reaches; a car that leaves just then still counts."""
-        if self._battery is None:
-            return
-        first = np.floor(arrival / self._step_s).astype(np.int64)
-        count = np.ceil((arrival + stay) / self._step_s).astype(np.int64) - first
-        offset = np.cumsum(count) - count
-        gained = np.bincount(offset[visit] + step - first[visit], moved, int(count.sum()))
-        whose = np.repeat(np.arange(slot.size), count)
-        risen = np.cumsum(gained)
-        before = risen[offset] - gained[offset]
-        steps = np.arange(whose.size) - (offset - first)[whose]
-        is_whole = (steps + 1) * self._step_s <= (arrival + stay)[whose]
-        level = energy[whose] + (risen - before[whose])
-        self._battery[slot[whose[is_whole]], steps[is_whole]] = level[is_whole]
+        low, high = cuts.reach
+        records = [(self._import, self._point[slot])] + ([] if self._evse is None else [(self._evse, slot)])
+        for record, line in records:
+            place = cuts.steps_from(line * (high - low) - low)
+            added = np.bincount(place, through, record.shape[0] * (high - low))
+            record[:, low:high] += added.reshape(record.shape[0], high - low)
 
 
-def _passed(rows: Floats, piece: Ints, hours: Floats) -> tuple[Floats, Floats]:
-    """Connector and battery energy from the begin of each piece's segment until `hours` later; see `twin.segment`."""
-    through, moved = rows[FLOW][piece] * hours, rows[B][piece] * hours
-    tapering = np.flatnonzero(rows[RATE][piece])
-    if tapering.size:
-        which, h = piece[tapering], hours[tapering]
-        rate, power = rows[RATE][which], rows[B][which]
-        fades = moved[tapering] * growth(rate * h)
-        lost = rows[STANDBY][which] * h + rows[PROPORTIONAL][which] * fades
-        if rows[QUADRATIC].any():
-            lost += rows[QUADRATIC][which] * power * power * h * growth(2.0 * rate * h)
-        moved[tapering] = fades
-        through[tapering] = fades + lost
-    return through, moved
+class Cuts:
+    """Intervals [since, until) cut at the steps they cross: the pieces of the first, then those of the second, ..."""
+
+    def __init__(self, since: Floats, until: Floats, step_s: float) -> None:
+        self.since, self.until, self.step_s = since, until, step_s
+        self.first = np.floor(since / step_s).astype(np.int64)
+        self.count = np.ceil(until / step_s).astype(np.int64) - self.first
+        self.begin = np.cumsum(self.count) - self.count
+        self.last = self.begin + self.count - 1
+        self.pieces = int(self.count.sum())
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """The half-open range of steps that the intervals touch."""
+        return int(self.first.min()), int((self.first + self.count).max())
+
+    def each(self, values: Floats) -> Floats:
+        """The value of its interval for each piece."""
+        return np.repeat(values, self.count)
+
+    def steps_from(self, origin: Ints) -> Ints:
+        """The step of each piece, plus the origin of its interval."""
+        steps: Ints = np.repeat(origin + self.first - self.begin, self.count)
+        steps += np.arange(self.pieces)
+        return steps
 
 
-def _differences(running: Floats, offset: Ints) -> Floats:
-    """What each step adds to the running sums of its segment, which begin at `offset`."""
+def _constant(rows: Floats, cuts: Cuts, *, needs_moved: bool) -> tuple[Floats, Floats]:
+    """Connector and battery energy of each piece of segments of constant power."""
+    early = cuts.since - cuts.first * cuts.step_s
+    late = (cuts.first + cuts.count) * cuts.step_s - cuts.until
+
+    def spread(power: Floats) -> Floats:
+        per_s = power * HOURS_PER_SECOND
+        energy = cuts.each(per_s * cuts.step_s)
+        energy[cuts.begin] -= per_s * early
+        energy[cuts.last] -= per_s * late
+        return energy
+
+    return spread(rows[FLOW]), spread(rows[B]) if needs_moved else np.zeros(0)
+
+
+def _tapering(rows: Floats, cuts: Cuts, *, needs_moved: bool) -> tuple[Floats, Floats]:
+    """The same of segments that follow a falling limit; see `twin.segment`."""
+    del needs_moved  # the connector's energy is made of it
+    hours = (cuts.steps_from(np.ones_like(cuts.first)) * cuts.step_s - cuts.each(cuts.since)) * HOURS_PER_SECOND
+    hours[cuts.last] = (cuts.until - cuts.since) * HOURS_PER_SECOND
+    exponent = cuts.each(rows[RATE]) * hours
+    running = cuts.each(rows[B]) * hours * growth(exponent)
+    through = running * (1.0 + cuts.each(rows[PROPORTIONAL])) + cuts.each(rows[STANDBY]) * hours
+    if rows[QUADRATIC].any():
+        through += cuts.each(rows[QUADRATIC] * rows[B] * rows[B]) * hours * growth(2.0 * exponent)
+    return _added(through, cuts), _added(running, cuts)
+
+
+def _added(running: Floats, cuts: Cuts) -> Floats:
+    """What each piece adds to the running sum of its interval."""
     added = np.diff(running, prepend=0.0)
-    added[offset] = running[offset]
+    added[cuts.begin] = running[cuts.begin]
     return added
+
+
+class _Risen:
+    """By how much each battery rises in each step of its visit."""
+
+    def __init__(self, slot: Ints, arrival: Floats, stay: Floats, step_s: float) -> None:
+        self._slot, self._step_s, self._leaves = slot, step_s, arrival + stay
+        self._cuts = Cuts(arrival, self._leaves, step_s)
+        self._by_piece = np.zeros(self._cuts.pieces)
+
+    def add(self, cuts: Cuts, visit: Ints, moved: Floats) -> None:
+        place = cuts.steps_from(self._cuts.begin[visit] - self._cuts.first[visit])
+        self._by_piece += np.bincount(place, moved, self._cuts.pieces)
+
+    def fill(self, battery: Floats, energy: Floats) -> None:
+        """Energy at the end of each step that a visit reaches; a car that leaves just then still counts."""
+        cuts, sums = self._cuts, np.cumsum(self._by_piece)
+        level = sums + cuts.each(energy - (sums[cuts.begin] - self._by_piece[cuts.begin]))
+        step = cuts.steps_from(np.zeros_like(cuts.first))
+        is_whole = np.ones(cuts.pieces, dtype=np.bool_)
+        is_whole[cuts.last] = (cuts.first + cuts.count) * self._step_s <= self._leaves
+        line = np.repeat(self._slot, cuts.count)
+        battery[line[is_whole], step[is_whole]] = level[is_whole]
