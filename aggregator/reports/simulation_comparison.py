@@ -159,7 +159,7 @@ def _curves(facts: ComparisonFacts) -> list[Figure]:
         made.append(Figure(
             f"{key}-curves", title, f"{what}, {axis.resolution}.{bands}", data,
             {"xaxis": axis.layout, "yaxis": {"title": {"text": "kW, import positive"}, "zeroline": True},
-             "showlegend": True}, 420,
+             "showlegend": True, "legend": {"traceorder": "normal"}}, 420,
         ))
     return made
 

@@ -159,7 +159,7 @@ def _power(facts: SimulationFacts, axis: StepAxis) -> Figure:
             data.append(line("Event: asked" if len(facts.events) == 1 else f"{event.name}: asked", at, asked,
                              "--target", width=3, shape="hv"))
     layout = {"xaxis": axis.layout, "yaxis": {"title": {"text": "kW, import positive"}, "zeroline": True},
-              "showlegend": True, "shapes": washes(facts.events, axis)}
+              "showlegend": True, "legend": {"traceorder": "normal"}, "shapes": washes(facts.events, axis)}
     courses = "" if facts.replicas == 1 else (
         " The areas are means over all courses and add up; the grey band holds net power in 8 of 10 courses at any "
         "one time."
