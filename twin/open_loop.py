@@ -26,7 +26,6 @@ from twin.segment import (
     RATE,
     STANDBY,
     B,
-    growth,
 )
 
 Floats = NDArray[np.float64]
@@ -188,15 +187,21 @@ def _constant(rows: Floats, cuts: Cuts, *, needs_moved: bool) -> tuple[Floats, F
 
 def _tapering(rows: Floats, cuts: Cuts, *, needs_moved: bool) -> tuple[Floats, Floats]:
     """The same of segments that follow a falling limit; see `twin.segment`."""
-    del needs_moved  # the connector's energy is made of it
-    hours = (cuts.steps_from(np.ones_like(cuts.first)) * cuts.step_s - cuts.each(cuts.since)) * HOURS_PER_SECOND
-    hours[cuts.last] = (cuts.until - cuts.since) * HOURS_PER_SECOND
-    exponent = cuts.each(rows[RATE]) * hours
-    running = cuts.each(rows[B]) * hours * growth(exponent)
-    through = running * (1.0 + cuts.each(rows[PROPORTIONAL])) + cuts.each(rows[STANDBY]) * hours
+    rate, power = rows[RATE] * HOURS_PER_SECOND, rows[B]
+    seconds = cuts.steps_from(np.ones_like(cuts.first)) * cuts.step_s - cuts.each(cuts.since)
+    seconds[cuts.last] = cuts.until - cuts.since
+    exponent = cuts.each(rate) * seconds
+    # B/k expm1(k t): the rate is not 0 here, and expm1 keeps its precision near 0.
+    moved = _added(cuts.each(power / rows[RATE]) * np.expm1(exponent), cuts)
+    through = cuts.each(1.0 + rows[PROPORTIONAL]) * moved
+    if rows[STANDBY].any():
+        seconds *= cuts.each(rows[STANDBY] * HOURS_PER_SECOND)
+        through += _added(seconds, cuts)
     if rows[QUADRATIC].any():
-        through += cuts.each(rows[QUADRATIC] * rows[B] * rows[B]) * hours * growth(2.0 * exponent)
-    return _added(through, cuts), _added(running, cuts)
+        exponent *= 2.0
+        factor = cuts.each(rows[QUADRATIC] * power * power / (2.0 * rows[RATE]))
+        through += _added(factor * np.expm1(exponent), cuts)
+    return through, moved if needs_moved else np.zeros(0)
 
 
 def _added(running: Floats, cuts: Cuts) -> Floats:
