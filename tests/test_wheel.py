@@ -35,7 +35,8 @@ assert shipped_rate("sce_tou_ev_4").demand_price_per_kw > 0
 for name in ("tokens.css", "live.js", "figures.js", "icon.svg"):
     assert assets.asset(name).body
 assert pages._environment().get_template("live.html")
-assert jinja2.PackageLoader("aggregator.reports").list_templates() == ["day.html"]
+templates = jinja2.PackageLoader("aggregator.reports").list_templates()
+assert {"day.html", "simulation.html"} <= set(templates), templates
 for name in ("tokens.css", "report.css", "figures.js", "report.js"):
     assert day._own(name)
 
