@@ -13,7 +13,7 @@ import json
 import shutil
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ _LEAD_WALL_S = 9.0
 """The clock starts this long before the day, so that the service and every station are up when it begins."""
 _STATIONS_WALL_S = 3.0
 _SLOWEST_START_S = 60.0
+_SLOWEST_DAY = 1.0 / 3.0
+"""Of the speed asked for: no machine makes the day slower than this."""
 _SLOW_BEFORE_S = 3.0
 _SLOW_WALL_S = 20.0
 """Around the mandatory limit the clock runs at factor 1, so that its seconds are seconds."""
@@ -208,6 +210,7 @@ async def _raise_curtain(stage: _Stage, http: httpx.AsyncClient) -> None:
             raise Refused(f"the service needed {took_s:.0f} s to start; this machine is too slow for the demo")
         await stage.service.stop()
         lead_s = 2.0 * (took_s + _STATIONS_WALL_S)
+        _slow_down(stage, took_s)
         (stage.folder / "v2g.sqlite").unlink(missing_ok=True)
         stage.clock = _new_clock(stage.folder, stage.scene, stage.options.speed, lead_s)
         stage.world.clock = stage.clock
@@ -225,6 +228,23 @@ async def _raise_curtain(stage: _Stage, http: httpx.AsyncClient) -> None:
     stage.paired = await Process.start(
         "paired run", ["-m", "aggregator.demo.paired", str(stage.folder)], stage.folder / "logs/paired.log", nice=15
     )
+
+
+def _slow_down(stage: _Stage, took_s: float) -> None:
+    """Let the day pass more slowly where everything takes longer: a plan that needs seconds would cost half an hour."""
+    speed = affordable_speed(stage.options.speed, took_s)
+    if speed < stage.options.speed:
+        stage.console.print(
+            f"[yellow]The service needed {took_s:.0f} s to start: the day runs {speed:.0f} times faster than the wall "
+            f"instead of {stage.options.speed:.0f} times."
+        )
+        stage.options = replace(stage.options, speed=speed)
+
+
+def affordable_speed(wanted: float, took_s: float) -> float:
+    """Domain seconds per wall second on a machine whose service needed `took_s` to start; 1 and less stays as it is."""
+    usual_s = _LEAD_WALL_S - _STATIONS_WALL_S
+    return min(wanted, max(1.0, wanted * max(_SLOWEST_DAY, min(1.0, usual_s / took_s))))
 
 
 async def _run_day(stage: _Stage) -> None:
