@@ -25,8 +25,8 @@ import numpy as np
 
 from twin.assets import Battery, Current, Evse, PowerCurve, Site, TimeGrid, Vehicle
 from twin.controllers import Proportional, Uncontrolled
-from twin.departures import AcnDepartures
 from twin.drivers import DriverModel, draw
+from twin.drivers.departures import AcnDepartures
 from twin.engine import run
 from twin.ensemble import Ensemble, Outcome
 from twin.visits import VisitTable

@@ -5,7 +5,7 @@
 Every battery has its own SoC trace and temperature on every day of a week that repeats through the seasons. Target:
 10,000 battery-years in 10 s. `--blast` builds an environment for BLAST-Lite under build/, times its
 `simulate_battery_life` on one battery-year of hourly samples, and compares capacities after 1, 3 and 10 years with its
-day-by-day method over the duty cycles of tests/twin/blast_lite_reference.json; targets: 50 times as fast, 1e-3.
+day-by-day method over the duty cycles of tests/twin/ageing/blast_lite_reference.json; targets: 50 times as fast, 1e-3.
 `--write` (with `--blast`) renews that file.
 """
 
@@ -25,10 +25,10 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import numpy as np  # noqa: E402 - one thread, set above, counts only before
 
 from twin.ageing import FleetAgeing  # noqa: E402 - as numpy
-from twin.cells import CELLS  # noqa: E402 - as numpy
+from twin.ageing.cells import CELLS  # noqa: E402 - as numpy
 
 ROOT = Path(__file__).resolve().parents[1]
-REFERENCE = ROOT / "tests" / "twin" / "blast_lite_reference.json"
+REFERENCE = ROOT / "tests" / "twin" / "ageing" / "blast_lite_reference.json"
 SAMPLES = 25
 PACKAGES = ("numpy>=2,<2.4", "pandas>=2.2,<3", "scipy", "matplotlib")
 BLAST = "blast-lite==1.1.0"

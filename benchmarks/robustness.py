@@ -22,12 +22,12 @@ from scipy.stats import binom
 
 from twin.assets import Schedule, World
 from twin.controllers import Controller, EarliestDeadline, FleetView, FollowSchedule
-from twin.departures import AcnDepartures, Departures, PerfectDepartures
+from twin.controllers.watchful import Watchful
 from twin.drivers import DriverModel
-from twin.fates import Fates
+from twin.drivers.departures import AcnDepartures, Departures, PerfectDepartures
 from twin.faults import FaultKind, FaultModel
 from twin.scenario import load_scenario, resource_path
-from twin.watchful import Watchful
+from twin.validation.fates import Fates
 
 Floats = NDArray[np.float64]
 

@@ -65,7 +65,7 @@ class SleepTable(_Table, frozen=True):
 class VehicleEntry(_Table, frozen=True):
     """One vehicle class as it stands in the file.
 
-    chemistry: the cell model of `twin.cells` that is nearest to it. capacity_kwh: usable.
+    chemistry: the cell model of `twin.ageing.cells` that is nearest to it. capacity_kwh: usable.
     onboard_loss: from the grid to the battery on AC.
     max_charge_kw: at the connector; on AC `ac_phases` and `ac_max_current_a` limit it further.
     charges_on, discharges_on: kinds of current at which it can; a car may discharge on DC only, a bus know no AC.
@@ -188,7 +188,7 @@ def charger_entry(name: str) -> ChargerEntry:
 
 
 def chemistry(model: str) -> str | None:
-    """The cell model of `twin.cells` for a vehicle of that `Vehicle.model`; None if it is not of the catalogue."""
+    """Cell model (see `twin.ageing.CELLS`) of a vehicle of that `Vehicle.model`; None if it is not of the catalogue."""
     return next((entry.chemistry for entry in _vehicles().values() if entry.model == model), None)
 
 

@@ -113,8 +113,8 @@ class VisitOutcome:
 
 
 _NO_VISITS = VisitOutcome(
-    np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), *(np.zeros(0) for _ in range(5)),
-    np.zeros(0, dtype=np.bool_),
+    np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0),
+    np.zeros(0), np.zeros(0, dtype=np.bool_),
 )
 
 

@@ -27,10 +27,10 @@ from markets.rate import Period, RateSchedule, Season
 from twin.assets import Visit, World
 from twin.drivers import Drawn
 from twin.engine import run
+from twin.engine.of_world import WorldController
 from twin.ensemble import Ensemble, Outcome
 from twin.faults import FaultPlan
 from twin.faults import draw as draw_faults
-from twin.of_world import WorldController
 from twin.scenario import Experiment
 from twin.visits import Revisions, VisitTable
 

@@ -9,9 +9,9 @@ from scipy.optimize import brentq
 
 from twin import catalogue
 from twin.ageing import FleetAgeing
+from twin.ageing.cells import CELLS
 from twin.assets import Current, Evse, LossCurve, Vehicle, pair_limits, pair_loss
 from twin.catalogue import CatalogueError, charger, charger_entry, vehicle, vehicle_entry
-from twin.cells import CELLS
 
 VEHICLES, CHARGERS = catalogue.names()
 PAIRS = [(plug, car) for plug in CHARGERS for car in VEHICLES]

@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from twin.departures import (
+from twin.drivers import DriverModel, DriverModelError
+from twin.drivers.departures import (
     AcnDepartures,
     DepartureModelError,
     Departures,
@@ -21,7 +22,6 @@ from twin.departures import (
     PerfectDepartures,
     RecordedDepartures,
 )
-from twin.drivers import DriverModel, DriverModelError
 from twin.faults import PUBLIC_CHARGING, FaultKind, FaultModel, FaultModelError
 from twin.scenario.tables import DriversTable
 from twin.scenario_error import ScenarioError

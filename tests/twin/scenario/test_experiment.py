@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from twin.controllers import Uncontrolled
-from twin.departures import AcnDepartures, ParametricDepartures, PerfectDepartures, RecordedDepartures
+from twin.drivers.departures import AcnDepartures, ParametricDepartures, PerfectDepartures, RecordedDepartures
 from twin.engine import run
 from twin.faults import PUBLIC_CHARGING, FaultModel
 from twin.replay import Uncontrolled as ReplayUncontrolled

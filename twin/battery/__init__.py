@@ -1,0 +1,13 @@
+"""Batteries at connectors: one car's physics in closed form, and the exact state of many cars between events.
+
+`segment` holds the closed forms, `vehicle_class` a car's curves made ready for them, `fleet_state` all cars of a
+station park in columns, `segment_history` what became of them at any past time.
+"""
+
+from twin.battery.fleet_state import SETPOINT_TOLERANCE_KW, FleetState, SlotOccupied, usable_setpoint
+from twin.battery.segment_history import SegmentHistory
+from twin.battery.vehicle_class import battery_kw
+
+__all__ = [
+    "SETPOINT_TOLERANCE_KW", "FleetState", "SegmentHistory", "SlotOccupied", "battery_kw", "usable_setpoint",
+]

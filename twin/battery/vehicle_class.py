@@ -1,0 +1,165 @@
+"""A type of car with the losses of its pair, prepared for the columns of `FleetState`.
+
+Every curve becomes pieces along the flow (see `twin.battery.segment`), so that finding the limit is one look-up and
+stepping to the next piece needs no case of direction.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.assets import LossCurve, PowerCurve, Vehicle
+from twin.battery.segment import (
+    BOTTOM,
+    CAPACITY,
+    CLASS,
+    HIGH,
+    IS_PLUGGED,
+    KNOT,
+    LINE,
+    LOW,
+    MAX_C,
+    MAX_D,
+    MOVING,
+    SLOPE,
+    TO,
+    TOP,
+    Floats,
+    U,
+)
+
+Ints = NDArray[np.intp]
+
+
+def battery_kw(vehicle: Vehicle, connector_kw: float, loss: LossCurve | None = None) -> float:
+    """Battery-side power in kW for a power at the connector: c = b + loss(b), signs as everywhere.
+
+    Charging below the standby loss never reaches the battery. Discharging is clipped to the most the
+    loss curve lets through. loss: of the pair (see `pair_loss`); None: the car's own.
+    """
+    loss = vehicle.battery.loss if loss is None else loss
+    sign = float(np.sign(connector_kw))
+    slope = 1.0 + sign * loss.proportional
+    through = max(abs(connector_kw) - sign * loss.standby_kw, 0.0)
+    under_root = max(slope * slope + 4.0 * sign * loss.quadratic_per_kw * through, 0.0)
+    return sign * 2.0 * through / (slope + math.sqrt(under_root))
+
+
+def deliverable_kw(vehicle: Vehicle, loss: LossCurve) -> float:
+    """Largest power that leaves the connector; above it the quadratic loss eats more than is added."""
+    if loss.quadratic_per_kw == 0.0:
+        return vehicle.max_discharge_kw
+    peak = (1.0 - loss.proportional) ** 2 / (4.0 * loss.quadratic_per_kw) - loss.standby_kw
+    return min(vehicle.max_discharge_kw, max(peak, 0.0))
+
+
+def off_kw(vehicle: Vehicle, loss: LossCurve) -> float:
+    """Battery power below which a discharge that follows its curve stops.
+
+    That of the car's minimum at the connector, else the power that feeds nothing but its own losses: b = loss(b).
+    """
+    if vehicle.min_discharge_kw > 0.0:
+        return -battery_kw(vehicle, -vehicle.min_discharge_kw, loss)
+    slope = 1.0 - loss.proportional
+    under_root = max(slope * slope - 4.0 * loss.quadratic_per_kw * loss.standby_kw, 0.0)
+    return 2.0 * loss.standby_kw / (slope + math.sqrt(under_root))
+
+
+class ClassTable:
+    """All classes a fleet has met: their columns, and their curves as padded tables of pieces."""
+
+    def __init__(self) -> None:
+        self._number: dict[tuple[Vehicle, LossCurve], int] = {}
+        self.columns = np.zeros((IS_PLUGGED + 1 - MOVING, 0))
+        # Piece p of curve 2*class + (0 charging, 1 discharging): limit = line + slope * u up to knot.
+        self._knots, self._lines, self._slopes = (np.zeros((0, 1)) for _ in range(3))
+        self.has_standby = False
+        self.is_quadratic = False
+
+    def number(self, vehicle: Vehicle, loss: LossCurve | None = None) -> int:
+        """The class of `vehicle` with the losses `loss` (None: its own), added if it is new."""
+        loss = vehicle.battery.loss if loss is None else loss
+        number = self._number.get((vehicle, loss))
+        return self._add(vehicle, loss) if number is None else number
+
+    def _add(self, vehicle: Vehicle, loss: LossCurve) -> int:
+        number = self._number[vehicle, loss] = len(self._number)
+        column = _column(vehicle, loss).copy()
+        column[CLASS - MOVING] = number
+        self.columns = np.column_stack([self.columns, column])
+        battery = vehicle.battery
+        charging = _pieces(battery.charge, battery.capacity_kwh, is_discharge=False)
+        back = battery.discharge
+        discharging = _NO_PIECES if back is None else _pieces(back, battery.capacity_kwh, is_discharge=True)
+        width = max(self._knots.shape[1], charging.shape[1], discharging.shape[1])
+        self._knots, self._lines, self._slopes = (
+            np.vstack([_padded(table, width), _padded(charging[row : row + 1], width),
+                       _padded(discharging[row : row + 1], width)])
+            for row, table in enumerate((self._knots, self._lines, self._slopes))
+        )
+        self.has_standby |= loss.standby_kw > 0.0
+        self.is_quadratic |= loss.quadratic_per_kw > 0.0
+        return number
+
+    def place(self, b: Floats, *, has_discharge: bool) -> None:
+        """Put the cars of `b` on the piece of their curve that lies ahead of u in direction TO, and clip their orders.
+
+        At its ceiling or floor a car stands on a line of 0 kW without an end. An order against the direction of flow
+        is clipped to 0: it needs the car turned round and placed anew.
+        """
+        reach = 1e-12 * b[CAPACITY]
+        reach += b[U]
+        curve, stop = 2.0 * b[CLASS], b[HIGH]
+        if has_discharge:
+            is_down = b[TO] < 0.0
+            curve += is_down
+            stop = np.where(is_down, -b[LOW], stop)
+        is_stopped = reach >= stop
+        at = curve.astype(np.intp)
+        at *= self._knots.shape[1]
+        at += (self._knots[curve.astype(np.intp), :-1] <= reach[:, None]).sum(axis=1)
+        b[LINE] = self._lines.take(at)
+        b[SLOPE] = self._slopes.take(at)
+        np.minimum(self._knots.take(at), stop, out=b[KNOT])
+        b[TOP] = b[MAX_C]
+        if has_discharge:
+            b[BOTTOM] = -b[MAX_D]
+            b[TOP, is_down] = b[BOTTOM, ~is_down] = 0.0
+        if is_stopped.any():
+            stopped = np.flatnonzero(is_stopped)
+            b[LINE, stopped] = b[SLOPE, stopped] = b[TOP, stopped] = b[BOTTOM, stopped] = 0.0
+            b[KNOT, stopped] = np.inf
+
+
+def _padded(table: Floats, width: int) -> Floats:
+    """`table` with its last column repeated; a padded knot is never passed, since reach stays below the last."""
+    missing = width - table.shape[1]
+    return np.concatenate([table, np.repeat(table[:, -1:], missing, axis=1)], axis=1) if missing else table
+
+
+_NO_PIECES = np.array([[0.0], [0.0], [0.0]])
+
+
+@lru_cache(maxsize=1024)
+def _column(vehicle: Vehicle, loss: LossCurve) -> Floats:
+    battery = vehicle.battery
+    capacity = battery.capacity_kwh
+    return np.array([
+        capacity, battery.soc_min * capacity, battery.soc_max * capacity, vehicle.max_charge_kw,
+        deliverable_kw(vehicle, loss), vehicle.min_discharge_kw, loss.standby_kw, loss.proportional,
+        loss.quadratic_per_kw, off_kw(vehicle, loss), 0.0, 1.0,
+    ])
+
+
+@lru_cache(maxsize=1024)
+def _pieces(curve: PowerCurve, capacity: float, *, is_discharge: bool) -> Floats:
+    """Rows knot, line, slope of each piece of `curve` along the flow."""
+    u, kw = capacity * np.array(curve.soc), np.array(curve.kw)
+    if is_discharge:
+        u, kw = -u[::-1], kw[::-1]
+    slope = np.diff(kw) / np.diff(u)
+    return np.array([u[1:], kw[:-1] - slope * u[:-1], slope])

@@ -1,0 +1,112 @@
+"""What a run leaves behind: energies by step and by visit, as differences of exact registers."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.battery import FleetState
+from twin.ensemble import Ensemble, VisitOutcome
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+class StepRecord:
+    """Energies of each step: by connection point always, by EVSE where asked for.
+
+    import_kwh, export_kwh: shape (replica, site, step). evse_kwh, battery_kwh: shape (replica, evse, step) or None.
+    """
+
+    def __init__(self, ensemble: Ensemble, point: Ints, *, has_evses: bool) -> None:
+        steps, points = ensemble.grid.steps, ensemble.replicas * len(ensemble.sites)
+        self._shape = ensemble.replicas, len(ensemble.sites), len(ensemble.evses)
+        self._point, self._points = point, points
+        # EVSEs that stand in the order of their sites are summed by runs, which is faster than by scatter.
+        is_sorted = point.size > 0 and bool((np.diff(point) >= 0).all()) and np.unique(point).size == points
+        self._runs = np.flatnonzero(np.diff(point, prepend=-1)) if is_sorted else None
+        # Step by step in memory, so that a step is written in one piece.
+        self._import, self._export = np.zeros((steps, points)), np.zeros((steps, points))
+        self._imported, self._exported = np.zeros(points), np.zeros(points)
+        self._evse = np.zeros((steps, point.size)) if has_evses else None
+        self._battery = np.full((steps, point.size), np.nan) if has_evses else None
+        self._net = np.zeros(point.size)
+
+    @property
+    def import_kwh(self) -> Floats:
+        return self._by_replica(self._import, self._shape[1])
+
+    @property
+    def export_kwh(self) -> Floats:
+        return self._by_replica(self._export, self._shape[1])
+
+    @property
+    def evse_kwh(self) -> Floats | None:
+        return None if self._evse is None else self._by_replica(self._evse, self._shape[2])
+
+    @property
+    def battery_kwh(self) -> Floats | None:
+        return None if self._battery is None else self._by_replica(self._battery, self._shape[2])
+
+    def close_step(self, step: int, fleet: FleetState, is_plugged: Bools) -> None:
+        """Book what has flowed since the last step was closed; before anyone comes or goes at this instant."""
+        imported, exported = self._sum(fleet.import_at_now), self._sum(fleet.export_at_now)
+        np.subtract(imported, self._imported, out=self._import[step])
+        np.subtract(exported, self._exported, out=self._export[step])
+        self._imported, self._exported = imported, exported
+        if self._evse is not None and self._battery is not None:
+            net = fleet.import_at_now - fleet.export_at_now
+            np.subtract(net, self._net, out=self._evse[step])
+            self._net = net
+            np.copyto(self._battery[step], fleet.energy_at_now, where=is_plugged)
+
+    def _sum(self, by_slot: Floats) -> Floats:
+        if self._runs is not None:
+            sums: Floats = np.add.reduceat(by_slot, self._runs)
+        else:
+            sums = np.bincount(self._point, by_slot, minlength=self._points).astype(np.float64, copy=False)
+        return sums
+
+    def _by_replica(self, by_step: Floats, width: int) -> Floats:
+        return by_step.reshape(by_step.shape[0], self._shape[0], width).transpose(1, 2, 0)
+
+
+class Standing(Protocol):
+    """Who stands at each slot, and what was asked for."""
+
+    @property
+    def visit(self) -> Ints: ...
+    @property
+    def target_kwh(self) -> Floats: ...
+
+
+class VisitRecord:
+    """What each visit came to, from the registers of its slot when it began and when it ended."""
+
+    def __init__(self, slots: int, evses: int, *, is_kept: bool) -> None:
+        self._evses, self._is_kept = evses, is_kept
+        self._before = np.zeros((3, slots))
+        self._closed: list[VisitOutcome] = []
+
+    def open(self, slots: Ints, fleet: FleetState, at_s: Floats | None) -> None:
+        """Cars have come to `slots`, `at_s` or now."""
+        if self._is_kept:
+            self._before[:, slots] = fleet.registers_many(slots, at_s)
+
+    def close(self, standing: Standing, slots: Ints, fleet: FleetState, energy_kwh: Floats, has_left: Bools) -> None:
+        """The cars at `slots` have left with `energy_kwh`, or the run ends (`has_left` False)."""
+        if not self._is_kept or not slots.size:
+            return
+        imported, exported, lost = np.array(fleet.registers_many(slots)) - self._before[:, slots]
+        self._closed.append(VisitOutcome(
+            row=standing.visit[slots], replica=slots // self._evses, energy_kwh=energy_kwh, imported_kwh=imported,
+            exported_kwh=exported, lost_kwh=lost,
+            shortfall_kwh=np.maximum(standing.target_kwh[slots] - energy_kwh, 0.0), has_left=has_left,
+        ))
+
+    def outcome(self) -> VisitOutcome:
+        """All visits, in the order of their rows, replica by replica."""
+        return VisitOutcome.in_order(self._closed)

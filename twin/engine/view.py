@@ -1,0 +1,56 @@
+"""What a controller may look at while an ensemble runs: rows of the running state, not copies of it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.battery import FleetState
+from twin.engine.hardware import Limits
+from twin.ensemble import Ensemble
+
+Floats = NDArray[np.float64]
+
+
+class View:
+    """What a controller may look at; implements `twin.controllers.FleetView`. Rows to read at once, not to keep."""
+
+    def __init__(self, ensemble: Ensemble, fleet: FleetState, limits: Limits) -> None:
+        n, points = ensemble.slots, len(ensemble.sites)
+        self.ensemble = ensemble
+        self.now_s = 0.0
+        self.step = 0
+        self.is_plugged = np.zeros(n, dtype=np.bool_)
+        self.visit = np.full(n, -1, dtype=np.int64)
+        self.target_kwh, self.floor_kwh = np.full(n, np.nan), np.full(n, np.nan)
+        self.declared_s, self.capacity_kwh = np.full(n, np.nan), np.full(n, np.nan)
+        self.efficiency = np.full(n, np.nan)
+        self.max_charge_kw, self.min_charge_kw = limits.max_charge_kw, limits.min_charge_kw
+        self.max_discharge_kw, self.min_discharge_kw = limits.max_discharge_kw, limits.min_discharge_kw
+        self.site = (
+            np.arange(ensemble.replicas)[:, None] * points + ensemble.site_of_evse[None, :]
+        ).reshape(-1)
+        self._fleet = fleet
+        self._room = np.ascontiguousarray((ensemble.import_cap_kw - ensemble.base_load_kw).T)
+        self._export_room = np.ascontiguousarray((ensemble.export_cap_kw + ensemble.base_load_kw).T)
+
+    @property
+    def energy_kwh(self) -> Floats:
+        return self._fleet.energy_kwh
+
+    @property
+    def power_kw(self) -> Floats:
+        """Connector power now."""
+        return self._fleet.power_kw
+
+    @property
+    def room_kw(self) -> Floats:
+        return np.tile(self._room[self.step], self.ensemble.replicas)
+
+    @property
+    def export_room_kw(self) -> Floats:
+        return np.tile(self._export_room[self.step], self.ensemble.replicas)
+
+    def registers_kwh(self, slot: int) -> tuple[float, float]:
+        """Energy imported and exported through the connector of this slot since the start."""
+        return self._fleet.registers(slot)
