@@ -17,6 +17,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("event", "The grid event", ("event-",), ("event-table-",)),
     ("drivers", "Drivers", ("causes", "departures"), ("short-causes", "shorts")),
     ("batteries", "Batteries", ("soc",), ("ledger",)),
+    ("wear", "Battery wear", (), ("wear", "wear-cars")),
     ("surprises", "What went wrong", (), ("faults",)),
     ("inputs", "What was run", (), ("assumptions", "dropped", "run")),
 )

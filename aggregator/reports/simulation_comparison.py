@@ -108,7 +108,7 @@ def _summary(facts: ComparisonFacts) -> str:
         else:
             parts = [
                 f"{one.measure.title[0].lower()}{one.measure.title[1:]} "
-                f"{_signed(one, one.mean)} {_scale(one.measure)[2]}".rstrip() + f" ({_interval(one)})"
+                f"{_signed(one, one.mean)} {one.measure.unit}".rstrip() + f" ({_interval(one)})"
                 for one in sure[:4]
             ]
             sentences.append(f"Against {first.label}, {run.label} changes: {'; '.join(parts)}.")
@@ -238,23 +238,17 @@ def _runs(facts: ComparisonFacts) -> Table:
                  f"Seed {facts.seed}, {facts.replicas} course{'s' if facts.replicas > 1 else ''} each.")
 
 
-def _scale(measure: Measure) -> tuple[float, int, str]:
-    return (100.0, 1, "%") if measure.key == "event_kept_share" else (1.0, measure.digits, measure.unit)
-
-
 def _title(measure: Measure) -> str:
-    unit = _scale(measure)[2]
-    return measure.title + (f", {unit}" if unit else "")
+    return measure.title + (f", {measure.unit}" if measure.unit else "")
 
 
 def _cell(measure: Measure, value: float) -> str:
-    scale, digits, _ = _scale(measure)
-    return figure(value * scale, "", digits)
+    return figure(value * measure.shown_times, "", measure.digits)
 
 
 def _signed(difference: DifferenceFact, value: float) -> str:
-    scale, digits, _ = _scale(difference.measure)
-    text = figure(value * scale, "", max(digits, 1))
+    measure = difference.measure
+    text = figure(value * measure.shown_times, "", max(measure.digits, 1))
     return f"+{text}" if value > 0 and _shows(text) else text
 
 
@@ -279,6 +273,6 @@ def _verdict(difference: DifferenceFact) -> str:
 def _worth(difference: DifferenceFact) -> str:
     if not math.isfinite(difference.alone_half_width):
         return ABSENT
-    scale, digits, _ = _scale(difference.measure)
-    return f"± {figure(difference.alone_half_width * scale, '', max(digits, 1))}"
+    measure = difference.measure
+    return f"± {figure(difference.alone_half_width * measure.shown_times, '', max(measure.digits, 1))}"
 

@@ -102,12 +102,29 @@ class SocFan:
 
 
 @dataclass(frozen=True)
+class WearColumns:
+    """What each visit took of its battery's life (1 is a whole life), row by row as in `VisitColumns`.
+
+    calendar: by time, SoC and warmth. cycle: by charging and discharging. throughput_kwh: both through the battery.
+    event_calendar, event_cycle, event_kwh: how much of these the event added (NaN without one).
+    """
+
+    calendar: Floats
+    cycle: Floats
+    throughput_kwh: Floats
+    event_calendar: Floats
+    event_cycle: Floats
+    event_kwh: Floats
+
+
+@dataclass(frozen=True)
 class VisitColumns:
     """One row per visit and replica, by replica and arrival. Times in seconds after the start of the grid.
 
     full_power_kwh: battery energy that this charger at full power, without faults, caps and events, would have reached
     by the earlier of declared and real departure (known where the driver was short, else NaN).
     event_kwh: shortfall that the event added, from the paired run (NaN without one). cause: index into `CAUSES`.
+    wear: None where it was not asked for.
     """
 
     label: tuple[str, ...]
@@ -128,6 +145,7 @@ class VisitColumns:
     full_power_kwh: Floats
     event_kwh: Floats
     cause: Ints
+    wear: WearColumns | None = None
 
     def __len__(self) -> int:
         return int(self.replica.size)
@@ -188,10 +206,24 @@ class EventFact:
 
 
 @dataclass(frozen=True)
+class AgeingFact:
+    """By what the wear of batteries was judged. cells: by vehicle, in words with their source.
+
+    temperature_c: of the batteries in the twelve months. end_of_life: share of the capacity when new.
+    """
+
+    cells: Mapping[str, str]
+    temperature_c: tuple[float, ...]
+    end_of_life: float
+    look_ahead_years: float
+
+
+@dataclass(frozen=True)
 class SimulationFacts:
     """Everything the report of one run says.
 
     whole: all sites together (the site itself where there is one). measures: see `MEASURES`, one value per replica.
+    ageing: None where wear was not asked for or not known.
     dropped: rows of the scenario's files that are not part of the run, by reason. occurrences: of faults, by kind,
     over all replicas. residual: largest relative residual of the energy ledger of any charger.
     """
@@ -217,17 +249,22 @@ class SimulationFacts:
     digest: str
     seconds: Mapping[str, float] = field(default_factory=dict)
     program_version: str = ""
+    ageing: AgeingFact | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One figure of a run that replicas can be compared by. less_is_better: None where neither is."""
+    """One figure of a run that replicas can be compared by. less_is_better: None where neither is.
+
+    shown_times: factor from the figure as it is kept (shares as fractions) to the unit in which it is shown.
+    """
 
     key: str
     title: str
     unit: str
     digits: int = 1
     less_is_better: bool | None = None
+    shown_times: float = 1.0
 
 
 MEASURES: tuple[Measure, ...] = (
@@ -243,7 +280,15 @@ MEASURES: tuple[Measure, ...] = (
     Measure("battery_kwh", "Gained by the batteries", "kWh", 0),
     Measure("loss_kwh", "Lost on the way", "kWh", 0, less_is_better=True),
     Measure("event_delivered_kwh", "Reduction delivered in events", "kWh", 1, less_is_better=False),
-    Measure("event_kept_share", "Share of the promise that was kept", "", 3, less_is_better=False),
+    Measure("event_kept_share", "Share of the promise that was kept", "%", 1, less_is_better=False, shown_times=100.0),
     Measure("event_short_drivers", "Drivers short because of an event", "", 1, less_is_better=True),
     Measure("event_short_kwh", "Energy missing because of an event", "kWh", 1, less_is_better=True),
+    Measure("throughput_kwh", "Through the batteries, in and out", "kWh", 0),
+    Measure("wear_calendar", "Battery life used by time at the chargers, all cars", "millionths of a life", 1,
+            less_is_better=True, shown_times=1e6),
+    Measure("wear_cycle", "Battery life used by charging and discharging, all cars", "millionths of a life", 1,
+            less_is_better=True, shown_times=1e6),
+    Measure("wear", "Battery life used, all cars", "millionths of a life", 1, less_is_better=True, shown_times=1e6),
+    Measure("event_wear", "Battery life used because of an event", "millionths of a life", 1, less_is_better=True,
+            shown_times=1e6),
 )

@@ -19,6 +19,7 @@ from aggregator.reports.simulation_facts import (
     Measure,
     SimulationFacts,
 )
+from aggregator.reports.simulation_wear import wear_sentence, wear_tables
 from aggregator.reports.tables import ABSENT, Table, figure
 
 Floats = NDArray[np.float64]
@@ -41,7 +42,7 @@ def simulation_tables(facts: SimulationFacts) -> tuple[Table, ...]:
     """Every table that has rows, in reading order."""
     made = (
         _figures(facts), *_events(facts), _causes(facts), _shorts(facts), _sites(facts), _occurrences(facts),
-        _ledger(facts), _assumptions(facts), _dropped(facts), _run(facts),
+        _ledger(facts), *wear_tables(facts), _assumptions(facts), _dropped(facts), _run(facts),
     )
     return tuple(table for table in made if table.rows)
 
@@ -77,8 +78,9 @@ def summary(facts: SimulationFacts) -> str:
             f"{who} made {_typical(measured['event_short_drivers'], '', 0)} drivers short who were not otherwise, and "
             f"cost all drivers together {_typical(measured['event_short_kwh'], 'kWh')}."
         )
+    sentences.append(wear_sentence(facts))
     # A figure and its unit stay on one line.
-    return re.sub(r"(?<=\d) (?=kWh?\b|%)", "\u00a0", " ".join(sentences))
+    return re.sub(r"(?<=\d) (?=kWh?\b|%)", "\u00a0", " ".join(sentences).rstrip())
 
 
 def headline(facts: SimulationFacts) -> tuple[tuple[str, str, str], ...]:
@@ -109,10 +111,8 @@ def headline(facts: SimulationFacts) -> tuple[tuple[str, str, str], ...]:
 def spread_row(measure: Measure, values: Floats) -> tuple[str, ...]:
     """Title, mean, P10, P50, P90 of one measure over replicas."""
     cells = [values.mean(), *np.quantile(values, (0.1, 0.5, 0.9))] if values.size else [np.nan] * 4
-    unit, scale = (measure.unit, 1.0) if measure.key != "event_kept_share" else ("%", 100.0)
-    digits = measure.digits if scale == 1.0 else 1
-    title = measure.title + (f", {unit}" if unit else "")
-    return (title, *(figure(float(cell) * scale, "", digits) for cell in cells))
+    title = measure.title + (f", {measure.unit}" if measure.unit else "")
+    return (title, *(figure(float(cell) * measure.shown_times, "", measure.digits) for cell in cells))
 
 
 def _figures(facts: SimulationFacts) -> Table:

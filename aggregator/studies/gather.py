@@ -8,7 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.reports.simulation_facts import CAUSES, Band, Cause, EventFact, SiteFact, SocFan, VisitColumns
+from aggregator.reports.simulation_facts import (
+    CAUSES,
+    Band,
+    Cause,
+    EventFact,
+    SiteFact,
+    SocFan,
+    VisitColumns,
+    WearColumns,
+)
+from aggregator.reports.simulation_wear import WearTotals
 from twin.ensemble import Outcome
 from twin.visits import VisitTable
 
@@ -94,9 +104,10 @@ def _capacity_kwh(outcome: Outcome, visits: VisitTable) -> Floats:
 
 
 def visit_columns(
-    outcome: Outcome, visits: VisitTable, rows: Rows, causes: Ints, full_power_kwh: Floats, event_kwh: Floats
+    outcome: Outcome, visits: VisitTable, rows: Rows, causes: Ints, full_power_kwh: Floats, event_kwh: Floats,
+    wear: WearColumns | None = None,
 ) -> VisitColumns:
-    """The visits as they go into tables and reports; the last three arguments are in the order of `rows`."""
+    """The visits as they go into tables and reports; the arguments after `rows` are in their order."""
     ensemble, done = outcome.ensemble, outcome.visits
     evse_ids = [evse.id for evse in ensemble.evses]
     models = [vehicle.model for vehicle in ensemble.vehicles]
@@ -111,7 +122,7 @@ def visit_columns(
         energy_kwh=done.energy_kwh[rows.order], imported_kwh=done.imported_kwh[rows.order],
         exported_kwh=done.exported_kwh[rows.order], lost_kwh=done.lost_kwh[rows.order],
         shortfall_kwh=done.shortfall_kwh[rows.order], has_left=done.has_left[rows.order],
-        full_power_kwh=full_power_kwh, event_kwh=event_kwh, cause=causes,
+        full_power_kwh=full_power_kwh, event_kwh=event_kwh, cause=causes, wear=wear,
     )
 
 
@@ -153,4 +164,10 @@ def measures(
             found["event_kept_share"] = np.where(promised > 0.0, due / np.where(promised > 0.0, promised, 1.0), 1.0)
         found["event_short_drivers"] = count(visits.cause == CAUSES.index(Cause.EVENT))
         found["event_short_kwh"] = count(np.isfinite(visits.event_kwh), visits.event_kwh)
+    if visits.wear is not None:
+        worn = WearTotals.of(visits.wear, visits.replica, replicas)
+        found |= {"throughput_kwh": worn.throughput_kwh, "wear_calendar": worn.calendar, "wear_cycle": worn.cycle,
+                  "wear": worn.life}
+        if events:
+            found["event_wear"] = worn.event_life
     return found

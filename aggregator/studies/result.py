@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.reports.simulation_facts import CAUSES, MEASURES, Cause, EventFact, SimulationFacts
+from aggregator.reports.simulation_wear import wear_totals
 from aggregator.studies.folder import KIND
 
 SCHEMA = 1
@@ -46,9 +47,39 @@ def result_json(facts: SimulationFacts, scenario_sha256: str, files: tuple[str, 
         "assumptions": list(facts.assumptions),
         "notes": list(facts.notes),
         "ledger": {"relative_residual": facts.residual},
+        "wear": _wear(facts),
         "files": list(files),
         "seconds": {phase: round(seconds, 3) for phase, seconds in facts.seconds.items()},
     }
+
+
+def _wear(facts: SimulationFacts) -> dict[str, Any] | None:
+    """Shares of a battery's life, over all courses; null where wear was not asked for or nothing came."""
+    totals = wear_totals(facts)
+    if totals is None or facts.ageing is None:
+        return None
+
+    def share(life: NDArray[np.float64], of: NDArray[np.float64]) -> float | None:
+        whole = float(of.sum())
+        return float(f"{float(life.sum()) / whole:.9g}") if whole else None
+
+    written: dict[str, Any] = {
+        "cells": dict(facts.ageing.cells), "temperature_c": list(facts.ageing.temperature_c),
+        "end_of_life": facts.ageing.end_of_life, "look_ahead_years": facts.ageing.look_ahead_years,
+        "stays": int(totals.stays.sum()),
+        "throughput_kwh": round(float(totals.throughput_kwh.sum()), _DIGITS),
+        "per_stay": {"calendar": share(totals.calendar, totals.stays), "cycle": share(totals.cycle, totals.stays)},
+        "per_kwh": {"calendar": share(totals.calendar, totals.throughput_kwh),
+                    "cycle": share(totals.cycle, totals.throughput_kwh)},
+    }
+    if facts.events:
+        written["event"] = {
+            "added_kwh": round(float(totals.event_kwh.sum()), _DIGITS),
+            "added_per_stay": {"calendar": share(totals.event_calendar, totals.stays),
+                               "cycle": share(totals.event_cycle, totals.stays)},
+            "added_per_added_kwh": share(totals.event_life, totals.event_kwh),
+        }
+    return written
 
 
 def short_by_cause(facts: SimulationFacts) -> dict[str, float]:

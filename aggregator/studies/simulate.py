@@ -34,6 +34,8 @@ from aggregator.studies.gather import (
 )
 from aggregator.studies.result import result_json
 from aggregator.studies.tables import write_tables
+from aggregator.studies.wear import ageing_fact, wear_columns
+from twin.ageing import StayWear
 from twin.drivers import Drawn
 from twin.drivers import draw as draw_drivers
 from twin.ensemble import Ensemble, Outcome
@@ -115,24 +117,36 @@ def simulate_scenario(
         )
         faults = _faults(experiment, drawn)
     ensemble = experiment.ensemble
-    runner = _runner(experiment, drawn, faults)
+    runner = _runner(path, experiment, drawn, faults)
     record = ensemble.slots * ensemble.grid.steps <= MOST_RECORDED
 
     def outcome_of(limited: Ensemble, events: tuple[Asked, ...], name: str, *, record_evses: bool) -> Outcome:
         with watch.phase(name) as tell:
             return runner(limited, events, record_evses=record_evses, tell=tell)
 
+    def wear_of(done: Outcome) -> StayWear | None:
+        if experiment.ageing is None or done.battery_kwh is None:
+            return None
+        with watch.phase("judge the batteries' wear"):
+            return experiment.ageing.wear(done, drawn.visits)
+
     without: Outcome | None = None
+    without_wear: StayWear | None = None
     asked: tuple[Asked, ...] = ()
     if experiment.events:
-        without = outcome_of(ensemble, (), "run without the event", record_evses=False)
+        judges = record and experiment.ageing is not None
+        without = outcome_of(ensemble, (), "run without the event", record_evses=judges)
+        if judges:
+            without_wear = wear_of(without)
+            without = replace(without, evse_kwh=None, battery_kwh=None)
         asked = tuple(ask(event, without) for event in experiment.events)
         limited = under(ensemble, asked)
         outcome = outcome_of(limited, asked, "run with the event", record_evses=record)
     else:
         outcome = outcome_of(ensemble, (), "run", record_evses=record)
+    wear = wear_of(outcome)
     with watch.phase("find out why drivers were short"):
-        facts = _facts(experiment, drawn, faults, outcome, without, asked, runner)
+        facts = _facts(experiment, drawn, faults, outcome, without, asked, runner, wear, without_wear)
     return SimulationResult(replace(facts, seconds=watch.seconds), outcome, without, digest)
 
 
@@ -188,24 +202,30 @@ def _faults(experiment: Experiment, drawn: Drawn) -> FaultPlan | None:
     )
 
 
-def _runner(experiment: Experiment, drawn: Drawn, faults: FaultPlan | None) -> Runner:
+def _runner(path: Path, experiment: Experiment, drawn: Drawn, faults: FaultPlan | None) -> Runner:
     if experiment.control.name == "planner":
         from aggregator.studies.planned import PlannerRunner  # noqa: PLC0415 - only this control needs the solver
+        from aggregator.studies.terms import load_terms  # noqa: PLC0415 - as above
 
-        return PlannerRunner(experiment, drawn)
+        return PlannerRunner(experiment, drawn, load_terms(path))
     return RuleRunner(experiment.control, drawn, faults)
 
 
 def _facts(
     experiment: Experiment, drawn: Drawn, faults: FaultPlan | None, outcome: Outcome,
-    without: Outcome | None, asked: tuple[Asked, ...], runner: Runner,
+    without: Outcome | None, asked: tuple[Asked, ...], runner: Runner, wear: StayWear | None,
+    without_wear: StayWear | None,
 ) -> SimulationFacts:
     visits = replace(drawn.visits, ids=tuple(experiment.visits.ids[row] for row in drawn.row.tolist())) \
         if experiment.visits.ids else drawn.visits
     rows = Rows.of(outcome, visits)
     changed = np.unique(drawn.revisions.row)
     verdict = find_causes(outcome, visits, rows, without_event=without, faults=faults, changed=changed)
-    columns = visit_columns(outcome, visits, rows, verdict.cause, verdict.full_power_kwh, verdict.event_kwh)
+    worn = None
+    if wear is not None:
+        paired = None if without is None or without_wear is None else (without, without_wear)
+        worn = wear_columns(wear, rows, visits, paired)
+    columns = visit_columns(outcome, visits, rows, verdict.cause, verdict.full_power_kwh, verdict.event_kwh, worn)
     # Caps are judged without the event: what an event asks is promised and delivered, or not; it is no rating.
     sites, whole = site_facts(replace(outcome, ensemble=experiment.ensemble))
     events = () if without is None else tuple(
@@ -226,6 +246,7 @@ def _facts(
         sites=sites, whole=whole, soc=soc_fan(outcome, visits), visits=columns, events=events,
         measures=measures(outcome, columns, whole, events), occurrences=counts,
         residual=outcome.ledger.relative_residual, digest=outcome.digest(), program_version=version("v2g-aggregator"),
+        ageing=None if wear is None or experiment.ageing is None else ageing_fact(experiment.ageing, ensemble),
     )
 
 
@@ -239,7 +260,8 @@ def _notes(experiment: Experiment, outcome: Outcome) -> tuple[str, ...]:
     if outcome.evse_kwh is None:
         notes.append(
             f"Chargers were not recorded one by one (more than {MOST_RECORDED:,} charger steps), so there is no table "
-            "of chargers and no picture of the state of charge."
+            "of chargers and no picture of the state of charge"
+            + (", and the batteries' wear is not known." if experiment.ageing is not None else ".")
         )
     if experiment.ensemble.replicas == 1:
         notes.append("One course of drivers and faults was run: nothing is known about how much others would differ.")

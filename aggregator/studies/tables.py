@@ -22,6 +22,8 @@ from twin.assets import TimeGrid
 from twin.ensemble import Outcome
 
 _DIGITS = 6
+_FINER = {"wear_calendar": 12, "wear_cycle": 12, "wear_from_event": 12}
+"""Digits of columns in which a millionth counts: a stay takes some ten-thousandths of a life."""
 _TIME = pa.timestamp("ms", tz="UTC")
 
 
@@ -42,9 +44,16 @@ def write_tables(facts: SimulationFacts, outcome: Outcome, folder: Path) -> tupl
 
 
 def visits_table(facts: SimulationFacts) -> pa.Table:
-    """One row per visit and replica, by replica and arrival. Energies in kWh; `*_kwh` of the car are battery side."""
+    """One row per visit and replica, by replica and arrival. Energies in kWh; `*_kwh` of the car are battery side.
+
+    Where wear was judged, `wear_*` are shares of a battery's life, and throughput_kwh what went through the battery.
+    """
     visits = facts.visits
     start = facts.grid.start
+    worn: dict[str, Any] = {}
+    if (wear := visits.wear) is not None:
+        worn = {"throughput_kwh": wear.throughput_kwh, "wear_calendar": wear.calendar, "wear_cycle": wear.cycle,
+                "wear_from_event": wear.event_calendar + wear.event_cycle}
     return _table({
         "replica": visits.replica,
         "visit": list(visits.label),
@@ -64,6 +73,7 @@ def visits_table(facts: SimulationFacts) -> pa.Table:
         "full_power_kwh": visits.full_power_kwh,
         "cause": [CAUSES[index].value for index in visits.cause.tolist()],
         "has_left": visits.has_left,
+        **worn,
     })
 
 
@@ -138,7 +148,7 @@ def _table(columns: Mapping[str, Any]) -> pa.Table:
     for name, values in columns.items():
         if isinstance(values, np.ndarray) and values.dtype.kind == "f":
             # Adding 0 turns the negative zeros of rounding into zeros; NaN means not known.
-            arrays[name] = pa.array(np.round(values, _DIGITS) + 0.0, from_pandas=True)
+            arrays[name] = pa.array(np.round(values, _FINER.get(name, _DIGITS)) + 0.0, from_pandas=True)
         elif isinstance(values, np.ndarray) and values.dtype.kind == "M":
             arrays[name] = pa.array(values).cast(pa.timestamp("ms")).cast(_TIME)
         else:

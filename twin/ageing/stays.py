@@ -58,7 +58,7 @@ class StayWear:
 
 def stay_wear(
     outcome: Outcome, visits: VisitTable, cells: Sequence[CellModel | str], *,
-    temperature_c: float = 20.0, end_of_life: float = 0.8, look_ahead_years: float = 15.0,
+    temperature_c: float | Floats = 20.0, end_of_life: float = 0.8, look_ahead_years: float = 15.0,
 ) -> StayWear:
     """The wear of every stay of a run.
 
@@ -66,17 +66,21 @@ def stay_wear(
         outcome: of a run that recorded its EVSEs.
         visits: the table that was run; its rows are those of `outcome.visits`.
         cells: cell model, or its name, of each vehicle class of the ensemble.
-        temperature_c: of the batteries, all the time.
+        temperature_c: of the batteries: one number, or one for each stay in the order of `outcome.visits`.
         end_of_life: as in `twin.ageing.wear`.
         look_ahead_years: as in `twin.ageing.wear`.
 
     Raises:
-        AgeingError: the run kept no record by EVSE, or `cells` has another length than the vehicle classes.
+        AgeingError: the run kept no record by EVSE, or `cells` or `temperature_c` has a wrong length.
     """
     vehicles = outcome.ensemble.vehicles
     if len(cells) != len(vehicles):
         raise AgeingError(f"cells: {len(cells)} models, expected one for each of the {len(vehicles)} vehicle classes")
     stays = outcome.visits.row.size
+    celsius = np.asarray(temperature_c, dtype=np.float64)
+    if celsius.shape not in ((), (stays,)):
+        raise AgeingError(f"temperature_c: shape {celsius.shape}, expected one number, or one for each stay ({stays})")
+    celsius = np.broadcast_to(celsius, stays)
     calendar, cycle, battery_kwh = np.zeros(stays), np.zeros(stays), np.zeros(stays)
     vehicle_of = visits.vehicle[outcome.visits.row]
     for number, cell in enumerate(cells):
@@ -85,7 +89,7 @@ def stay_wear(
         for begin in range(0, of_this.size, BLOCK):
             rows = of_this[begin : begin + BLOCK]
             soc, hours, span_h = day_around_stay(outcome, visits, rows, capacity)
-            stress = day_stress(soc, temperature_c, span_h)
+            stress = day_stress(soc, celsius[rows], span_h)
             judged = wear_of(
                 cell, [stress], capacity, end_of_life=end_of_life, look_ahead_years=look_ahead_years
             )

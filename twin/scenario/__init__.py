@@ -2,9 +2,11 @@
 
 `tables` is the file as it stands on disk, `reading` decodes it and what it extends, `rows` and `duties` gather
 recorded, written and regular visits, `drawing` draws what no recording holds, `loading` puts the world together,
-`experiment` turns it into the arrays that the engine runs, `check` lists every fault of a file at once.
+`experiment` turns it into the arrays that the engine runs, `ageing` says how batteries wear, `check` lists every fault
+of a file at once.
 """
 
+from twin.scenario.ageing import Ageing
 from twin.scenario.check import ScenarioCheck, check_scenario
 from twin.scenario.experiment import Control, Event, Experiment
 from twin.scenario.loading import Scenario, load_scenario
@@ -13,6 +15,6 @@ from twin.scenario.world import DeclaredVisit, PublicScenario, Station, Truth, p
 from twin.scenario_error import ScenarioError
 
 __all__ = [
-    "Control", "DeclaredVisit", "Event", "Experiment", "PublicScenario", "Scenario", "ScenarioCheck", "ScenarioError",
-    "Station", "Truth", "check_scenario", "load_scenario", "physically_possible_kwh", "resource_path",
+    "Ageing", "Control", "DeclaredVisit", "Event", "Experiment", "PublicScenario", "Scenario", "ScenarioCheck",
+    "ScenarioError", "Station", "Truth", "check_scenario", "load_scenario", "physically_possible_kwh", "resource_path",
 ]

@@ -18,6 +18,7 @@ from twin.assets import Visit
 from twin.drivers import DriverModel
 from twin.ensemble import Ensemble
 from twin.faults import FaultModel
+from twin.scenario.ageing import Ageing
 from twin.scenario.tables import ControlName
 from twin.scenario.world import DeclaredVisit, PublicScenario, Truth
 from twin.visits import VisitTable
@@ -61,6 +62,7 @@ class Experiment:
     departures are the recorded ones; with a column `replica` where visits are redrawn. Where a driver does not consent
     to discharge the floor is the whole battery.
     events: in order of start. drivers, faults: models for `twin.drivers` and `twin.faults`; faults None: all works.
+    ageing: how stays are judged; None: wear is not asked for.
     dropped: visits that are not part of it, counted by reason (in replica 0). assumptions: sentences for the report.
     visits_in: makes the visits for another number of replicas.
     """
@@ -72,6 +74,7 @@ class Experiment:
     faults: FaultModel | None
     control: Control
     events: tuple[Event, ...]
+    ageing: Ageing | None
     seed: int
     dropped: Mapping[str, int]
     assumptions: tuple[str, ...]

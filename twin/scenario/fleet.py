@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from twin.assets import AssetError, Battery, Current, Evse, LossCurve, PowerCurve, Vehicle
-from twin.catalogue import CatalogueError, charger, vehicle
+from twin.catalogue import CatalogueError, charger, vehicle, vehicle_entry
 from twin.scenario.tables import ScenarioFile, StationGroup, StationRow, StationType, VehicleTable
 from twin.scenario.world import Station
 from twin.scenario_error import ScenarioError
@@ -16,11 +16,12 @@ from twin.scenario_error import ScenarioError
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A class of cars and how it is drawn: for which plugs, how often."""
+    """A class of cars and how it is drawn: for which plugs, how often. chemistry: of its cells, where it is known."""
 
     vehicle: Vehicle
     plugs: tuple[str, ...]
     weight: float
+    chemistry: str | None = None
 
 
 def stations_of(path: Path, file: ScenarioFile) -> dict[str, Station]:
@@ -118,14 +119,17 @@ def models_of(path: Path, file: ScenarioFile) -> dict[str, Model]:
         except (AssetError, IndexError) as error:
             raise ScenarioError(path, where, str(error), "a possible vehicle") from error
         plugs = tuple(table.plugs) or tuple(sorted(current.value for current in car.charges_on))
-        models[table.model] = Model(car, plugs, table.weight)
+        cells = table.chemistry
+        if cells is None and table.catalogue is not None:
+            cells = vehicle_entry(table.catalogue).chemistry
+        models[table.model] = Model(car, plugs, table.weight, cells)
     for name in _named(file):
         if name not in models:
             try:
                 car = replace(vehicle(name), model=name)
             except CatalogueError:
                 continue  # the row that names it is told where it stands
-            models[name] = Model(car, (), 1.0)
+            models[name] = Model(car, (), 1.0, vehicle_entry(name).chemistry)
     return models
 
 

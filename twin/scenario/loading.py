@@ -12,6 +12,7 @@ from twin.assets import Site, Visit
 from twin.drivers import DriverModel
 from twin.faults import FaultModel
 from twin.importers import Imported
+from twin.scenario.ageing import Ageing, ageing_of
 from twin.scenario.building import net_building_kw
 from twin.scenario.drawing import VisitDraw
 from twin.scenario.duties import duty_sessions
@@ -44,6 +45,7 @@ class Scenario:
     faults: FaultModel | None
     control: Control
     events: tuple[Event, ...]
+    ageing: Ageing | None
     run: RunTable
     _redraws: bool
     _course: Callable[[int], Course] = field(repr=False, compare=False)
@@ -67,7 +69,7 @@ class Scenario:
             name=self._public.name,
             ensemble=ensemble_of(self._public, self._truth, self.run.step_s, self.run.replicas),
             visits=visits_in(self.run.replicas), drivers=self.drivers, faults=self.faults,
-            control=self.control, events=self.events, seed=self.run.seed,
+            control=self.control, events=self.events, ageing=self.ageing, seed=self.run.seed,
             dropped={**self.dropped, **skipped}, assumptions=self._public.assumptions,
             visits_in=visits_in,
         )
@@ -138,7 +140,8 @@ def assemble(path: Path, file: ScenarioFile, imported: Imported | None, report: 
     if file.truth.building is not None and file.building is not None:
         raise ScenarioError(path, "$.building", "here and in truth", "the building's load once")
     building = file.building if file.building is not None else file.truth.building
-    assumptions = (*file.assumptions, *(imported.assumed if imported is not None else ()))
+    ageing, aged = ageing_of(file.ageing, models)
+    assumptions = (*file.assumptions, *(imported.assumed if imported is not None else ()), *aged)
     vehicles = {name: model.vehicle for name, model in models.items()}
     truth = Truth(
         site=site, evses=tuple(station.evse for station in stations.values()), start=start, end=end,
@@ -152,7 +155,8 @@ def assemble(path: Path, file: ScenarioFile, imported: Imported | None, report: 
     return Scenario(
         PublicScenario(file.name, start, end, site, tuple(stations.values()), vehicles, assumptions), truth,
         dropped=dict(dropped), bad={}, drivers=driver_model(path, file.drivers), faults=fault_model(path, file.faults),
-        control=_control(path, file), events=_events(path, file, start, end), run=file.run,
+        control=_control(path, file), events=_events(path, file, start, end), ageing=ageing,
+        run=file.run,
         # Faults of rows are told once, with replica 0.
         _redraws=bool(file.duties) and file.run.redraw_duties,
         _course=lambda replica: course(replica, lambda _: None, Counter()),

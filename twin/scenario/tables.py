@@ -25,6 +25,10 @@ Clock = Annotated[str, msgspec.Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 Hourly = Annotated[list[NotNegative], msgspec.Meta(min_length=24, max_length=24)]
 Protocol = Literal["ocpp1.6", "ocpp2.0.1", "ocpp2.1"]
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+Chemistry = Literal["nmc", "lfp", "lfp-prismatic"]
+Celsius = Annotated[float, msgspec.Meta(ge=-40.0, le=80.0)]
+Monthly = Annotated[list[Celsius], msgspec.Meta(min_length=12, max_length=12)]
+OpenFraction = Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)]
 ControlName = Literal["uncontrolled", "round_robin", "edf", "laxity", "proportional", "schedule", "planner"]
 
 
@@ -90,7 +94,7 @@ class VehicleTable(Table, frozen=True):
     """One class of cars: of the catalogue, or written out. Curves: largest battery-side power in kW over SoC.
 
     plugs: currents it is drawn for; weight: share in the draw of a visit's car. Fields that are written beside
-    `catalogue` change what the catalogue says.
+    `catalogue` change what the catalogue says. chemistry: cell model by which the battery ages.
     """
 
     model: Name
@@ -112,6 +116,7 @@ class VehicleTable(Table, frozen=True):
     soc_max: Fraction | None = None
     ac_phases: Phases | None = None
     ac_max_current_a: Positive | None = None
+    chemistry: Chemistry | None = None
 
 
 class SessionsTable(Table, frozen=True):
@@ -299,6 +304,21 @@ class EventRow(Table, frozen=True):
     enabled: bool = True
 
 
+class AgeingTable(Table, frozen=True):
+    """What the stays take of the batteries' lives is reckoned where this table stands.
+
+    temperature_c: of the batteries, all the time or by month of arrival. end_of_life: share of the first capacity at
+    which a battery is used up. look_ahead_years: a battery that lasts longer is looked at until then. chemistry: of
+    cars that say none. enabled: false leaves wear out of a what-if.
+    """
+
+    temperature_c: Celsius | Monthly = 20.0
+    end_of_life: OpenFraction = 0.8
+    look_ahead_years: Positive = 15.0
+    chemistry: Chemistry = "nmc"
+    enabled: bool = True
+
+
 class RunTable(Table, frozen=True):
     """step_s: length of a step, at which controllers are asked and energies recorded; divides the scenario's time.
 
@@ -335,5 +355,6 @@ class ScenarioFile(Table, frozen=True):
     control: ControlTable = ControlTable()
     faults: dict[str, Any] = {}
     events: list[EventRow] = []
+    ageing: AgeingTable | None = None
     run: RunTable = RunTable()
     assumptions: list[str] = []

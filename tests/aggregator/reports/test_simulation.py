@@ -19,12 +19,14 @@ from aggregator.reports.simulation_comparison import ComparisonFacts, Difference
 from aggregator.reports.simulation_facts import (
     CAUSES,
     MEASURES,
+    AgeingFact,
     Band,
     EventFact,
     SimulationFacts,
     SiteFact,
     SocFan,
     VisitColumns,
+    WearColumns,
 )
 from aggregator.reports.simulation_figures import StepAxis, simulation_figures
 from aggregator.reports.simulation_tables import simulation_tables, summary
@@ -55,6 +57,8 @@ def facts(replicas: int = 5, grid: TimeGrid = GRID) -> SimulationFacts:
         np.full(car.size, 30.0), 30.0 - lacks, 20.0 - lacks, np.zeros(car.size), np.zeros(car.size), lacks,
         np.ones(car.size, dtype=np.bool_), np.where(lacks > 0, 30.0, np.nan), lacks / 2,
         np.where(lacks > 0.2, 1 + car % 7, 0),
+        WearColumns(2e-5 + 1e-6 * car, np.full(car.size, 1e-5), np.full(car.size, 25.0), np.full(car.size, -1e-6),
+                    np.full(car.size, 3e-6), np.full(car.size, 5.0)),
     )
     event = EventFact(
         "Relief", "campus", 60, np.full(4, 50.0), np.full((replicas, 4), 20.0), "stated in the scenario",
@@ -70,6 +74,7 @@ def facts(replicas: int = 5, grid: TimeGrid = GRID) -> SimulationFacts:
         ("A note.",), {"other station": 3}, (site,), site, SocFan(soc - 0.1, soc, soc + 0.1), visits, (event,),
         measures,
         {"down": 4, "no_show": 2}, 3.1e-15, "ab" * 32, {"run": 0.5}, "0.1.0",
+        AgeingFact({"car": "A cell, NMC-graphite (its test, 2020)"}, (20.0,) * 12, 0.8, 15.0),
     )
 
 
@@ -132,6 +137,23 @@ def test_the_event_table_shows_promise_and_spread() -> None:
     assert first == ("50.0", "20.0", "5.6", "12.0", "18.4", "20 %")
     total = table(facts(), "event-table-0")["Total, kWh"]
     assert total[1:5] == ("20.0", "5.6", "12.0", "18.4")
+
+
+def test_wear_stands_per_stay_and_kwh_with_and_without_the_event() -> None:
+    worn = table(facts(), "wear")
+    assert worn["By time (age, charge and warmth)"] == (
+        "25.50", "1.020", "26.50", "1.325", "\u221212.0", "\u221212.0 to \u221212.0"
+    )
+    assert worn["By charging and discharging"] == ("10.00", "0.400", "7.00", "0.350", "36.0", "36.0 to 36.0")
+    assert worn["Together"] == ("35.50", "1.420", "33.50", "1.675", "24.0", "24.0 to 24.0")
+    assert worn["Through the batteries, kWh per course"] == ("300", "", "240", "", "60.0", "60.0 to 60.0")
+    assert "60.0 kWh more through the batteries per course: 0.400 millionths for each." in next(
+        one.note for one in simulation_tables(facts()) if one.id == "wear"
+    )
+    cars = next(one for one in simulation_tables(facts()) if one.id == "wear-cars")
+    assert cars.rows == (("car", "A cell, NMC-graphite (its test, 2020)", "12.0", "25.50", "10.00", "0.400"),)
+    assert "35.5 millionths of a battery's life on average, 28\u00a0% of that" in summary(facts())
+    assert "the event added 24.0 millionths of one life" in summary(facts())
 
 
 def test_the_summary_never_hides_what_flowed_beyond_the_cap() -> None:

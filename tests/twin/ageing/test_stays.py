@@ -90,3 +90,14 @@ def test_a_run_without_a_record_or_a_missing_cell_model_is_refused() -> None:
         stay_wear(blind, visits, ["nmc", "nmc"])
     with pytest.raises(AgeingError, match="1 models, expected one for each of the 2 vehicle classes"):
         stay_wear(blind, visits, ["nmc"])
+
+
+def test_each_stay_is_judged_at_its_own_temperature() -> None:
+    visits = table((0, 0, 1.0, 12.0, 30.0, 40.0), (1, 1, 1.0, 12.0, 30.0, 40.0), (0, 1, 12.0, 20.0, 60.0, 90.0))
+    outcome = run(fleet(2), visits, Uncontrolled(), response=False)
+    mixed = stay_wear(outcome, visits, ["nmc", "lfp"], temperature_c=np.array([5.0, 25.0, 40.0]))
+    for stay, celsius in enumerate((5.0, 25.0, 40.0)):
+        alone = stay_wear(outcome, visits, ["nmc", "lfp"], temperature_c=celsius)
+        assert (mixed.calendar[stay], mixed.cycle[stay]) == (alone.calendar[stay], alone.cycle[stay])
+    with pytest.raises(AgeingError, match=r"shape \(2,\), expected one number, or one for each stay \(3\)"):
+        stay_wear(outcome, visits, ["nmc", "lfp"], temperature_c=np.array([5.0, 25.0]))

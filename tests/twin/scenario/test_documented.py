@@ -29,7 +29,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`[[duties]]`": tables.DutyTable, "A time of day": tables.TimeTable, "A distribution of SoC": tables.SocTable,
     "`[drivers]`": tables.DriversTable, "`[truth]`": tables.TruthTable, "`[truth.arrival]`": tables.ArrivalTable,
     "`[building]`": tables.BuildingTable, "`[pv]`": tables.PvTable, "`[control]`": tables.ControlTable,
-    "`[[events]]`": tables.EventRow, "`[run]`": tables.RunTable,
+    "`[[events]]`": tables.EventRow, "`[ageing]`": tables.AgeingTable, "`[run]`": tables.RunTable,
 }
 
 
