@@ -1,6 +1,7 @@
 """A peer answers whatever can be answered, keeps the connection, and waits for nobody but its one call."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from twin.wire.ocpp import (
     Peer,
     PeerClosed,
     SchemaFault,
+    TransportClosed,
     WebSocketTransport,
 )
 
@@ -202,6 +204,42 @@ async def test_a_waiting_call_learns_that_the_other_side_left() -> None:
         with pytest.raises(PeerClosed):
             await peer.call("ClearCache", {})
         assert peer.is_closed
+
+
+async def test_a_line_that_breaks_while_a_call_is_being_written_leaves_nothing_unheard() -> None:
+    """The reader may learn of it before the writer: the call then fails by its writing, and no answer is awaited."""
+
+    class BreakingLine:
+        def __init__(self) -> None:
+            self.is_written_to, self.breaks = asyncio.Event(), asyncio.Event()
+
+        async def send(self, _text: str, /) -> None:
+            self.is_written_to.set()
+            await self.breaks.wait()
+            await asyncio.sleep(0)
+            raise TransportClosed("broken")
+
+        async def recv(self) -> str | bytes:
+            await self.breaks.wait()
+            raise TransportClosed("broken")
+
+        async def close(self) -> None: ...
+
+    unheard: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+    transport = BreakingLine()
+    peer = Peer(transport, "ocpp2.1", heartbeat_only)
+    running = asyncio.create_task(peer.run())
+    call = asyncio.create_task(peer.call("ClearCache", {}))
+    await transport.is_written_to.wait()
+    transport.breaks.set()
+    with pytest.raises(PeerClosed, match="ClearCache"):
+        await call
+    await running
+    del call, running
+    gc.collect()
+    await asyncio.sleep(0)
+    assert unheard == []
 
 
 async def test_a_send_message_is_handled_and_never_answered() -> None:

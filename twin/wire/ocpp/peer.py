@@ -193,6 +193,9 @@ class Peer:
                 raise CallTimeout(f"{action}: no answer in time") from None
             finally:
                 self._pending = None
+                # The line may break for the reader first, and for us while we write: then nobody awaits the answer.
+                if not answer.cancel() and not answer.cancelled():
+                    answer.exception()
 
     async def send(self, action: str, payload: dict[str, Any]) -> None:
         """Send an unconfirmed message (SEND). Raises `SchemaFault`, `PeerClosed`, or a `ValueError` before OCPP 2.1."""
