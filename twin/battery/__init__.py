@@ -4,8 +4,9 @@
 station park in columns, `segment_history` what became of them at any past time.
 """
 
-from twin.battery.fleet_state import SETPOINT_TOLERANCE_KW, FleetState, SlotOccupied, usable_setpoint
+from twin.battery.fleet_state import FleetState, SlotOccupied
 from twin.battery.segment_history import SegmentHistory
+from twin.battery.setpoint import SETPOINT_TOLERANCE_KW, usable_setpoint
 from twin.battery.vehicle_class import battery_kw
 
 __all__ = [

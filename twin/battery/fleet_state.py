@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.assets import Evse, LossCurve, Vehicle, pair_limits
+from twin.assets import LossCurve, Vehicle
 from twin.battery.segment import (
     ASK,
     BEGIN_S,
     BOTTOM,
     CAPACITY,
+    CAR,
+    CLASS,
     END,
     EXPORT,
     FLOW,
@@ -33,11 +34,11 @@ from twin.battery.segment import (
     IMPORT,
     IS_PLUGGED,
     KNOT,
-    LIMIT,
     LINE,
     LOSS,
     LOST,
     LOW,
+    MAX_C,
     MAX_D,
     MIN_D,
     MOVED,
@@ -52,6 +53,7 @@ from twin.battery.segment import (
     SLOPE,
     SPARE,
     STANDBY,
+    TAKES,
     THROUGH,
     TO,
     TOP,
@@ -66,38 +68,17 @@ from twin.battery.segment import (
     begin,
     book,
     follow_limit,
-    integrate,
     move,
     time_to_end,
 )
 from twin.battery.segment_history import SegmentHistory
-from twin.battery.vehicle_class import ClassTable, battery_kw
+from twin.battery.setpoint import SETPOINT_TOLERANCE_KW
+from twin.battery.vehicle_class import ClassTable
 from twin.ledger import Ledger
 
-__all__ = [
-    "SETPOINT_TOLERANCE_KW", "FleetState", "SegmentHistory", "SlotOccupied", "battery_kw", "usable_setpoint",
-]
-
-SETPOINT_TOLERANCE_KW: Final = 1e-6
-"""A set-point this close below a minimum counts as the minimum, this close to 0 as 0 (rounding of a schedule)."""
-
-_NOBODY: Final = np.zeros(0, dtype=np.intp)
-
-
-def usable_setpoint(evse: Evse, vehicle: Vehicle, kw: float) -> float:
-    """The connector power in kW that `evse` and `vehicle` make of the set-point `kw`.
-
-    Clipped to both ratings; charging below the EVSE's minimum (6 A, IEC 61851-1) and discharging below
-    the car's minimum give 0.
-    """
-    pair = pair_limits(evse, vehicle)
-    if kw > 0.0:
-        most, least = pair.max_charge_kw, pair.min_charge_kw
-    else:
-        most, least = pair.max_discharge_kw, pair.min_discharge_kw
-    usable = min(abs(kw), most)
-    enough = max(least - SETPOINT_TOLERANCE_KW, SETPOINT_TOLERANCE_KW)
-    return math.copysign(usable, kw) if usable >= enough else 0.0
+_NOBODY = np.zeros(0, dtype=np.intp)
+_CLEARED = (B, FLOW, LOST, RATE, ORDER, ASK, WANT, U, LINE, SLOPE, TOP, PLUG_E, IS_PLUGGED)
+"""Rows that are 0 at an empty slot."""
 
 
 class SlotOccupied(ValueError):
@@ -125,15 +106,21 @@ class FleetState:
             self.class_of(vehicle, loss)
         self._all = np.arange(n, dtype=np.intp)
         self._b = np.zeros((ROWS, n))
-        self._b[[TO, CAPACITY]] = 1.0
+        self._b[[TO, CAPACITY, TAKES]] = 1.0
         self._b[[KNOT, END]] = np.inf
+        self._b[CLASS] = -1.0
         self._x = np.zeros((SCRATCH_ROWS, n))
+        # Rows of one slot each, many times faster to write through than the matrix.
+        self._row = tuple(self._b)
+        self._present = 0
+        self._nan_if_empty = np.full(n, np.nan)
         self._has_discharge = False
         self._is_tapering = np.zeros(n, dtype=np.bool_)
         self._tapering: Slots | None = _NOBODY
-        # What of the scratch matrix holds now: the hours since the segments' begin (None: nothing), and the energies.
+        # All segments begin now: the rows say all, and nothing has happened since.
+        self._is_settled = True
+        # The hours since the segments' begin that the scratch matrix is filled for; None: it is out of date.
         self._hours: float | Floats | None = None
-        self._is_integrated = False
         # All segments began at this time, NaN where they differ.
         self._began_s = 0.0
         self._history: list[tuple[Slots, Floats, Floats, Floats]] | None = [] if keep_history else None
@@ -170,11 +157,12 @@ class FleetState:
 
         classes: from `class_of`. at_s: when each came, not after now; None: now.
         """
-        if self._b[IS_PLUGGED, slots].any():
-            taken = int(slots[self._b[IS_PLUGGED, slots].argmax()])
-            raise SlotOccupied(f"slot {taken}: a car is plugged in, expected an empty slot")
-        columns = self._classes.columns[:, classes]
-        capacity = columns[CAPACITY - MOVING]
+        row = self._row
+        is_taken = row[IS_PLUGGED][slots] > 0.0
+        if is_taken.any():
+            raise SlotOccupied(f"slot {int(slots[is_taken.argmax()])}: a car is plugged in, expected an empty slot")
+        columns = self._classes.columns
+        capacity = columns[CAPACITY - CAR][classes]
         is_possible = (energy_kwh >= 0.0) & (energy_kwh <= capacity * (1 + 1e-9))
         if not is_possible.all():
             wrong = int(is_possible.argmin())
@@ -182,20 +170,27 @@ class FleetState:
                 f"energy_kwh: {float(energy_kwh[wrong])!r}, expected between 0 and {float(capacity[wrong])} kWh"
             )
         # Nothing flows at an empty connector: there is no segment to book, only one that starts later.
-        b = self._b.take(slots, axis=1)
         begin_s: float | Floats = self.now_s if at_s is None else at_s
-        if (b[BEGIN_S] > begin_s).any() or (at_s is not None and (at_s > self.now_s).any()):
+        if (row[BEGIN_S][slots] > begin_s).any() or (at_s is not None and (at_s > self.now_s).any()):
             raise self._wrong_time(begin_s)
-        self._record(slots, begin_s, b, b[U])
-        b[BEGIN_S] = begin_s
+        if self._history is not None:
+            self._record(slots, begin_s, self._b.take(slots, axis=1), np.zeros(slots.size))
         self._unsettle(begin_s)
-        b[MOVING:] = columns
-        np.maximum(b[LOW], floor_kwh, out=b[LOW])
-        np.minimum(b[HIGH], ceiling_kwh, out=b[HIGH])
-        b[U] = b[PLUG_E] = energy_kwh
-        self._classes.place(b, has_discharge=self._has_discharge)
-        b[END] = b[KNOT]
-        self._b[:, slots] = b
+        is_other = (row[CLASS][slots] != classes).nonzero()[0]
+        if is_other.size:
+            self._b[CAR:, slots[is_other]] = columns[:, classes[is_other]]
+        high = np.minimum(columns[HIGH - CAR][classes], ceiling_kwh)
+        line, slope, knot, stopped = self._classes.ahead(2 * classes, energy_kwh, capacity, high)
+        most = columns[MAX_C - CAR][classes]
+        most[stopped] = 0.0
+        for number, values in (
+            (BEGIN_S, begin_s), (HIGH, high), (LOW, np.maximum(columns[LOW - CAR][classes], floor_kwh)),
+            (U, energy_kwh), (PLUG_E, energy_kwh), (LINE, line), (SLOPE, slope), (KNOT, knot), (END, knot),
+            (TOP, most), (IS_PLUGGED, 1.0),
+        ):
+            row[number][slots] = values
+        self._nan_if_empty[slots] = 0.0
+        self._present += slots.size
 
     def unplug(self, slot: int) -> float:
         """Take the car away and return the energy in its battery in kWh; 0 for an empty slot."""
@@ -206,15 +201,20 @@ class FleetState:
 
         at_s: when each left, not after now; None: now.
         """
-        b, _ = self._settled(slots, at_s)
-        energy: Floats = b[TO] * b[U]
-        b[GAINED] += energy - b[PLUG_E]
-        b[[U, B, RATE, FLOW, LOST, LINE, SLOPE, ORDER, ASK, WANT, TOP, BOTTOM, PLUG_E]] = 0.0
-        b[MOVING:] = 0.0
-        b[[TO, CAPACITY]] = 1.0
-        b[[KNOT, END]] = np.inf
-        self._b[:, slots] = b
-        self._mark_tapering(slots, b)
+        row = self._row
+        if not self._is_settled or at_s is not None:
+            self._b[:MOVING, slots] = self._settled(slots, at_s)[:MOVING]
+        energy: Floats = row[TO][slots] * row[U][slots]
+        row[GAINED][slots] += energy - row[PLUG_E][slots]
+        self._present -= int(np.count_nonzero(row[IS_PLUGGED][slots]))
+        for number in _CLEARED:
+            row[number][slots] = 0.0
+        row[KNOT][slots] = row[END][slots] = np.inf
+        if self._has_discharge:
+            row[TO][slots], row[BOTTOM][slots] = 1.0, 0.0
+        self._nan_if_empty[slots] = np.nan
+        self._is_tapering[slots] = False
+        self._tapering = None
         return energy
 
     def set_power(self, slot: int, connector_kw: float) -> None:
@@ -229,18 +229,22 @@ class FleetState:
         """
         if slots is None:
             self._settle_all()
-            self._order(self._b, self._x, connector_kw)
-            self._mark_tapering(slice(None), self._b)
+            tapering = self._order(self._b, connector_kw)
+            self._is_tapering[:] = False
+            self._is_tapering[tapering] = True
+            self._tapering = tapering
             return
-        is_new = connector_kw != self._b[ORDER, slots]
+        is_new = connector_kw != self._row[ORDER][slots]
         if not is_new.all():
             slots, connector_kw = slots[is_new], connector_kw[is_new]
             at_s = None if at_s is None else at_s[is_new]
         if slots.size:
-            b, x = self._settled(slots, at_s)
-            self._order(b, x, connector_kw)
+            b = self._settled(slots, at_s)
+            tapering = self._order(b, connector_kw)
             self._b[:MOVING, slots] = b[:MOVING]
-            self._mark_tapering(slots, b)
+            self._is_tapering[slots] = False
+            self._is_tapering[slots[tapering]] = True
+            self._tapering = None
 
     def advance(self, seconds: float) -> None:
         """Let time pass. Raises a `ValueError` if `seconds` is negative."""
@@ -253,7 +257,7 @@ class FleetState:
         if until_s > self.now_s:
             self.now_s = until_s
             self._hours = None
-            self._is_integrated = False
+            self._is_settled = False
 
     # ------------------------------------------------------------------ what can be read
 
@@ -269,8 +273,8 @@ class FleetState:
         b, tapering = self._b, self._tapering_slots()
         power: Floats = b[FLOW].copy()
         if tapering.size:
-            t = b[:, tapering]
-            here = t[B] * np.exp(t[RATE] * (hours if isinstance(hours, float) else hours[tapering]))
+            t = b.take(tapering, axis=1)
+            here = t[B] * np.exp(t[RATE] * at_chosen(hours, tapering))
             power[tapering] = t[TO] * here + t[STANDBY] + t[PROPORTIONAL] * here + t[QUADRATIC] * here * here
         return power
 
@@ -278,7 +282,11 @@ class FleetState:
     def energy_kwh(self) -> Floats:
         """Energy in each battery now; NaN on an empty slot."""
         self._look()
-        return np.where(self.is_plugged, self._b[TO] * self._x[U_NOW], np.nan)
+        u = self._row[U] if self._is_settled else self._x[U_NOW]
+        energy: Floats = u + self._nan_if_empty
+        if self._has_discharge:
+            energy *= self._row[TO]
+        return energy
 
     @property
     def soc(self) -> Floats:
@@ -289,21 +297,18 @@ class FleetState:
     @property
     def import_kwh(self) -> Floats:
         """Energy that came in through each connector since the start."""
-        self._look_at_energies()
-        imported: Floats = self._b[IMPORT] + np.maximum(self._x[THROUGH], 0.0)
+        imported: Floats = self._row[IMPORT] + np.maximum(self._since(THROUGH), 0.0)
         return imported
 
     @property
     def export_kwh(self) -> Floats:
         """Energy that went out through each connector since the start."""
-        self._look_at_energies()
-        exported: Floats = self._b[EXPORT] - np.minimum(self._x[THROUGH], 0.0)
+        exported: Floats = self._row[EXPORT] - np.minimum(self._since(THROUGH), 0.0)
         return exported
 
     @property
     def loss_kwh(self) -> Floats:
-        self._look_at_energies()
-        lost: Floats = self._b[LOSS] + self._x[GONE]
+        lost: Floats = self._row[LOSS] + self._since(GONE)
         return lost
 
     @property
@@ -340,7 +345,7 @@ class FleetState:
     def ledger(self) -> Ledger:
         """All energy since the start, per slot, in double entry."""
         imported, exported, lost = self.import_kwh, self.export_kwh, self.loss_kwh
-        stored = self._b[GAINED] + (self._b[TO] * self._x[U_NOW] - self._b[PLUG_E])
+        stored = self._row[GAINED] + (self._row[TO] * (self._row[U] + self._since(MOVED)) - self._row[PLUG_E])
         return Ledger(imported, exported, stored, lost)
 
     def registers(self, slot: int) -> tuple[float, float]:
@@ -350,96 +355,95 @@ class FleetState:
 
     def registers_many(self, slots: Slots, at_s: Floats | None = None) -> tuple[Floats, Floats, Floats]:
         """Import, export and loss of several slots since the start, in kWh; at_s as in `set_powers`."""
-        if (self._b[BEGIN_S, slots] == (self.now_s if at_s is None else at_s)).all():
-            return self._b[IMPORT, slots], self._b[EXPORT, slots], self._b[LOSS, slots]
-        b, x, hours = self._moved(slots, at_s)
-        integrate(b, hours, np.flatnonzero(b[RATE]), x, is_quadratic=self._classes.is_quadratic)
+        row = self._row
+        if (row[BEGIN_S][slots] == (self.now_s if at_s is None else at_s)).all():
+            return row[IMPORT][slots], row[EXPORT][slots], row[LOSS][slots]
+        b, x, _ = self._moved(slots, at_s)
         through = x[THROUGH]
         return b[IMPORT] + np.maximum(through, 0.0), b[EXPORT] - np.minimum(through, 0.0), b[LOSS] + x[GONE]
 
     def next_change_s(self) -> float:
         """Seconds until some slot's power changes its course by itself (taper, full, floor); inf if none will."""
         self._look()
-        hours, _ = time_to_end(self._b)
-        ends = (self._b[BEGIN_S] - self.now_s) + hours / HOURS_PER_SECOND
+        ends = (self._row[BEGIN_S] - self.now_s) + time_to_end(self._b) / HOURS_PER_SECOND
         return max(float(ends.min(initial=math.inf)), 0.0)
 
     def history(self) -> SegmentHistory:
         """All segments so far; kept only with `keep_history`; closes the running segments at the present time."""
         if self._history is None:
             raise RuntimeError("history was not kept, expected FleetState(n, keep_history=True)")
-        self._hours = None
+        self._is_settled = False
         self._settle_all()
         return SegmentHistory.of(self._history)
 
     # ------------------------------------------------------------------ segments
 
     def _look(self) -> float | Floats:
-        """Fill MOVED, U_NOW and LIMIT of all slots for now; hours since their segments began."""
+        """Fill the scratch matrix for now, if segments began before; hours since they did."""
+        if self._is_settled:
+            return 0.0
         if self._hours is not None:
             return self._hours
         b, x = self._b, self._x
         if math.isnan(self._began_s):
-            hours: float | Floats = (self.now_s - b[BEGIN_S]) * HOURS_PER_SECOND
+            hours: float | Floats = (self.now_s - self._row[BEGIN_S]) * HOURS_PER_SECOND
         else:
             hours = (self.now_s - self._began_s) * HOURS_PER_SECOND
-        ended = move(b, hours, self._tapering_slots(), x)
-        if ended.any():
-            chosen = np.flatnonzero(ended)
+        ended = move(b, hours, self._tapering_slots(), x, is_quadratic=self._classes.is_quadratic).nonzero()[0]
+        if ended.size:
             if isinstance(hours, float):
                 hours = np.full(self.n, hours)
-            hours[chosen] = self._turn_over(chosen, b[:, chosen], self.now_s, x, chosen)
+            hours[ended] = self._turn_over(ended, b.take(ended, axis=1), self.now_s, x, ended)
         self._hours = hours
         return hours
 
-    def _look_at_energies(self) -> float | Floats:
-        """Fill THROUGH and GONE of all slots too."""
-        hours = self._look()
-        if not self._is_integrated:
-            integrate(self._b, hours, self._tapering_slots(), self._x, is_quadratic=self._classes.is_quadratic)
-            self._is_integrated = True
-        return hours
+    def _since(self, scratch_row: int) -> Floats:
+        """MOVED, THROUGH or GONE of all slots since their segments began."""
+        self._look()
+        return np.zeros(self.n) if self._is_settled else self._x[scratch_row]
 
     def _settle_all(self) -> None:
         """Book all segments up to now and restart them there."""
-        if self._began_s == self.now_s and self._hours is not None:
+        if self._is_settled:
             return
-        hours = self._look_at_energies()
-        self._end_segments(self._all, self._b, self._x, self.now_s, hours, self._tapering_slots())
+        if self._present or self._history is not None:
+            self._end_segments(self._all, self._b, self._x, self.now_s, self._look(), self._tapering_slots())
+        else:
+            self._row[BEGIN_S].fill(self.now_s)  # where nobody is, nothing flows
         self._began_s = self.now_s
-        self._hours = 0.0
-        self._x[[MOVED, THROUGH, GONE]] = 0.0
+        self._is_settled, self._hours = True, None
 
     def _moved(self, slots: Slots, at_s: Floats | None) -> tuple[Floats, Floats, Floats]:
-        """Rows of `slots`, their scratch rows MOVED, U_NOW and LIMIT at `at_s`, hours since their segments began."""
+        """Rows of `slots`, their scratch rows at `at_s`, hours since their segments began."""
         b = self._b.take(slots, axis=1)
         x = np.empty((SCRATCH_ROWS, slots.size))
         until = self.now_s if at_s is None else at_s
         hours = (until - b[BEGIN_S]) * HOURS_PER_SECOND
         if at_s is not None and ((hours < 0.0).any() or (at_s > self.now_s).any()):
             raise self._wrong_time(at_s)
-        ended = move(b, hours, np.flatnonzero(b[RATE]), x)
-        if ended.any():
-            chosen = np.flatnonzero(ended)
-            part = b[:, chosen]
-            hours[chosen] = self._turn_over(slots[chosen], part, until if at_s is None else at_s[chosen], x, chosen)
-            b[:, chosen] = part
+        ended = move(b, hours, b[RATE].nonzero()[0], x, is_quadratic=self._classes.is_quadratic).nonzero()[0]
+        if ended.size:
+            part = b.take(ended, axis=1)
+            hours[ended] = self._turn_over(slots[ended], part, until if at_s is None else at_s[ended], x, ended)
+            b[:, ended] = part
         return b, x, hours
 
-    def _settled(self, slots: Slots, at_s: Floats | None) -> tuple[Floats, Floats]:
-        """Rows of `slots`, their segments booked up to `at_s` and restarted there, to be written back; scratch rows."""
+    def _settled(self, slots: Slots, at_s: Floats | None) -> Floats:
+        """Rows of `slots`, their segments booked up to `at_s` and restarted there, to be written back."""
+        if self._is_settled and at_s is None:
+            return self._b.take(slots, axis=1)
         b, x, hours = self._moved(slots, at_s)
-        tapering = np.flatnonzero(b[RATE])
-        integrate(b, hours, tapering, x, is_quadratic=self._classes.is_quadratic)
         begin_s: float | Floats = self.now_s if at_s is None else at_s
-        self._end_segments(slots, b, x, begin_s, hours, tapering)
+        self._end_segments(slots, b, x, begin_s, hours, b[RATE].nonzero()[0])
         self._unsettle(begin_s)
-        return b, x
+        return b
 
     def _unsettle(self, begin_s: float | Floats) -> None:
-        """Some segments begin anew at `begin_s`: what was seen of all is out of date."""
+        """Some segments begin anew at `begin_s`: what was seen of all is out of date, unless all begin now."""
+        if self._is_settled and isinstance(begin_s, float):
+            return
+        self._is_settled = False
         self._hours = None
-        self._is_integrated = False
         if not isinstance(begin_s, float) or begin_s != self._began_s:
             self._began_s = math.nan
 
@@ -455,7 +459,7 @@ class FleetState:
         """Book `hours` of the segments and restart them at `at_s`; `x` is filled."""
         self._record(slots, at_s, b, x[U_NOW])
         if tapering.size:
-            b[B, tapering] *= np.exp(b[RATE, tapering] * at_chosen(hours, tapering))
+            b[B][tapering] *= np.exp(b[RATE][tapering] * at_chosen(hours, tapering))
         book(b, at_s, x, has_discharge=self._has_discharge)
 
     def _turn_over(
@@ -463,27 +467,27 @@ class FleetState:
     ) -> Floats:
         """Let the segments of `slots` that end by `until_s` end, each at its own time, until none does any more.
 
-        b: their rows, written back to the state too. x: gets MOVED, U_NOW and LIMIT in `columns`. Returns the hours
-        that the segments run by then.
+        b: their rows, written back to the state too. x: gets what has happened since then in `columns`. Returns the
+        hours that the segments run by then.
         """
         left: Floats = (until_s - b[BEGIN_S]) * HOURS_PER_SECOND
         part, chosen = b, self._all[: slots.size]
         while True:
-            hours, end = time_to_end(part)
+            hours = time_to_end(part)
             # Rounding may have shown an end a hair early.
             is_over = hours <= left[chosen]
             if not is_over.all():
-                over = np.flatnonzero(is_over)
+                over = is_over.nonzero()[0]
                 if not over.size:
                     break
-                chosen, part, hours, end = chosen[over], part[:, over], hours[over], end[over]
-            scratch = np.empty((SCRATCH_ROWS, chosen.size))
-            np.subtract(end, part[U], out=scratch[MOVED])
-            scratch[U_NOW] = end
-            integrate(part, hours, np.flatnonzero(part[RATE]), scratch, is_quadratic=self._classes.is_quadratic)
+                chosen, part, hours = chosen[over], part.take(over, axis=1), hours[over]
+            scratch, end = np.empty((SCRATCH_ROWS, chosen.size)), part[END].copy()
+            move(part, hours, part[RATE].nonzero()[0], scratch, is_quadratic=self._classes.is_quadratic)
             begin_s = part[BEGIN_S] + hours / HOURS_PER_SECOND
             self._record(slots[chosen], begin_s, part, end)
             book(part, begin_s, scratch, has_discharge=self._has_discharge)
+            # Where the next segment begins must be the knot itself, to the last bit.
+            part[U] = end
             self._classes.place(part, has_discharge=self._has_discharge)
             follow_limit(part, slice(None), part[LINE] + part[SLOPE] * part[U], self._traits)
             if part is not b:
@@ -491,56 +495,51 @@ class FleetState:
             until = until_s if isinstance(until_s, float) else until_s[chosen]
             hours = np.maximum((until - begin_s) * HOURS_PER_SECOND, 0.0)
             left[chosen] = hours
-            ended = move(part, hours, np.flatnonzero(part[RATE]), scratch)
-            x[: LIMIT + 1, columns[chosen]] = scratch[: LIMIT + 1]
-            if not ended.any():
+            ended = move(part, hours, part[RATE].nonzero()[0], scratch, is_quadratic=self._classes.is_quadratic)
+            x[:, columns[chosen]] = scratch
+            ended_too = ended.nonzero()[0]
+            if not ended_too.size:
                 break
-            chosen, part = chosen[ended], part[:, ended]
+            chosen, part = chosen[ended_too], part.take(ended_too, axis=1)
         self._b[:MOVING, slots] = b[:MOVING]
-        self._mark_tapering(slots, b)
+        self._is_tapering[slots] = b[RATE] != 0.0
+        self._tapering = None
         self._began_s = math.nan
         return left
 
-    def _order(self, b: Floats, x: Floats, connector_kw: Floats) -> None:
-        """Begin the segments for new set-points; the old ones are booked, LIMIT of `x` is that of now."""
-        if self._has_discharge or connector_kw.min(initial=0.0) < 0.0:
-            turns = (connector_kw * b[TO] < 0.0) & ((connector_kw > 0.0) | (b[MAX_D] > 0.0))
+    def _order(self, b: Floats, connector_kw: Floats) -> Slots:
+        """Begin the segments for new set-points, the old ones being booked; which of them taper."""
+        is_both_ways = self._has_discharge or bool(connector_kw.min(initial=0.0) < 0.0)
+        if is_both_ways:
+            turns = (connector_kw * b[TO] < 0.0) & ((connector_kw > 0.0) | (b[MAX_D] > 0.0)) & (b[IS_PLUGGED] > 0.0)
             if turns.any():
-                self._turn_round(b, x, np.flatnonzero(turns))
+                self._turn_round(b, turns.nonzero()[0])
         b[ORDER] = connector_kw
-        ask = b[ASK]
-        np.minimum(connector_kw, b[TOP], out=ask)
-        if self._has_discharge:
+        ask = np.minimum(connector_kw, b[TOP], out=b[ASK])
+        if is_both_ways:
             np.maximum(ask, b[BOTTOM], out=ask)
             least = np.where(ask < 0.0, b[MIN_D] - SETPOINT_TOLERANCE_KW, 0.0)
-            is_none = np.abs(ask) < np.maximum(least, SETPOINT_TOLERANCE_KW)
+            ask *= np.abs(ask) >= np.maximum(least, SETPOINT_TOLERANCE_KW)
         else:
-            is_none = ask < SETPOINT_TOLERANCE_KW
-        np.copyto(ask, 0.0, where=is_none)
-        begin(b, x[LIMIT], self._traits)
+            ask *= ask >= SETPOINT_TOLERANCE_KW
+        return begin(b, self._traits)
 
-    def _turn_round(self, b: Floats, x: Floats, chosen: Slots) -> None:
+    def _turn_round(self, b: Floats, chosen: Slots) -> None:
         """Let the chosen cars look along the other direction of flow."""
         self._has_discharge = True
-        part = b[:, chosen]
+        part = b.take(chosen, axis=1)
         part[U] = -part[U]
         part[TO] = -part[TO]
         self._classes.place(part, has_discharge=self._has_discharge)
         b[:MOVING, chosen] = part[:MOVING]
-        x[U_NOW, chosen] = part[U]
-        x[LIMIT, chosen] = part[LINE] + part[SLOPE] * part[U]
 
     @property
     def _traits(self) -> Traits:
         return Traits(self._has_discharge, self._classes.has_standby, self._classes.is_quadratic)
 
-    def _mark_tapering(self, slots: Slots | slice, b: Floats) -> None:
-        self._is_tapering[slots] = b[RATE] != 0.0
-        self._tapering = None
-
     def _tapering_slots(self) -> Slots:
         if self._tapering is None:
-            self._tapering = np.flatnonzero(self._is_tapering)
+            self._tapering = self._is_tapering.nonzero()[0]
         return self._tapering
 
     def _record(self, slots: Slots, ends_s: float | Floats, b: Floats, end_u: Floats) -> None:

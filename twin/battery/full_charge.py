@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.assets import LossCurve, Vehicle
-from twin.battery.fleet_state import SETPOINT_TOLERANCE_KW
-from twin.battery.segment import growth, slowing
+from twin.battery import SETPOINT_TOLERANCE_KW
 from twin.battery.vehicle_class import battery_kw
 
 Floats = NDArray[np.float64]
@@ -106,9 +105,10 @@ class FullCharge:
         while visit.size:
             columns = self.pieces.take(piece, axis=1)
             at = energy[visit]
-            power = columns[LINE] + columns[SLOPE] * at
-            flows = (power > _OFF_KW) | (columns[FLOW] > 0.0)
-            if not flows.all():
+            power = columns[SLOPE] * at
+            power += columns[LINE]
+            flows = power > _OFF_KW
+            if not flows.all() and not (flows := flows | (columns[FLOW] > 0.0)).all():
                 # The curve has come down to nothing: there is no way on.
                 visit, piece, begin_h, left_h = visit[flows], piece[flows], begin_h[flows], left_h[flows]
                 columns, at, power = columns[:, flows], at[flows], power[flows]
@@ -127,30 +127,37 @@ class FullCharge:
 
 def taper(columns: Floats, power: Floats, hours: Floats) -> tuple[Floats, Floats]:
     """Energy moved into the battery and lost in `hours` from battery power `power` on, on pieces that are not level."""
+    rate = columns[SLOPE]
     # A piece that rises is long left behind when power has grown by exp(100): only to be told from overflow.
-    exponent = np.minimum(columns[SLOPE] * hours, 100.0)
-    moved: Floats = power * hours
-    moved *= growth(exponent)
+    exponent = np.minimum(rate * hours, 100.0)
+    moved: Floats = np.expm1(exponent)
+    moved *= power / rate
     gone: Floats = columns[PROPORTIONAL] * moved
     if columns[STANDBY].any():
         gone += columns[STANDBY] * hours
     if columns[QUADRATIC].any():
-        gone += columns[QUADRATIC] * power * power * hours * growth(2.0 * exponent)
+        gone += columns[QUADRATIC] * power * power * np.expm1(2.0 * exponent) / (2.0 * rate)
     return moved, gone
 
 
 def _pass(columns: Floats, power: Floats, way: Floats, left_h: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """Hours to move `way`, at most `left_h`; and the energy moved into the battery, through the connector, and lost."""
-    hours = np.full(power.size, np.inf)
-    np.divide(way, power, out=hours, where=power > 0.0)
-    tapering = np.flatnonzero(columns[SLOPE])
-    if tapering.size:
-        hours[tapering] *= slowing(np.maximum(columns[SLOPE, tapering] * hours[tapering], -1.0))
+    rate = columns[SLOPE]
+    with np.errstate(divide="ignore"):
+        hours = way / power
+        tapers = np.flatnonzero(rate)
+        chosen: Ints | slice = slice(None) if tapers.size == rate.size else tapers
+        if tapers.size:
+            # Where the power would come down to nothing just at the end, it never gets there.
+            hours[chosen] = np.log1p(np.maximum(rate[chosen] * hours[chosen], -1.0)) / rate[chosen]
     np.minimum(hours, left_h, out=hours)
+    if tapers.size == rate.size:
+        moved, gone = taper(columns, power, hours)
+        return hours, moved, moved + gone, gone
     moved, through, gone = power * hours, columns[FLOW] * hours, columns[LOST] * hours
-    if tapering.size:
-        into, wasted = taper(columns[:, tapering], power[tapering], hours[tapering])
-        moved[tapering], gone[tapering], through[tapering] = into, wasted, into + wasted
+    if tapers.size:
+        into, wasted = taper(columns[:, tapers], power[tapers], hours[tapers])
+        moved[tapers], gone[tapers], through[tapers] = into, wasted, into + wasted
     return hours, moved, through, gone
 
 

@@ -28,25 +28,29 @@ Slots = NDArray[np.intp]
 
 HOURS_PER_SECOND: Final = 1.0 / 3600.0
 
-MOVING: Final = 21
-"""The first rows change while a car stands there, the others only when one comes or goes."""
-# BEGIN_S, U, B, RATE: start of the segment and battery power there, along the flow (kW, 0 or more). FLOW, LOST: power
-# at the connector (signed) and lost at the start. IMPORT, EXPORT, LOSS: registers at the start, kWh. TO: +1 charging,
-# -1 discharging. LINE, SLOPE, KNOT: limit and end of the piece of the curve. END: u at which the segment ends at the
-# latest. ORDER, ASK: set-point as given and clipped. WANT: battery power for it. TOP, BOTTOM: clip of set-points.
-(
-    BEGIN_S, U, B, RATE, FLOW, LOST, IMPORT, EXPORT, LOSS, TO, LINE, SLOPE, KNOT, END, ORDER, ASK, WANT, TOP, BOTTOM,
-    PLUG_E, GAINED,
-) = range(MOVING)
-# The car: window, ratings, losses, battery power below which a discharge feeds nothing but losses, class.
-CAPACITY, LOW, HIGH, MAX_C, MAX_D, MIN_D, STANDBY, PROPORTIONAL, QUADRATIC, OFF_KW, CLASS, IS_PLUGGED = range(
-    MOVING, MOVING + 12
-)
-ROWS: Final = MOVING + 12
+# Rows stand together that are read or written together: a step of constant power is one product and one sum of blocks.
+# B, FLOW, LOST: battery power along the flow (kW, 0 or more), power at the connector (signed) and lost, at the start of
+# the segment. RATE: of its taper. END: u at which it ends. ORDER, ASK: set-point as given and clipped. WANT: battery
+# power for it.
+B, FLOW, LOST, RATE, END, ORDER, ASK, WANT = range(8)
+ACTING: Final = 8
+"""So many rows an order changes."""
+# U, IMPORT, LOSS, EXPORT: energies at the start of the segment, BEGIN_S: when that was. LINE, SLOPE, KNOT: limit and
+# end of the piece of the curve. TOP, BOTTOM: clip of set-points. TO: +1 charging, -1 discharging.
+U, IMPORT, LOSS, EXPORT, BEGIN_S, LINE, SLOPE, KNOT, TOP, BOTTOM, TO = range(ACTING, ACTING + 11)
+MOVING: Final = ACTING + 11
+"""So many rows change while a car stands there, the others only when one comes or goes."""
+PLUG_E, GAINED, IS_PLUGGED = range(MOVING, MOVING + 3)
+# The car: window, ratings, losses (TAKES: what 1 kW of the battery takes at the connector, without the quadratic loss),
+# battery power below which a discharge feeds nothing but losses, class. They stay when it leaves.
+CAR: Final = MOVING + 3
+CAPACITY, LOW, HIGH, MAX_C, MAX_D, MIN_D, STANDBY, PROPORTIONAL, TAKES, QUADRATIC, OFF_KW, CLASS = range(CAR, CAR + 12)
+ROWS: Final = CAR + 12
 
-# Rows of a scratch matrix: what a moment inside the segments looks like.
-MOVED, U_NOW, LIMIT, THROUGH, GONE, SPARE = range(6)
-SCRATCH_ROWS: Final = 6
+# Rows of a scratch matrix: what has happened since the segments began. MOVED, THROUGH, GONE: energy moved in the
+# battery, through the connector (signed), and lost. U_NOW: u now.
+MOVED, THROUGH, GONE, U_NOW, SPARE = range(5)
+SCRATCH_ROWS: Final = 5
 
 
 def growth(y: Floats) -> Floats:
@@ -69,76 +73,52 @@ def at_chosen(hours: float | Floats, chosen: Slots) -> float | Floats:
     return hours if isinstance(hours, float) else hours[chosen]
 
 
-def move(b: Floats, hours: float | Floats, tapering: Slots, x: Floats) -> NDArray[np.bool_]:
-    """Fill MOVED, U_NOW and LIMIT of `x` for `hours` after the segments' begin; which segments have ended by then.
+def move(b: Floats, hours: float | Floats, tapering: Slots, x: Floats, *, is_quadratic: bool) -> NDArray[np.bool_]:
+    """Fill MOVED, THROUGH, GONE and U_NOW of `x` for `hours` after the segments' begin; which have ended by then.
 
-    A segment of constant power has also ended where the limit has fallen below it: the limit is linear between both
-    ends of the move, so looking at the ends is enough. Rounding may show an end a hair early, never late.
+    Rounding may show an end a hair early, never late.
     """
-    moved, u, limit = x[MOVED], x[U_NOW], x[LIMIT]
-    np.multiply(b[B], hours, out=moved)
+    np.multiply(b[B : LOST + 1], hours, out=x[: GONE + 1])
     if tapering.size:
+        h, t = at_chosen(hours, tapering), b.take(tapering, axis=1)
+        to, power, rate = t[TO], t[B], t[RATE]
         # A limit that rises is long left behind when power has grown by exp(100): only to be told apart from overflow.
-        moved[tapering] *= growth(np.minimum(b[RATE, tapering] * at_chosen(hours, tapering), 100.0))
-    np.add(b[U], moved, out=u)
-    np.multiply(b[SLOPE], u, out=limit)
-    limit += b[LINE]
-    ended: NDArray[np.bool_] = b[B] > limit
-    if tapering.size:
-        ended[tapering] = False
-    ended |= u >= b[END]
+        moved = power * h
+        moved *= growth(np.minimum(rate * h, 100.0))
+        gone = t[STANDBY] * h + t[PROPORTIONAL] * moved
+        if is_quadratic:
+            gone += t[QUADRATIC] * power * power * h * growth(np.minimum(2.0 * rate * h, 200.0))
+        through = to * moved + gone
+        # The last of a fading discharge must not turn into import by rounding.
+        x[THROUGH][tapering] = np.where(to < 0.0, np.minimum(through, 0.0), through)
+        x[MOVED][tapering], x[GONE][tapering] = moved, gone
+    ended: NDArray[np.bool_] = np.add(b[U], x[MOVED], out=x[U_NOW]) >= b[END]
     return ended
 
 
-def integrate(b: Floats, hours: float | Floats, tapering: Slots, x: Floats, *, is_quadratic: bool) -> None:
-    """Fill THROUGH (connector energy, signed) and GONE (loss) of `x`; MOVED must stand there."""
-    np.multiply(b[FLOW], hours, out=x[THROUGH])
-    np.multiply(b[LOST], hours, out=x[GONE])
-    if not tapering.size:
-        return
-    h, moved = at_chosen(hours, tapering), x[MOVED, tapering]
-    gone = b[STANDBY, tapering] * h + b[PROPORTIONAL, tapering] * moved
-    if is_quadratic:
-        power = b[B, tapering]
-        gone += b[QUADRATIC, tapering] * power * power * h * growth(2.0 * b[RATE, tapering] * h)
-    to = b[TO, tapering]
-    through = to * moved + gone
-    # The last of a fading discharge must not turn into import by rounding.
-    x[THROUGH, tapering] = np.where(to < 0.0, np.minimum(through, 0.0), through)
-    x[GONE, tapering] = gone
-
-
 def book(b: Floats, at_s: float | Floats, x: Floats, *, has_discharge: bool) -> None:
-    """End the segments at `at_s`, where U_NOW, THROUGH and GONE of `x` hold, and begin the next ones there."""
+    """End the segments at `at_s`, where MOVED, THROUGH and GONE of `x` hold, and begin the next ones there."""
     if has_discharge:
         b[IMPORT] += np.maximum(x[THROUGH], 0.0, out=x[SPARE])
         b[EXPORT] -= np.minimum(x[THROUGH], 0.0, out=x[SPARE])
+        b[LOSS] += x[GONE]
+        b[U] += x[MOVED]
     else:
-        b[IMPORT] += x[THROUGH]
-    b[LOSS] += x[GONE]
-    b[U] = x[U_NOW]
+        b[U : LOSS + 1] += x[: GONE + 1]
     b[BEGIN_S] = at_s
 
 
-def time_to_end(b: Floats) -> tuple[Floats, Floats]:
-    """Hours from their begin until the segments end by themselves (inf where they do not), and u there."""
-    u, power, slope = b[U], b[B], b[SLOPE]
-    # A constant power may meet the falling limit before the next knot.
-    above = power - b[LINE]
-    above -= slope * u
-    end = np.full(u.size, np.inf)
-    np.divide(above, slope, out=end, where=(slope < 0.0) & (b[RATE] == 0.0))
-    end += u
-    np.minimum(end, b[END], out=end)
-    way = end - u
-    np.maximum(way, 0.0, out=way)
-    hours = np.full(u.size, np.inf)
+def time_to_end(b: Floats) -> Floats:
+    """Hours from their begin until the segments end by themselves (inf where they do not)."""
+    power = b[B]
+    way = np.maximum(b[END] - b[U], 0.0)
+    hours = np.full(power.size, np.inf)
     np.divide(way, power, out=hours, where=power > 0.0)
-    tapering = np.flatnonzero(b[RATE])
+    tapering = b[RATE].nonzero()[0]
     if tapering.size:
         taper_hours = hours[tapering]
-        hours[tapering] = taper_hours * slowing(np.maximum(b[RATE, tapering] * taper_hours, -1.0))
-    return hours, end
+        hours[tapering] = taper_hours * slowing(np.maximum(b[RATE][tapering] * taper_hours, -1.0))
+    return hours
 
 
 class Traits(NamedTuple):
@@ -156,37 +136,54 @@ def wanted_kw(b: Floats, ask: Floats, traits: Traits) -> Floats:
         if traits.has_standby:
             through = np.where(ask == 0.0, 0.0, np.maximum(through - to * b[STANDBY], 0.0))
         slope = to * b[PROPORTIONAL]
+        slope += 1.0
     else:
         to, through = None, np.maximum(ask - b[STANDBY], 0.0) if traits.has_standby else ask
-        slope = b[PROPORTIONAL].copy()
-    slope += 1.0
+        slope = b[TAKES]
     if not traits.is_quadratic:
-        power: Floats = np.divide(through, slope, out=slope)
+        power: Floats = through / slope
         return power
-    bend = 4.0 * b[QUADRATIC]
+    bend: Floats = 4.0 * b[QUADRATIC]
     if to is not None:
         bend *= to
     bend *= through
     bend += slope * slope
     np.maximum(bend, 0.0, out=bend)
-    slope += np.sqrt(bend, out=bend)
-    through = 2.0 * through
-    through /= slope
-    return through
+    np.sqrt(bend, out=bend)
+    bend += slope
+    np.divide(2.0 * through, bend, out=bend)
+    return bend
 
 
-def begin(b: Floats, limit: Floats, traits: Traits) -> None:
-    """Begin the segments for ASK, where the limits of the curves are `limit` now."""
+def begin(b: Floats, traits: Traits) -> Slots:
+    """Begin the segments for ASK; which of them taper."""
     ask = b[ASK]
-    want = b[WANT] = wanted_kw(b, ask, traits)
-    b[B] = want
+    want = wanted_kw(b, ask, traits)
+    b[WANT] = b[B] = want
     b[RATE] = 0.0
     b[FLOW] = ask
     b[LOST] = lost_kw(b, slice(None), want, traits)
+    limit = b[SLOPE] * b[U]
+    limit += b[LINE]
     b[END] = b[KNOT]
-    limited = np.flatnonzero(want > limit)
+    falling = (b[SLOPE] < 0.0).nonzero()[0]
+    if falling.size:
+        b[END][falling] = end_below(b, falling, want[falling], limit[falling])
+    limited: Slots = (want > limit).nonzero()[0]
     if limited.size:
         follow_limit(b, limited, limit[limited], traits)
+    tapering: Slots = limited[b[RATE][limited] != 0.0]
+    return tapering
+
+
+def end_below(b: Floats, chosen: Slots | slice, power: Floats, limit: Floats) -> Floats:
+    """The u at which constant power meets a falling limit, that is `limit` now, or the next knot if that is nearer.
+
+    The limit is linear up to the knot, so that is where it is met first.
+    """
+    met: Floats = b[U][chosen] + np.maximum((power - limit) / b[SLOPE][chosen], 0.0)
+    np.minimum(met, b[KNOT][chosen], out=met)
+    return met
 
 
 def lost_kw(b: Floats, chosen: Slots | slice, power: Floats, traits: Traits) -> Floats:
@@ -231,6 +228,11 @@ def follow_limit(b: Floats, chosen: Slots | slice, limit: Floats, traits: Traits
     is_limited &= ~is_off
     end = knot
     bends &= is_limited
+    # Constant power may meet a falling limit before the knot.
+    falls = ~is_limited & (slope < 0.0)
+    falls &= ~is_off
+    meets = np.where(falls, want, meets)
+    bends |= falls
     if bends.any():
         met = b[U][chosen] + np.maximum((meets - limit) / np.where(bends, slope, 1.0), 0.0)
         end = np.where(bends, np.minimum(met, knot), knot)

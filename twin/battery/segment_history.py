@@ -22,7 +22,6 @@ from twin.battery.segment import (
     U_NOW,
     Floats,
     Slots,
-    integrate,
     move,
 )
 
@@ -65,8 +64,7 @@ class SegmentHistory:
         hours = (at_s - rows[BEGIN_S]) * HOURS_PER_SECOND
         tapering = np.flatnonzero(rows[RATE])
         x = np.empty((SCRATCH_ROWS, chosen.size))
-        move(rows, hours, tapering, x)
-        integrate(rows, hours, tapering, x, is_quadratic=True)
+        move(rows, hours, tapering, x, is_quadratic=True)
         u = np.where(at_s >= self.ends_s[chosen], self.ends_u[chosen], x[U_NOW])
         energy = np.where(rows[IS_PLUGGED] > 0.0, rows[TO] * u, np.nan)
         net: Floats = rows[IMPORT] - rows[EXPORT] + x[THROUGH]

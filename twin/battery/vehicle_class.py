@@ -16,15 +16,15 @@ from twin.assets import LossCurve, PowerCurve, Vehicle
 from twin.battery.segment import (
     BOTTOM,
     CAPACITY,
+    CAR,
     CLASS,
     HIGH,
-    IS_PLUGGED,
     KNOT,
     LINE,
     LOW,
     MAX_C,
     MAX_D,
-    MOVING,
+    ROWS,
     SLOPE,
     TO,
     TOP,
@@ -74,7 +74,7 @@ class ClassTable:
 
     def __init__(self) -> None:
         self._number: dict[tuple[Vehicle, LossCurve], int] = {}
-        self.columns = np.zeros((IS_PLUGGED + 1 - MOVING, 0))
+        self.columns = np.zeros((ROWS - CAR, 0))
         # Piece p of curve 2*class + (0 charging, 1 discharging): limit = line + slope * u up to knot.
         self._knots, self._lines, self._slopes = (np.zeros((0, 1)) for _ in range(3))
         self.has_standby = False
@@ -89,7 +89,7 @@ class ClassTable:
     def _add(self, vehicle: Vehicle, loss: LossCurve) -> int:
         number = self._number[vehicle, loss] = len(self._number)
         column = _column(vehicle, loss).copy()
-        column[CLASS - MOVING] = number
+        column[CLASS - CAR] = number
         self.columns = np.column_stack([self.columns, column])
         battery = vehicle.battery
         charging = _pieces(battery.charge, battery.capacity_kwh, is_discharge=False)
@@ -111,28 +111,37 @@ class ClassTable:
         At its ceiling or floor a car stands on a line of 0 kW without an end. An order against the direction of flow
         is clipped to 0: it needs the car turned round and placed anew.
         """
-        reach = 1e-12 * b[CAPACITY]
-        reach += b[U]
         curve, stop = 2.0 * b[CLASS], b[HIGH]
         if has_discharge:
             is_down = b[TO] < 0.0
             curve += is_down
             stop = np.where(is_down, -b[LOW], stop)
-        is_stopped = reach >= stop
-        at = curve.astype(np.intp)
-        at *= self._knots.shape[1]
-        at += (self._knots[curve.astype(np.intp), :-1] <= reach[:, None]).sum(axis=1)
-        b[LINE] = self._lines.take(at)
-        b[SLOPE] = self._slopes.take(at)
-        np.minimum(self._knots.take(at), stop, out=b[KNOT])
+        b[LINE], b[SLOPE], b[KNOT], stopped = self.ahead(curve.astype(np.intp), b[U], b[CAPACITY], stop)
         b[TOP] = b[MAX_C]
         if has_discharge:
             b[BOTTOM] = -b[MAX_D]
             b[TOP, is_down] = b[BOTTOM, ~is_down] = 0.0
-        if is_stopped.any():
-            stopped = np.flatnonzero(is_stopped)
-            b[LINE, stopped] = b[SLOPE, stopped] = b[TOP, stopped] = b[BOTTOM, stopped] = 0.0
-            b[KNOT, stopped] = np.inf
+        if stopped.size:
+            b[TOP, stopped] = b[BOTTOM, stopped] = 0.0
+
+    def ahead(
+        self, curve: NDArray[np.integer], u: Floats, capacity: Floats, stop: Floats
+    ) -> tuple[Floats, Floats, Floats, Ints]:
+        """Line, slope and knot of the piece of each curve that lies ahead of u, and which cars stand at their `stop`.
+
+        curve: 2*class, and 1 more for discharging.
+        """
+        reach = 1e-12 * capacity
+        reach += u
+        at = curve * self._knots.shape[1]
+        at += (self._knots[curve, :-1] <= reach[:, None]).sum(axis=1)
+        line, slope = self._lines.take(at), self._slopes.take(at)
+        knot = np.minimum(self._knots.take(at), stop)
+        stopped = (reach >= stop).nonzero()[0]
+        if stopped.size:
+            line[stopped] = slope[stopped] = 0.0
+            knot[stopped] = np.inf
+        return line, slope, knot, stopped
 
 
 def _padded(table: Floats, width: int) -> Floats:
@@ -151,7 +160,7 @@ def _column(vehicle: Vehicle, loss: LossCurve) -> Floats:
     return np.array([
         capacity, battery.soc_min * capacity, battery.soc_max * capacity, vehicle.max_charge_kw,
         deliverable_kw(vehicle, loss), vehicle.min_discharge_kw, loss.standby_kw, loss.proportional,
-        loss.quadratic_per_kw, off_kw(vehicle, loss), 0.0, 1.0,
+        1.0 + loss.proportional, loss.quadratic_per_kw, off_kw(vehicle, loss), 0.0,
     ])
 
 
