@@ -10,16 +10,25 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from operator import attrgetter
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.assets import AssetError, Evse, Site, TimeGrid, Vehicle
+from twin.assets import AssetError, Evse, Response, Site, TimeGrid, Vehicle
 from twin.ledger import Ledger
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+_RATINGS = attrgetter(
+    "current", "max_charge_kw", "min_charge_kw", "max_discharge_kw", "ac_phases", "ac_volts", "ac_max_current_a", "loss"
+)
+"""What makes the kind of an EVSE: all that `pair_limits` and `pair_loss` look at."""
+
+_AT_ONCE = Response()
 
 
 @dataclass(frozen=True)
@@ -63,11 +72,30 @@ class Ensemble:
     def slots(self) -> int:
         return self.replicas * len(self.evses)
 
-    @property
+    @cached_property
     def site_of_evse(self) -> Ints:
         """Index of the site of each EVSE."""
         index = {site.id: number for number, site in enumerate(self.sites)}
         return np.array([index[evse.site_id] for evse in self.evses], dtype=np.int64)
+
+    @cached_property
+    def kinds(self) -> tuple[tuple[Evse, ...], Ints]:
+        """One EVSE for each kind of ratings, and the kind of every EVSE."""
+        number: dict[object, int] = {}
+        first: list[Evse] = []
+        kind = np.empty(len(self.evses), dtype=np.int64)
+        for place, evse in enumerate(self.evses):
+            kind[place] = number.setdefault(_RATINGS(evse), len(first))
+            if kind[place] == len(first):
+                first.append(evse)
+        return tuple(first), kind
+
+    @cached_property
+    def is_slow_to_respond(self) -> bool:
+        """Some hardware or car does not follow a set-point at once and exactly."""
+        return any(evse.response != _AT_ONCE for evse in self.evses) or any(
+            vehicle.sleep is not None for vehicle in self.vehicles
+        )
 
 
 @dataclass(frozen=True)
@@ -105,11 +133,18 @@ class VisitOutcome:
         """Pieces of one run as one, in the order of their rows, replica by replica."""
         if not parts:
             return _NO_VISITS
-        columns = {
-            name: np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__
-        }
-        order = np.lexsort((columns["row"], columns["replica"]))
-        return cls(**{name: column[order] for name, column in columns.items()})
+        row, replica = (np.concatenate([getattr(part, name) for part in parts]) for name in ("row", "replica"))
+        order: Ints | slice
+        if (np.diff(row) < 0).any():
+            order = np.lexsort((row, replica))
+        elif (np.diff(replica) < 0).any():
+            order = np.argsort(replica.astype(np.min_scalar_type(replica.max())), kind="stable")
+        else:
+            order = slice(None)
+        return cls(row=row[order], replica=replica[order], **{
+            name: np.concatenate([getattr(part, name) for part in parts])[order]
+            for name in cls.__dataclass_fields__ if name not in ("row", "replica")
+        })
 
 
 _NO_VISITS = VisitOutcome(

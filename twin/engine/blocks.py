@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from twin.controllers import Controller, Uncontrolled
-from twin.engine.course import Course, is_slow_to_respond
+from twin.engine.course import Course
 from twin.engine.guests import VisitsOverlap, guests_of
 from twin.engine.open_loop import OpenLoop
 from twin.ensemble import Ensemble, Outcome
@@ -66,7 +66,7 @@ def run(
     """
     tables = [visits] if isinstance(visits, VisitTable) else visits
     if type(controller) is Uncontrolled and faults is None and revisions is None and not (
-        response and is_slow_to_respond(ensemble)
+        response and ensemble.is_slow_to_respond
     ):
         return _run_open(ensemble, tables, progress, record_evses=record_evses, record_visits=record_visits)
     blocks = _blocks(ensemble)

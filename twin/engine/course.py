@@ -40,13 +40,6 @@ _FEW = 0.25
 _AT_ONCE = Response()
 
 
-def is_slow_to_respond(ensemble: Ensemble) -> bool:
-    """Some hardware or car does not follow a set-point at once and exactly."""
-    return any(evse.response != _AT_ONCE for evse in ensemble.evses) or any(
-        vehicle.sleep is not None for vehicle in ensemble.vehicles
-    )
-
-
 @dataclass(slots=True)
 class _Instant:
     """Everything that happens at one time."""

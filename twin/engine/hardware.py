@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +26,6 @@ LINK_TICK_S = 1.0
 """Delays of orders and skews of clocks count in whole seconds: the orders of one step arrive in few instants."""
 
 
-_RATINGS = attrgetter(
-    "current", "max_charge_kw", "min_charge_kw", "max_discharge_kw", "ac_phases", "ac_volts", "ac_max_current_a", "loss"
-)
-"""What makes the kind of an EVSE: all that `pair_limits` and `pair_loss` look at."""
-
-
 class Pairs:
     """Limits, losses and efficiency of every kind of EVSE with every vehicle.
 
@@ -40,10 +33,8 @@ class Pairs:
     """
 
     def __init__(self, ensemble: Ensemble) -> None:
-        kinds = {_RATINGS(evse): evse for evse in ensemble.evses}
-        number = {ratings: row for row, ratings in enumerate(kinds)}
-        self.kind = np.array([number[_RATINGS(evse)] for evse in ensemble.evses], dtype=np.int64)
-        limits = [[pair_limits(evse, vehicle) for vehicle in ensemble.vehicles] for evse in kinds.values()]
+        evses, self.kind = ensemble.kinds
+        limits = [[pair_limits(evse, vehicle) for vehicle in ensemble.vehicles] for evse in evses]
 
         def table(name: str) -> Floats:
             return np.array([[getattr(pair, name) for pair in row] for row in limits], dtype=np.float64)
@@ -52,7 +43,7 @@ class Pairs:
         self.max_discharge_kw, self.min_discharge_kw = table("max_discharge_kw"), table("min_discharge_kw")
         least = np.maximum(self.min_charge_kw - SETPOINT_TOLERANCE_KW, SETPOINT_TOLERANCE_KW)
         self.full_kw = np.where(self.max_charge_kw >= least, self.max_charge_kw, 0.0)
-        self.losses = [[pair_loss(evse, vehicle) for vehicle in ensemble.vehicles] for evse in kinds.values()]
+        self.losses = [[pair_loss(evse, vehicle) for vehicle in ensemble.vehicles] for evse in evses]
         self.efficiency = np.array([
             [
                 battery_kw(vehicle, pair.max_charge_kw, loss) / pair.max_charge_kw

@@ -25,7 +25,7 @@ Ints = NDArray[np.int64]
 
 _SECONDS_PER_HOUR = 3600.0
 
-_TOGETHER = 4096
+_TOGETHER = 1024
 """Visits that run side by side: their rows and the steps they reach over stay in a second-level cache."""
 
 
@@ -63,17 +63,17 @@ class OpenLoop:
         order = np.argsort(guests.slot, kind="stable")
         self._require_room(guests, order)
         parts = [self._run(guests, order[begin : begin + _TOGETHER]) for begin in range(0, order.size, _TOGETHER)]
-        energy, imported, lost = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        slot = guests.slot[order]
-        for account, amount in enumerate((imported, energy - guests.energy_kwh[order], lost)):
-            self._total[account] += np.bincount(slot, amount, minlength=self._ensemble.slots)
+        results = np.empty((3, order.size))
+        results[:, order] = np.concatenate(parts, axis=1)
+        energy, imported, lost = results
+        for account, amount in enumerate((imported, energy - guests.energy_kwh, lost)):
+            self._total[account] += np.bincount(guests.slot, amount, minlength=self._ensemble.slots)
         if self._record_visits:
             end_s = self._step_s * self._ensemble.grid.steps
             self._visits.append(VisitOutcome(
-                row=guests.row[order], replica=slot // len(self._ensemble.evses), energy_kwh=energy,
-                imported_kwh=imported, exported_kwh=np.zeros(slot.size), lost_kwh=lost,
-                shortfall_kwh=np.maximum(guests.target_kwh[order] - energy, 0.0),
-                has_left=guests.departure_s[order] <= end_s,
+                row=guests.row, replica=guests.slot // len(self._ensemble.evses), energy_kwh=energy,
+                imported_kwh=imported, exported_kwh=np.zeros(energy.size), lost_kwh=lost,
+                shortfall_kwh=np.maximum(guests.target_kwh - energy, 0.0), has_left=guests.departure_s <= end_s,
             ))
 
     def finish(self) -> Outcome:
@@ -114,8 +114,8 @@ class OpenLoop:
         there = there[there < place]
         raise VisitsOverlap.at(self._ensemble, guests, place, int(guests.row[there[-1]]) if there.size else -1)
 
-    def _run(self, guests: Guests, which: Ints) -> tuple[Floats, Floats, Floats]:
-        """Energy in the battery on leaving, imported and lost, of some visits; their energies by step are booked."""
+    def _run(self, guests: Guests, which: Ints) -> Floats:
+        """Rows of energy in the battery on leaving, imported and lost, of some visits; their steps are booked."""
         slot, energy, arrival = guests.slot[which], guests.energy_kwh[which], guests.arrival_s[which]
         leaves = np.minimum(guests.departure_s[which], self._step_s * self._ensemble.grid.steps)
         kind = self._kind[slot] + guests.vehicle[which]
@@ -125,13 +125,17 @@ class OpenLoop:
         rests = arrival.copy()
         for stretches in charges.stretches:
             visit = stretches.visit
-            since = arrival[visit] + stretches.begin_h * _SECONDS_PER_HOUR
-            until = np.minimum(since + stretches.hours * _SECONDS_PER_HOUR, leaves[visit])
-            np.copyto(until, leaves[visit], where=stretches.is_cut)
+            come, go = arrival[visit], leaves[visit]
+            since = come + stretches.begin_h * _SECONDS_PER_HOUR
+            until = np.minimum(since + stretches.hours * _SECONDS_PER_HOUR, go)
+            np.copyto(until, go, where=stretches.is_cut)
             rests[visit] = until
             is_level, lasts = stretches.columns[SLOPE] == 0.0, until > since
-            for chosen in (np.flatnonzero(lasts & is_level), np.flatnonzero(lasts & ~is_level)):
-                if chosen.size:
+            for which_law in (lasts & is_level, lasts & ~is_level):
+                chosen = np.flatnonzero(which_law)
+                if chosen.size == visit.size:
+                    self._lay_out(stretches, Cuts(since, until, self._step_s), page, slot)
+                elif chosen.size:
                     cuts = Cuts(since[chosen], until[chosen], self._step_s)
                     self._lay_out(stretches.part(chosen), cuts, page, slot)
         page.add_to(self._record)
@@ -139,7 +143,7 @@ class OpenLoop:
             stands = np.flatnonzero(leaves > rests)
             cuts = Cuts(rests[stands], leaves[stands], self._step_s)
             self._show(self._battery, cuts, slot[stands], np.repeat(charges.energy_kwh[stands], cuts.count))
-        return charges.energy_kwh, charges.imported_kwh, charges.lost_kwh
+        return np.array([charges.energy_kwh, charges.imported_kwh, charges.lost_kwh])
 
     def _lay_out(self, stretches: Stretches, cuts: Cuts, page: _Page, slot: Ints) -> None:
         """Spread stretches, all of constant power or all of taper, over the steps they cross."""

@@ -31,7 +31,7 @@ class Cuts:
         self.count = end - self.first
         self.begin = np.cumsum(self.count) - self.count
         self.last = self.begin + self.count - 1
-        self.pieces = int(self.count.sum())
+        self.pieces = int(self.last[-1]) + 1 if self.last.size else 0
         self.early_h = (since - self.first * step_s) * HOURS_PER_SECOND
         self.late_h = (end * step_s - until) * HOURS_PER_SECOND
 
