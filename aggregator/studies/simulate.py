@@ -6,7 +6,6 @@ delivered, and what it cost the drivers, is measured and not guessed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -41,7 +40,7 @@ from twin.drivers import draw as draw_drivers
 from twin.ensemble import Ensemble, Outcome
 from twin.faults import FaultPlan
 from twin.faults import draw as draw_faults
-from twin.scenario import ScenarioError, load_scenario
+from twin.scenario import ScenarioError, load_scenario, scenario_sha256
 from twin.scenario.experiment import Experiment
 from twin.scenario.tables import ControlName
 
@@ -72,7 +71,10 @@ class SimulationOptions:
 
 @dataclass(frozen=True)
 class SimulationResult:
-    """A finished run. outcome: with the events, if there are any; without_event: the same without them."""
+    """A finished run. outcome: with the events, if there are any; without_event: the same without them.
+
+    scenario_sha256: of all files of the scenario, as `twin.scenario.scenario_sha256` has it.
+    """
 
     facts: SimulationFacts
     outcome: Outcome
@@ -176,10 +178,8 @@ def simulate_into(
 
 def _read(path: Path, options: SimulationOptions) -> tuple[Experiment, str]:
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = scenario_sha256(path)
         experiment = load_scenario(path, skip_bad=options.skip_bad).experiment()
-    except OSError as error:
-        raise Refused(f"{path}: {error.strerror}, expected a scenario file") from None
     except ScenarioError as error:
         raise Refused(str(error)) from None
     experiment = experiment.with_replicas(

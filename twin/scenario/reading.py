@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -29,7 +30,10 @@ ROW_NAMES: Mapping[str, str] = {
 }
 """Lists that merge row by row, and the field that names a row."""
 
-_FILES = (("sessions", "file"), ("building", "file"), ("pv", "file"), ("control", "schedule"))
+FILES = (
+    ("sessions", "file"), ("building", "file"), ("truth", "building", "file"), ("pv", "file"), ("control", "schedule"),
+)
+"""Fields that name a file."""
 
 
 def zone_of(path: Path, where: str, name: str) -> ZoneInfo:
@@ -40,12 +44,36 @@ def zone_of(path: Path, where: str, name: str) -> ZoneInfo:
         raise ScenarioError(path, where, name, "a name of the tz database") from None
 
 
-def read_tables(path: Path, seen: tuple[Path, ...] = ()) -> Tables:
+def read_tables(path: Path) -> Tables:
     """The twin's tables of the file on top of those that it extends; files that they name are absolute paths.
 
     Raises:
         ScenarioError: a file cannot be read, is not TOML, or extends itself.
     """
+    # From the bottom up: what a file in the middle empties stays empty.
+    return reduce(merged, [tables for _, tables in reversed(list(read_chain(path)))])
+
+
+def read_chain(path: Path) -> Iterator[tuple[Path, Tables]]:
+    """The file, what it extends, what that extends, ...: each with its tables alone. Raises as `read_tables`."""
+    seen: list[Path] = []
+    here: Path | None = path
+    while here is not None:
+        tables = _tables_of(here)
+        base = tables.pop("extends", None)
+        yield here, tables
+        seen.append(here.resolve())
+        if base is None:
+            return
+        if not isinstance(base, str):
+            raise ScenarioError(here, "$.extends", base, "the name of a scenario file")
+        below = resolve(base, here).resolve()
+        if below in seen:
+            raise ScenarioError(here, "$.extends", base, "a file that does not extend this one again")
+        here = below
+
+
+def _tables_of(path: Path) -> Tables:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -53,19 +81,19 @@ def read_tables(path: Path, seen: tuple[Path, ...] = ()) -> Tables:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ScenarioError(path, "TOML", str(error), "valid TOML in UTF-8") from error
     ours = {name: table for name, table in tables.items() if name not in AGGREGATOR_TABLES}
-    for table, field in _FILES:
-        inner = ours.get(table)
-        if isinstance(inner, dict) and isinstance(inner.get(field), str):
-            ours[table] = inner | {field: str(resolve(inner[field], path).resolve())}
-    base = ours.pop("extends", None)
-    if base is None:
-        return ours
-    if not isinstance(base, str):
-        raise ScenarioError(path, "$.extends", base, "the name of a scenario file")
-    below, chain = resolve(base, path).resolve(), (*seen, path.resolve())
-    if below in chain:
-        raise ScenarioError(path, "$.extends", base, "a file that does not extend this one again")
-    return merged(read_tables(below, chain), ours)
+    for *places, field in FILES:
+        table = table_at(ours, places)
+        if table is not None and isinstance(table.get(field), str):
+            table[field] = str(resolve(table[field], path).resolve())
+    return ours
+
+
+def table_at(tables: Tables, places: Sequence[str]) -> Tables | None:
+    """The table in the tables at that place; None if there is none."""
+    found: Any = tables
+    for place in places:
+        found = found.get(place) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else None
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Tables:

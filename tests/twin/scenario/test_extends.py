@@ -105,3 +105,11 @@ def test_a_circle_is_refused(write: Write) -> None:
 def test_a_file_that_cannot_be_extended_is_named(write: Write, line: str, said: str) -> None:
     with pytest.raises(ScenarioError, match=said):
         load_scenario(write(line))
+
+
+def test_what_a_file_in_the_middle_takes_away_stays_away(write: Write, base: str) -> None:
+    write(base, "ground.toml")
+    write('extends = "ground.toml"\nduties = []\n', "middle.toml")
+    more = '[[duties]]\nid = "other"\ngroup = "home"\narrival = { mean = "10:00" }\ndeparture = { mean = "11:00" }\n'
+    top = load_scenario(write('extends = "middle.toml"\n' + more, "top.toml"))
+    assert {visit.id.partition("/")[0] for visit in top.truth().visits} == {"other"}
