@@ -53,6 +53,10 @@ MOVED, THROUGH, GONE, U_NOW, SPARE = range(5)
 SCRATCH_ROWS: Final = 5
 
 
+_LEVEL: Final = 1e-290
+"""A slope, in kW per kWh, so small that nothing ever meets it; a smaller one would overflow."""
+
+
 def growth(y: Floats) -> Floats:
     """expm1(y) / y, and its limit 1 at y = 0."""
     still = y == 0.0
@@ -181,7 +185,8 @@ def end_below(b: Floats, chosen: Slots | slice, power: Floats, limit: Floats) ->
 
     The limit is linear up to the knot, so that is where it is met first.
     """
-    met: Floats = b[U][chosen] + np.maximum((power - limit) / b[SLOPE][chosen], 0.0)
+    slope = np.minimum(b[SLOPE][chosen], -_LEVEL)
+    met: Floats = b[U][chosen] + np.maximum((power - limit) / slope, 0.0)
     np.minimum(met, b[KNOT][chosen], out=met)
     return met
 
@@ -234,7 +239,8 @@ def follow_limit(b: Floats, chosen: Slots | slice, limit: Floats, traits: Traits
     meets = np.where(falls, want, meets)
     bends |= falls
     if bends.any():
-        met = b[U][chosen] + np.maximum((meets - limit) / np.where(bends, slope, 1.0), 0.0)
+        divisor = np.copysign(np.maximum(np.abs(slope), _LEVEL), slope)
+        met = b[U][chosen] + np.maximum((meets - limit) / divisor, 0.0)
         end = np.where(bends, np.minimum(met, knot), knot)
     b[B][chosen] = power
     b[RATE][chosen] = slope * is_limited
