@@ -9,38 +9,23 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
 from aggregator.cli import Refused
 from aggregator.fleet.model import DepartureTarget
-from aggregator.signals.model import Obligation
+from aggregator.studies.terms import (
+    ForecastTable,
+    NonNegative,
+    ProgrammeTable,
+    TariffTable,
+    TermsTable,
+    WearTable,
+)
 from markets.rate import RateSchedule, shipped_rate
 from twin.scenario import DeclaredVisit, Scenario, load_scenario
 
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ForecastTable(_Table):
-    """What a site knows of its ordinary day, by local hour: building load and arrivals."""
-
-    arrivals_per_hour: Annotated[tuple[NonNegative, ...], Field(min_length=24, max_length=24)]
-    arrival_energy_kwh: NonNegative
-    arrival_power_kw: NonNegative
-    base_load_kw: Annotated[tuple[NonNegative, ...], Field(min_length=24, max_length=24)]
-
-
-class TariffTable(_Table):
-    """shipped: name of a rate shipped with the package."""
-
-    shipped: str
-    peak_so_far_kw: NonNegative
-
-
-class PermitsTable(_Table):
+class PermitsTable(TermsTable):
     """One approval for every bidirectional EVSE and vehicle model of the scenario."""
 
     grid_code: str
@@ -52,14 +37,7 @@ class PermitsTable(_Table):
     warranty_hours: NonNegative
 
 
-class ProgrammeTable(_Table):
-    name: str
-    obligation: Obligation
-    incentive_per_kwh: NonNegative = 0.0
-    shortfall_per_kwh: NonNegative = 0.0
-
-
-class EventTable(_Table):
+class EventTable(TermsTable):
     """An event of the utility: hold net import at or below max_net_kw."""
 
     programme: str
@@ -69,7 +47,7 @@ class EventTable(_Table):
     max_net_kw: float
 
 
-class LimitTable(_Table):
+class LimitTable(TermsTable):
     """A mandatory limit, unannounced: posted when it starts."""
 
     programme: str
@@ -82,21 +60,17 @@ class LimitTable(_Table):
         return self.start + timedelta(minutes=self.minutes)
 
 
-class SignalsTable(_Table):
+class SignalsTable(TermsTable):
     event: EventTable
     limit: LimitTable
 
 
-class WearTable(_Table):
-    per_kwh: NonNegative
-
-
-class FallbackTable(_Table):
+class FallbackTable(TermsTable):
     ac_kw: NonNegative
     dc_kw: NonNegative
 
 
-class FleetChangeTable(_Table):
+class FleetChangeTable(TermsTable):
     """At `at` the fleet manager moves the departure of the car at `evse`."""
 
     at: AwareDatetime
@@ -104,13 +78,13 @@ class FleetChangeTable(_Table):
     departure: AwareDatetime
 
 
-class DemoTable(_Table):
+class DemoTable(TermsTable):
     wear: WearTable
     fallback: FallbackTable
     fleet_change: FleetChangeTable
 
 
-class AggregatorTables(_Table):
+class AggregatorTables(TermsTable):
     """The tables of a scenario file that the twin skips."""
 
     forecast: ForecastTable

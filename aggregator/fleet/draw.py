@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 _SETTLE = timedelta(seconds=90)
 _VALID = timedelta(minutes=20)
+_SILENT = timedelta(minutes=30)
 _LEAST_ORDER_KW = 1.0
 _LEAST_GAP_KW = 0.4
 _SAME_KW = 0.05
@@ -48,3 +49,45 @@ class DrawLimits:
     def at(self, now: datetime) -> dict[str, float]:
         """What was seen lately, by EVSE id; after a while a car is offered full power again."""
         return {evse_id: kw for evse_id, (kw, since) in self._limits.items() if now - since <= _VALID}
+
+
+class Silence:
+    """Directions in which a charger was ordered to move energy and moved none: broken, or its car sleeps.
+
+    It is left out of plans for half an hour, so that nobody waits for what it does not give, and then tried again.
+    """
+
+    def __init__(self) -> None:
+        self._orders: dict[str, tuple[bool, datetime]] = {}
+        self._since: dict[tuple[str, bool], datetime] = {}
+
+    def seen(self, evse_id: str, at: datetime, ordered_kw: float, metered_kw: float) -> None:
+        """A metered power and the order in force at that time; orders younger than a charger's answer say nothing."""
+        if abs(metered_kw) >= _ASLEEP_KW:
+            self._since.pop((evse_id, metered_kw > 0.0), None)
+        known, charges = self._orders.get(evse_id), ordered_kw > 0.0
+        if abs(ordered_kw) < _ASLEEP_KW:
+            self._orders.pop(evse_id, None)
+        elif known is None or known[0] != charges:
+            self._orders[evse_id] = (charges, at)
+        elif at - known[1] >= _SETTLE and abs(metered_kw) < _ASLEEP_KW:
+            self._since[evse_id, charges] = at
+
+    def forget(self, evse_id: str) -> None:
+        """The car left: the next one may be luckier."""
+        self._orders.pop(evse_id, None)
+        for charges in (True, False):
+            self._since.pop((evse_id, charges), None)
+
+    def cannot_charge(self, now: datetime) -> frozenset[str]:
+        """EVSE ids that lately drew nothing when they were ordered to charge."""
+        return self._lately(now, charges=True)
+
+    def cannot_discharge(self, now: datetime) -> frozenset[str]:
+        """EVSE ids that lately gave nothing when they were ordered to discharge."""
+        return self._lately(now, charges=False)
+
+    def _lately(self, now: datetime, *, charges: bool) -> frozenset[str]:
+        return frozenset(
+            evse_id for (evse_id, way), since in self._since.items() if way == charges and now - since <= _SILENT
+        )

@@ -71,6 +71,7 @@ class Situation:
     permitted_kw: discharge allowed now, by EVSE id.
     known_cuts: what earlier replays taught about the cars that are still here.
     draw_limits_kw: by EVSE id, what the car was seen to take where it is less than it was offered.
+    cannot_charge: EVSE ids that do not draw although they were ordered to; nothing is planned to flow there.
     """
 
     now: datetime
@@ -83,6 +84,7 @@ class Situation:
     known_cuts: tuple[Cut, ...] = ()
     draw_limits_kw: Mapping[str, float] = field(default_factory=dict)
     export_cap_kw: NDArray[np.float64] | None = None
+    cannot_charge: frozenset[str] = frozenset()
 
 
 def horizon_grid(now: datetime, step_s: int, steps: int) -> TimeGrid:
@@ -91,15 +93,40 @@ def horizon_grid(now: datetime, step_s: int, steps: int) -> TimeGrid:
     return TimeGrid(start, step_s, steps)
 
 
+def as_far_as_needed(model: SiteModel, situation: Situation) -> tuple[SiteModel, Situation]:
+    """The same decisions from a shorter horizon: it ends when the last car has left and the last event is over.
+
+    What the building is expected to draw after that still counts as a peak that will come anyway.
+    """
+    grid = horizon_grid(situation.now, model.step_s, model.steps)
+    leaves = [_last_step(grid, session.departure) for session in situation.sessions]
+    ends = [commitment.steps[-1] + 1 for commitment in situation.commitments]
+    steps = max(1, *leaves, *ends)
+    beyond_kw = float(_base_load(model, situation, grid)[0][steps:].max(initial=0.0))
+    export_kw = situation.export_cap_kw
+    return replace(model, steps=steps), replace(
+        situation, import_cap_kw=situation.import_cap_kw[:steps],
+        export_cap_kw=None if export_kw is None else export_kw[:steps],
+        peak_so_far_kw=max(situation.peak_so_far_kw, beyond_kw),
+    )
+
+
+def _base_load(
+    model: SiteModel, situation: Situation, grid: TimeGrid
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What is drawn without the cars that are there, and how far arrivals may exceed it; each of shape (steps,)."""
+    base_kw = model.base_load.expect(grid, situation.measured_base)
+    if model.arrivals is None:
+        return base_kw, np.zeros(grid.steps)
+    coming_kw = model.arrivals.expect(grid, situation.now)
+    return base_kw + coming_kw, model.arrivals.spread(coming_kw)
+
+
 def build_request(model: SiteModel, situation: Situation) -> PlanRequest:
     """Turn beliefs into a planning problem and the world in which the twin examines its answer."""
     now = situation.now
     grid = horizon_grid(now, model.step_s, model.steps)
-    base_kw = model.base_load.expect(grid, situation.measured_base)
-    spread_kw = np.zeros(grid.steps)
-    if model.arrivals is not None:
-        coming_kw = model.arrivals.expect(grid, now)
-        base_kw, spread_kw = base_kw + coming_kw, model.arrivals.spread(coming_kw)
+    base_kw, spread_kw = _base_load(model, situation, grid)
     prices = model.rate.prices(grid.start, grid.step_s, grid.steps)
     fraction = (grid.at(1) - now).total_seconds() / grid.step_s
     caps = np.minimum(situation.import_cap_kw, model.site.import_cap_kw)
@@ -188,7 +215,10 @@ def _demand(model: SiteModel, session: LiveSession, situation: Situation, grid: 
         id=session.transaction_id, evse_id=session.evse_id, arrive=0, depart=_last_step(grid, session.departure),
         energy_kwh=session.energy_kwh, capacity_kwh=session.capacity_kwh * vehicle.battery.soc_max,
         target_kwh=session.target_kwh, floor_kwh=session.floor_kwh,
-        max_charge_kw=0.0 if session.is_full and discharge_kw == 0.0 else charge_kw,
+        max_charge_kw=(
+            0.0 if session.evse_id in situation.cannot_charge or (session.is_full and discharge_kw == 0.0)
+            else charge_kw
+        ),
         max_discharge_kw=discharge_kw,
         charge_efficiency=_charge_efficiency(listed, charge_kw),
         discharge_efficiency=_discharge_efficiency(listed, discharge_kw),

@@ -14,13 +14,13 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from aggregator.fleet.beliefs import Beliefs
-from aggregator.fleet.draw import DrawLimits
+from aggregator.fleet.draw import DrawLimits, Silence
 from aggregator.fleet.model import DepartureTarget, LiveSession
 from aggregator.fleet.site_power import SitePower
 from aggregator.ocpp.events import MeterSample
 from aggregator.planning.decision import could_discharge_kw, decide
 from aggregator.planning.gate import GateOutcome, plan_through_gate
-from aggregator.planning.horizon import SiteModel, Situation, build_request, horizon_grid
+from aggregator.planning.horizon import SiteModel, Situation, as_far_as_needed, build_request, horizon_grid
 from aggregator.signals.limits import Held, LimitBook
 from aggregator.signals.model import Decision, GridSignal, Obligation, SignalState
 from twin.assets import Visit
@@ -28,6 +28,7 @@ from twin.replay import WorldView
 
 _ASLEEP_KW = 0.05
 _SETTLE = timedelta(minutes=2)
+_FULL_KWH = 0.01
 _REPORTED_SOC_STEP = 0.01
 """Chargers report SoC in whole per cent."""
 
@@ -70,7 +71,7 @@ class LoopController:
         self._reasons: list[str] = []
         self._coming: tuple[datetime, GateOutcome] | None = None
         self._latency, self._fallback_kw = timedelta(seconds=latency_s), fallback_kw or {}
-        self._draws = DrawLimits()
+        self._draws, self._silence = DrawLimits(), Silence()
         self._ordered_before: dict[str, float] = {}
         self._ordered_since: dict[str, datetime] = {}
         self.log = LoopLog()
@@ -85,6 +86,8 @@ class LoopController:
             self._reasons.append("clock")
         if self._coming is not None and now >= self._coming[0]:
             self._outcome, self._coming = self._coming[1], None
+        if not self._seen and not self._awaits_answer:
+            self._reasons, self._outcome = [], None  # nothing to decide
         if self._reasons and self._coming is None:
             reasons, self._reasons = tuple(dict.fromkeys(self._reasons)), []
             self._coming = (now + self._latency, self._plan(now, reasons))
@@ -99,6 +102,12 @@ class LoopController:
         self._ordered_before = ordered
         return ordered
 
+    @property
+    def _awaits_answer(self) -> bool:
+        return any(
+            held.decision is None and held.signal.obligation is not Obligation.MANDATORY for held in self._book.held
+        )
+
     def _is_settled(self, evse_id: str, now: datetime) -> bool:
         """The charger had time to follow its last order."""
         return now - self._ordered_since.get(evse_id, now) >= _SETTLE
@@ -110,6 +119,7 @@ class LoopController:
             if known is not None and (visit is None or visit.id != known.id):
                 self._beliefs.ended(evse_id, known.id)
                 self._draws.forget(evse_id)
+                self._silence.forget(evse_id)
                 del self._seen[evse_id]
                 reasons.append("departure")
             imported_kwh, exported_kwh = view.registers_kwh(slot)
@@ -127,11 +137,11 @@ class LoopController:
             if visit.id in self._reports_soc:
                 true_soc = view.energy_kwh[slot] / visit.vehicle.battery.capacity_kwh
                 soc = round(true_soc / _REPORTED_SOC_STEP) * _REPORTED_SOC_STEP
-            is_asleep = abs(float(view.power_kw[slot])) < _ASLEEP_KW
-            if is_asleep and self._ordered_before.get(evse_id, 0.0) > _ASLEEP_KW and self._is_settled(evse_id, now):
-                self._beliefs.stopped_drawing(evse_id)
-            if evse_id in self._ordered_before and soc is None:
-                self._draws.seen(evse_id, now, self._ordered_before[evse_id], float(view.power_kw[slot]))
+            power_kw, ordered_kw = float(view.power_kw[slot]), self._ordered_before.get(evse_id)
+            if ordered_kw is not None:
+                self._judge(evse_id, visit, now, ordered_kw, power_kw, float(view.energy_kwh[slot]))
+                if soc is None:
+                    self._draws.seen(evse_id, now, ordered_kw, power_kw)
             self._beliefs.metered(MeterSample(
                 evse_id, visit.id, now, float(view.power_kw[slot]), imported_kwh * 1000.0, exported_kwh * 1000.0, soc
             ))
@@ -147,26 +157,43 @@ class LoopController:
             reasons.append("grid signal")
         return reasons
 
+    def _judge(
+        self, evse_id: str, visit: Visit, now: datetime, ordered_kw: float, power_kw: float, energy_kwh: float
+    ) -> None:
+        """A car that draws nothing is full if its charger says so; else it, or the charger, is out of order."""
+        battery = visit.vehicle.battery
+        is_full = energy_kwh >= battery.soc_max * battery.capacity_kwh - _FULL_KWH
+        if ordered_kw > 0.0 and is_full:
+            if ordered_kw > _ASLEEP_KW > abs(power_kw) and self._is_settled(evse_id, now):
+                self._beliefs.stopped_drawing(evse_id)
+        elif ordered_kw >= 0.0 or energy_kwh > visit.floor_kwh + _FULL_KWH:
+            self._silence.seen(evse_id, now, ordered_kw, power_kw)
+
     def _plan(self, now: datetime, reasons: tuple[str, ...]) -> GateOutcome:
         grid = horizon_grid(now, self._model.step_s, self._model.steps)
         sessions = self._beliefs.sessions(now)
-        base_kw = self._power.base_kw
+        base_kw, mute = self._power.base_kw, self._silence.cannot_discharge(now)
         situation = Situation(
             now=now, sessions=sessions, measured_base=None if base_kw is None else (now, base_kw),
             peak_so_far_kw=self._power.peak_kw,
             import_cap_kw=self._book.import_cap(grid, self._model.site.import_cap_kw, now),
             export_cap_kw=self._book.export_cap(grid, self._model.site.export_cap_kw),
-            permitted_kw={s.evse_id: self._permitted_kw(s, now) for s in sessions},
+            permitted_kw={
+                s.evse_id: 0.0 if s.evse_id in mute else self._permitted_kw(s, now) for s in sessions
+            },
             commitments=self._book.commitments(grid, now),
             draw_limits_kw=self._draws.at(now),
             known_cuts=self._outcome.lasting_cuts if self._outcome is not None else (),
+            cannot_charge=self._silence.cannot_charge(now),
         )
-        request = build_request(self._model, situation)
+        request = build_request(*as_far_as_needed(self._model, situation))
         outcome = plan_through_gate(request)
         self.log.plans.append((now, reasons, outcome))
+        considered = {commitment.signal_id for commitment in situation.commitments}
         for held in self._book.held:
             is_stopgap = outcome.plan.status == "safe"
-            if held.decision is None and not is_stopgap and held.signal.obligation is not Obligation.MANDATORY:
+            is_asked = held.signal.obligation is not Obligation.MANDATORY and held.signal.id in considered
+            if held.decision is None and not is_stopgap and is_asked:
                 baseline = outcome.counterfactual or outcome.plan
                 decision = decide(
                     held.signal, request.problem, outcome.plan, baseline.net_kw,

@@ -6,10 +6,11 @@ building. It learns of departures when they happen and of events when they are a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
-from decimal import Decimal
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -20,10 +21,10 @@ from aggregator.fleet.model import DepartureTarget, LiveSession
 from aggregator.planning.forecast import BaseLoadForecast
 from aggregator.planning.horizon import SiteModel
 from aggregator.signals.limits import LimitBook
-from aggregator.signals.model import GridSignal, Obligation, Programme, SignalInterval
+from aggregator.signals.model import GridSignal, Obligation, SignalInterval
 from aggregator.studies.events import SITE, Asked
 from aggregator.studies.loop import LoopController, LoopLog
-from markets.rate import Period, RateSchedule, Season
+from aggregator.studies.terms import Terms, flat_rate
 from twin.assets import Visit, World
 from twin.drivers import Drawn
 from twin.engine import run
@@ -38,19 +39,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _PROGRAMME = "simulated event"
-_PRICE_PER_KWH = Decimal("0.20")
-_DEMAND_PER_KW_MONTH = Decimal(15)
-_EVENT_PRICE_PER_KWH = 1.0
-_WEAR_PER_KWH = 0.05
 _FLOOR_SOC = 0.2
-ASSUMED = (
-    (f"The planner sees one price at all hours ({_PRICE_PER_KWH} per kWh), a price of {_DEMAND_PER_KW_MONTH} per kW of "
-    f"the highest quarter hour, {_EVENT_PRICE_PER_KWH:g} per kWh for an event and {_WEAR_PER_KWH:g} per kWh of battery "
-     "wear."),
-    ("The planner's forecast of the building is the mean of each local hour of this scenario; it does not know of cars "
-     "that are still to come."),
-)
-"""What the planner is told that no scenario says."""
 
 
 @dataclass
@@ -59,8 +48,12 @@ class PlannerRunner:
 
     experiment: Experiment
     drawn: Drawn
-    assumed: tuple[str, ...] = ASSUMED
+    terms: Terms = field(default_factory=Terms)
     committed: dict[str, Floats] = field(default_factory=dict)
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        return self.terms.assumed
 
     def __call__(
         self, ensemble: Ensemble, events: tuple[Asked, ...], *, record_evses: bool, tell: Callable[[float], None]
@@ -73,6 +66,7 @@ class PlannerRunner:
             share = replica / own.replicas
 
             def told(when: datetime, share: float = share) -> None:
+                gc.collect()
                 whole = (own.grid.end - own.grid.start).total_seconds()
                 tell(share + (when - own.grid.start).total_seconds() / whole / own.replicas)
 
@@ -86,11 +80,12 @@ class PlannerRunner:
     ) -> Outcome:
         visits, rows, revisions = course_of(self.drawn, replica)
         world = world_of(ensemble, visits)
-        controller = loop_controller(self.experiment, world, visits, revisions, events, told)
-        outcome = run(
-            ensemble, visits, WorldController(world, controller), faults=self._faults(replica, visits),
-            revisions=revisions, record_evses=record_evses,
-        )
+        controller = loop_controller(self.experiment, self.terms, world, visits, revisions, events, told)
+        with _collecting_between_plans():
+            outcome = run(
+                ensemble, visits, WorldController(world, controller), faults=self._faults(replica, visits),
+                revisions=revisions, record_evses=record_evses,
+            )
         for number, one in enumerate(events):
             self.committed[one.event.id][replica] = promised_net_kw(controller.log, _signal_id(number), one)
         return replace(outcome, visits=replace(outcome.visits, row=rows[outcome.visits.row]))
@@ -104,6 +99,24 @@ class PlannerRunner:
             self.experiment.faults, evses=len(ensemble.evses), replicas=1, first_replica=replica,
             seconds=float(ensemble.grid.step_s * ensemble.grid.steps), seed=self.experiment.seed, visits=visits,
         )
+
+
+@contextmanager
+def _collecting_between_plans() -> Iterator[None]:
+    """No garbage is collected while a plan is made: a Pyomo model is a hundred thousand small objects in cycles.
+
+    What was there before is frozen, so that `gc.collect` between two plans looks at those alone.
+    """
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if was_enabled:
+            gc.enable()
 
 
 def course_of(drawn: Drawn, replica: int) -> tuple[VisitTable, Ints, Revisions]:
@@ -144,8 +157,8 @@ def world_of(ensemble: Ensemble, visits: VisitTable) -> World:
 
 
 def loop_controller(
-    experiment: Experiment, world: World, visits: VisitTable, revisions: Revisions, events: tuple[Asked, ...],
-    told: Callable[[datetime], None],
+    experiment: Experiment, terms: Terms, world: World, visits: VisitTable, revisions: Revisions,
+    events: tuple[Asked, ...], told: Callable[[datetime], None],
 ) -> LoopController:
     """The service's loop for one course; what a driver changes on the way is declared when it is said."""
     discharges = experiment.control.discharges
@@ -168,20 +181,22 @@ def loop_controller(
     def permitted_kw(session: LiveSession, _now: datetime) -> float:
         return evses[session.evse_id].max_discharge_kw if discharges and session.v2g_consent else 0.0
 
+    zone = world.site.timezone
     vehicles = {
-        vehicle.model: VehicleModel(vehicle, _WEAR_PER_KWH) for vehicle in experiment.ensemble.vehicles
+        vehicle.model: VehicleModel(vehicle, terms.wear_per_kwh) for vehicle in experiment.ensemble.vehicles
     }
     model = SiteModel(
-        site=world.site, evses=evses, vehicles=vehicles, rate=_flat_rate(world.site.timezone),
-        base_load=_typical_day(world), steps=round(experiment.control.horizon_h * 3600 / 900),
+        site=world.site, evses=evses, vehicles=vehicles, rate=terms.rate or flat_rate(zone),
+        base_load=terms.base_load(zone) or _typical_day(world), arrivals=terms.arrivals(zone),
+        steps=round(experiment.control.horizon_h * 3600 / 900),
     )
-    programme = Programme(_PROGRAMME, "grid", Obligation.COMMITTED, _EVENT_PRICE_PER_KWH, _EVENT_PRICE_PER_KWH)
     return LoopController(
         model, Beliefs(vehicles, SiteDefaults(timedelta(hours=8), 10.0, next(iter(vehicles)))), said,
         permitted_kw=permitted_kw, later=later,
         reports_soc=frozenset(visit.id for visit in world.visits if visit.vehicle.max_discharge_kw > 0),
         signals=[_signal(number, one, world) for number, one in enumerate(events)],
-        book=LimitBook(world.site.id, {_PROGRAMME: programme}), progress=told,
+        book=LimitBook(world.site.id, {_PROGRAMME: terms.programme(_PROGRAMME)}), peak_so_far_kw=terms.peak_so_far_kw,
+        progress=told,
     )
 
 
@@ -216,15 +231,6 @@ def _signal(number: int, asked: Asked, world: World) -> GridSignal:
     return GridSignal(
         _signal_id(number), "simulation", asked.event.id, 1, _signal_id(number),
         max(asked.event.known_from, grid.start), _PROGRAMME, Obligation.COMMITTED, world.site.id, intervals,
-    )
-
-
-def _flat_rate(timezone: str) -> RateSchedule:
-    """One price at all hours: the planner then cares for drivers, caps, events and the peak alone."""
-    always = (Period("00:00", "24:00", _PRICE_PER_KWH),)
-    return RateSchedule(
-        "flat", "assumed", date(2000, 1, 1), "EUR", timezone, _DEMAND_PER_KW_MONTH,
-        (Season("all year", "01-01", "12-31", always, always),),
     )
 
 
