@@ -1,0 +1,322 @@
+"""A feeder as matrices: what its key nodes do under injected currents, and how every other node follows.
+
+A node is a phase of a bus. The network is linear once the loads are currents: V = V0 * u + Z I with the source at u
+per unit. `Network` holds V0 and Z for the load points, and for all that is read off a flow: key nodes, runs of line,
+both ends of transformers, the source.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import pi, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array, csc_array, csr_array
+from scipy.sparse.linalg import splu
+
+from twin.feeder.model import NO_CAPACITANCE, PHASES, Connection, Feeder, Source
+from twin.feeder.runs import Run, runs
+from twin.feeder.transformer_model import FROM_SEQUENCE, TO_SEQUENCE, Complex, admittance
+
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One phase (a, b or c) of a bus."""
+
+    bus: str
+    phase: str
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One phase of a line."""
+
+    line: str
+    phase: str
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """Where one phase of a connection point draws: from `phase` to ground, or to the phase `other` in delta."""
+
+    connection_point: str
+    phase: str
+    other: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """What follows from the source's voltage u (p.u.) and the injected currents I: at_rest * u + per_ampere I."""
+
+    at_rest: Complex
+    per_ampere: Complex
+
+    def __getitem__(self, rows: Indices | slice) -> Linear:
+        return Linear(self.at_rest[rows], self.per_ampere[rows])
+
+
+@dataclass(frozen=True)
+class Network:
+    """Everything a flow needs of a feeder, made once.
+
+    terminals: in the order of the connection points, then of their phases; point_of: the load point of each.
+    A load point is a distinct pair of node(s) and load type; base_volts, load_type: of each load point.
+    points: volts across the load points. keys: volts of the key nodes. spread: key nodes to all `nodes`.
+    run_series: amperes through the runs' phases; run_resistance: their R matrices, block-diagonal.
+    segments_of_runs: to the segments, with the direction; shunts: of segments with capacitance, else None.
+    transformers: amperes into (transformer, side, phase), with the key node of each row in `transformer_nodes`.
+    source: amperes out of it; source_nodes: its key nodes.
+    """
+
+    nodes: tuple[Node, ...]
+    segments: tuple[Segment, ...]
+    terminals: tuple[Terminal, ...]
+    point_of: Indices
+    point_types: tuple[str, ...]
+    base_volts: NDArray[np.float64]
+    node_volts: NDArray[np.float64]
+    points: Linear
+    keys: Linear
+    spread: csr_array
+    run_series: Linear
+    run_resistance: csr_array
+    segments_of_runs: csr_array
+    shunts: tuple[csr_array, csr_array] | None
+    transformers: Linear
+    transformer_nodes: Indices
+    source: Linear
+    source_nodes: Indices
+
+
+def source_impedance(source: Source, volts: float) -> Complex:
+    """Of the grid above, phase a, b, c: (3, 3) in ohm."""
+    size = volts**2 / source.short_circuit_va
+    x = size / sqrt(1.0 + source.rx_ratio**2)
+    one = complex(source.rx_ratio * x, x)
+    return FROM_SEQUENCE @ np.diag([one * source.z01_ratio, one, one]) @ TO_SEQUENCE
+
+
+def terminals_of(feeder: Feeder) -> tuple[Terminal, ...]:
+    """Terminals in the order of the connection points: one for each phase, in delta one for each pair of phases."""
+    connection = {kind.id: kind.connection for kind in feeder.load_types}
+    found: list[Terminal] = []
+    for point in feeder.connection_points:
+        if connection[point.load_type] is Connection.WYE:
+            found.extend(Terminal(point.id, phase) for phase in point.phases)
+        elif point.phases == PHASES:
+            found.extend(Terminal(point.id, one, other) for one, other in ("ab", "bc", "ca"))
+        else:
+            found.append(Terminal(point.id, point.phases[0], point.phases[1]))
+    return tuple(found)
+
+
+class _Stamps:
+    """A sparse matrix that grows by small dense blocks."""
+
+    def __init__(self) -> None:
+        self._rows: list[Indices] = []
+        self._columns: list[Indices] = []
+        self._values: list[Complex] = []
+
+    def add(self, rows: Indices, columns: Indices, block: NDArray[np.number]) -> None:
+        self._rows.append(np.repeat(rows, len(columns)))
+        self._columns.append(np.tile(columns, len(rows)))
+        self._values.append(np.asarray(block, dtype=np.complex128).ravel())
+
+    def matrix(self, shape: tuple[int, int]) -> csr_array:
+        if not self._rows:
+            return csr_array(shape, dtype=np.complex128)
+        rows, columns = np.concatenate(self._rows), np.concatenate(self._columns)
+        return csr_array(coo_array((np.concatenate(self._values), (rows, columns)), shape=shape))
+
+
+def build(feeder: Feeder) -> Network:
+    """The matrices of a feeder without faults that block a flow (`twin.feeder.validity`)."""
+    return _Builder(feeder).network()
+
+
+class _Builder:
+    """The way from a feeder to its `Network`, one method per matrix."""
+
+    def __init__(self, feeder: Feeder) -> None:
+        self._feeder = feeder
+        self._bus = {bus.id: bus for bus in feeder.buses}
+        keys = [feeder.source.bus, *(point.bus for point in feeder.connection_points)]
+        keys += [bus for transformer in feeder.transformers for bus in (transformer.from_bus, transformer.to_bus)]
+        self._runs = runs(feeder, keys)
+        between = {bus for run in self._runs for bus in run.between}
+        self._nodes = [Node(bus.id, phase) for bus in feeder.buses for phase in bus.phases]
+        self._key = {
+            (node.bus, node.phase): number
+            for number, node in enumerate(node for node in self._nodes if node.bus not in between)
+        }
+        self._inverse = [self._admittance(run) for run in self._runs]
+        self._transformers = [admittance(transformer) for transformer in feeder.transformers]
+        volts = self._bus[feeder.source.bus].volts
+        self._source_admittance = np.linalg.inv(source_impedance(feeder.source, volts))
+
+    def _at(self, bus: str, phases: str) -> Indices:
+        return np.array([self._key[bus, phase] for phase in phases], dtype=np.intp)
+
+    @staticmethod
+    def _admittance(run: Run) -> Complex:
+        there = _positions(run.phases)
+        return np.linalg.inv(run.impedance[np.ix_(there, there)]).astype(np.complex128)
+
+    def _shunt(self, line: int) -> Complex:
+        """Half of a line's charging admittance, siemens, on its phases."""
+        there = _positions(self._feeder.lines[line].phases)
+        farads = np.asarray(self._feeder.lines[line].c_farad)[np.ix_(there, there)]
+        return 1j * pi * self._feeder.frequency_hz * farads
+
+    def network(self) -> Network:
+        feeder, size = self._feeder, len(self._key)
+        terminals, incidence, point_of, types, base = self._load_points()
+        source_nodes = self._at(feeder.source.bus, PHASES)
+        turned = np.exp(1j * (feeder.source.angle_rad - np.arange(3) * 2.0 * pi / 3.0))
+        behind = self._bus[feeder.source.bus].volts / sqrt(3.0) * turned
+        pushed = np.zeros((size, 1 + incidence.shape[0]), dtype=np.complex128)
+        pushed[source_nodes, 0] = self._source_admittance @ behind
+        pushed[:, 1:] = incidence.T.toarray()
+        matrix = csc_array(self._bus_matrix())
+        factors = splu(matrix)
+        answers = factors.solve(pushed)
+        # One step of refinement: the admittances of a 4 cm cable and of a source differ by nine orders of magnitude.
+        answers += factors.solve(pushed - matrix @ answers)
+        keys = Linear(answers[:, 0], answers[:, 1:])
+        series, resistance, expand, segments = self._series(keys)
+        transformers, transformer_nodes = self._transformer_currents(keys)
+        source = Linear(
+            self._source_admittance @ (behind - keys.at_rest[source_nodes]),
+            -self._source_admittance @ keys.per_ampere[source_nodes],
+        )
+        return Network(
+            nodes=tuple(self._nodes), segments=segments, terminals=terminals, point_of=point_of, point_types=types,
+            base_volts=base, node_volts=np.array([self._bus[node.bus].volts / sqrt(3.0) for node in self._nodes]),
+            points=Linear(incidence @ keys.at_rest, incidence @ keys.per_ampere), keys=keys, spread=self._spread(),
+            run_series=series, run_resistance=resistance, segments_of_runs=expand, shunts=self._shunts(),
+            transformers=transformers, transformer_nodes=transformer_nodes, source=source, source_nodes=source_nodes,
+        )
+
+    def _load_points(
+        self,
+    ) -> tuple[tuple[Terminal, ...], csr_array, Indices, tuple[str, ...], NDArray[np.float64]]:
+        """Terminals; load points over key nodes (+1, in delta also -1); each terminal's load point; types; volts."""
+        feeder = self._feeder
+        terminals = terminals_of(feeder)
+        places = {point.id: point for point in feeder.connection_points}
+        kinds = {kind.id: kind for kind in feeder.load_types}
+        numbers: dict[tuple[str, str, str | None, str], int] = {}
+        point_of = np.empty(len(terminals), dtype=np.intp)
+        for row, terminal in enumerate(terminals):
+            place = places[terminal.connection_point]
+            what = (place.bus, terminal.phase, terminal.other, place.load_type)
+            point_of[row] = numbers.setdefault(what, len(numbers))
+        incidence = _Stamps()
+        base = np.empty(len(numbers))
+        for (bus, phase, other, kind), row in numbers.items():
+            incidence.add(np.array([row]), self._at(bus, phase), np.array([1.0]))
+            across = self._bus[bus].volts
+            if other is None:
+                across /= sqrt(3.0)
+            else:
+                incidence.add(np.array([row]), self._at(bus, other), np.array([-1.0]))
+            base[row] = kinds[kind].rated_volts or across
+        matrix = incidence.matrix((len(numbers), len(self._key)))
+        return terminals, matrix, point_of, tuple(kind for *_, kind in numbers), base
+
+    def _bus_matrix(self) -> csr_array:
+        stamps = _Stamps()
+        for run, inverse in zip(self._runs, self._inverse, strict=True):
+            near, far = self._at(run.from_bus, run.phases), self._at(run.to_bus, run.phases)
+            for one, other, sign in ((near, near, 1), (far, far, 1), (near, far, -1), (far, near, -1)):
+                stamps.add(one, other, sign * inverse)
+        for number, line in enumerate(self._feeder.lines):
+            if line.c_farad != NO_CAPACITANCE:
+                for bus in (line.from_bus, line.to_bus):
+                    at = self._at(bus, line.phases)
+                    stamps.add(at, at, self._shunt(number))
+        for transformer, ports in zip(self._feeder.transformers, self._transformers, strict=True):
+            at = np.concatenate([self._at(bus, PHASES) for bus in (transformer.from_bus, transformer.to_bus)])
+            stamps.add(at, at, ports)
+        at = self._at(self._feeder.source.bus, PHASES)
+        stamps.add(at, at, self._source_admittance)
+        return stamps.matrix((len(self._key), len(self._key)))
+
+    def _spread(self) -> csr_array:
+        """Volts of all nodes from those of the key nodes; real, because a run is of one kind of line."""
+        row_of = {(node.bus, node.phase): row for row, node in enumerate(self._nodes)}
+        rows, columns, values = list(self._key), list(self._key.values()), [1.0] * len(self._key)
+        for run in self._runs:
+            for bus, fraction in zip(run.between, run.fractions, strict=True):
+                for phase in self._bus[bus].phases:
+                    rows += [(bus, phase)] * 2
+                    columns += [self._key[run.from_bus, phase], self._key[run.to_bus, phase]]
+                    values += [1.0 - fraction, fraction]
+        places = np.array([row_of[row] for row in rows])
+        return csr_array(coo_array((values, (places, columns)), shape=(len(self._nodes), len(self._key))))
+
+    def _series(self, keys: Linear) -> tuple[Linear, csr_array, csr_array, tuple[Segment, ...]]:
+        """Currents through the runs, their resistance, and which segments carry them in which direction."""
+        rest, per_ampere = [], []
+        resistance = _Stamps()
+        first_row = []
+        rows = 0
+        for run, inverse in zip(self._runs, self._inverse, strict=True):
+            near, far = self._at(run.from_bus, run.phases), self._at(run.to_bus, run.phases)
+            rest.append(inverse @ (keys.at_rest[near] - keys.at_rest[far]))
+            per_ampere.append(inverse @ (keys.per_ampere[near] - keys.per_ampere[far]))
+            at = np.arange(rows, rows + len(near))
+            there = _positions(run.phases)
+            resistance.add(at, at, run.impedance.real[np.ix_(there, there)])
+            first_row.append(rows)
+            rows += len(near)
+        segments = tuple(Segment(line.id, phase) for line in self._feeder.lines for phase in line.phases)
+        starts = np.concatenate(([0], np.cumsum([len(line.phases) for line in self._feeder.lines], dtype=np.intp)))
+        places, carried, signs = [], [], []
+        for run, row in zip(self._runs, first_row, strict=True):
+            for line, along in run.lines:
+                for phase in range(len(run.phases)):
+                    places.append(int(starts[line]) + phase)
+                    carried.append(row + phase)
+                    signs.append(1.0 if along else -1.0)
+        expand = csr_array(coo_array((signs, (places, carried)), shape=(len(segments), rows)))
+        columns = keys.per_ampere.shape[1]
+        through = Linear(
+            np.concatenate([np.empty(0, dtype=np.complex128), *rest]),
+            np.concatenate([np.empty((0, columns), dtype=np.complex128), *per_ampere]),
+        )
+        return through, csr_array(resistance.matrix((rows, rows)).real), expand, segments
+
+    def _shunts(self) -> tuple[csr_array, csr_array] | None:
+        """Charging currents at the `from` and at the `to` end of each segment, over the volts of the key nodes."""
+        if all(line.c_farad == NO_CAPACITANCE for line in self._feeder.lines):
+            return None
+        ends = (_Stamps(), _Stamps())
+        row = 0
+        for number, line in enumerate(self._feeder.lines):
+            at = np.arange(row, row + len(line.phases))
+            row += len(line.phases)
+            if line.c_farad != NO_CAPACITANCE:
+                for stamps, bus in zip(ends, (line.from_bus, line.to_bus), strict=True):
+                    stamps.add(at, self._at(bus, line.phases), self._shunt(number))
+        return ends[0].matrix((row, len(self._key))), ends[1].matrix((row, len(self._key)))
+
+    def _transformer_currents(self, keys: Linear) -> tuple[Linear, Indices]:
+        rest, per_ampere, nodes = [np.empty(0, np.complex128)], [], [np.empty(0, np.intp)]
+        per_ampere.append(np.empty((0, keys.per_ampere.shape[1]), np.complex128))
+        for transformer, ports in zip(self._feeder.transformers, self._transformers, strict=True):
+            at = np.concatenate([self._at(bus, PHASES) for bus in (transformer.from_bus, transformer.to_bus)])
+            rest.append(ports @ keys.at_rest[at])
+            per_ampere.append(ports @ keys.per_ampere[at])
+            nodes.append(at)
+        return Linear(np.concatenate(rest), np.concatenate(per_ampere)), np.concatenate(nodes)
+
+
+def _positions(phases: str) -> Indices:
+    return np.array([PHASES.index(phase) for phase in phases], dtype=np.intp)
+
+

@@ -1,0 +1,258 @@
+"""The same flows worked out by power-grid-model, and how far both are apart.
+
+An independent engine: another language, another network (every bus, none joined into runs), another method. A plan
+that leans on the feeder is valid only if both agree about it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from power_grid_model import CalculationMethod, ComponentType, DatasetType, PowerGridModel, initialize_array
+
+from twin.feeder.admittance import terminals_of
+from twin.feeder.flow import Solution
+from twin.feeder.loads import Loads
+from twin.feeder.model import PHASES, Connection, Feeder
+from twin.feeder.pgm import Numbers, Row, tables
+from twin.feeder.transformer_model import Complex
+
+Real = NDArray[np.float64]
+Claims = NDArray[np.bool_]
+
+BATCH: Final = 1000
+"""Steps at a time: the answers for 900 buses and lines then take some 100 MB."""
+
+TOLERANCES: Final = ((CalculationMethod.iterative_current, 1e-10), (CalculationMethod.newton_raphson, 1e-8))
+"""Tried one after the other: rounding among cables of very different length keeps some networks from the first, and
+the second finds solutions close to collapse that the first does not."""
+
+MOST_ITERATIONS: Final = 50
+
+LIMIT_PU: Final = 1e-7
+LIMIT_A: Final = 1e-2
+LIMIT_LOADING: Final = 1e-6
+
+
+class NotCheckable(ValueError):
+    """The second engine cannot express this feeder; the message says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The largest differences over all steps that both engines solved, and at how many steps only one did.
+
+    voltage_pu: size of the difference of the complex voltages, per unit of the bus. current_a: of magnitudes, at either
+    end of a line. transformer_loading: of the rating.
+    """
+
+    steps: int
+    voltage_pu: float
+    current_a: float
+    transformer_loading: float
+    solved_only_here: int
+    solved_only_there: int
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the engines say the same, in every figure and in what has a solution.
+
+        Limits: 1e-7 p.u., 0.01 A (1e-7 p.u. of 230 V across the impedance of some metres of cable), 1e-6 of a rating.
+        """
+        return (
+            self.voltage_pu <= LIMIT_PU and self.current_a <= LIMIT_A and self.transformer_loading <= LIMIT_LOADING
+            and self.solved_only_here == self.solved_only_there == 0
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """Of the second engine: (step, row, phase) and, for transformers, (step, row)."""
+
+    volts_pu: Complex
+    from_a: Real
+    to_a: Real
+    loading: Real
+    has_solution: Claims
+
+
+class Checker:
+    """A feeder in power-grid-model, made once and asked often.
+
+    threads: of power-grid-model.
+
+    Raises:
+        NotCheckable: delta loads, which that engine does not have.
+    """
+
+    def __init__(self, feeder: Feeder, *, threads: int = 1) -> None:
+        kinds = {kind.id: kind for kind in feeder.load_types}
+        for point in feeder.connection_points:
+            if kinds[point.load_type].connection is Connection.DELTA:
+                raise NotCheckable(f"connection point {point.id}: a delta load, which power-grid-model does not have")
+        self._feeder = feeder
+        self._threads = -1 if threads == 1 else threads
+        terminals = terminals_of(feeder)
+        points = {point.id: row for row, point in enumerate(feeder.connection_points)}
+        places = [feeder.connection_points[points[terminal.connection_point]] for terminal in terminals]
+        base = {bus.id: bus.volts / sqrt(3.0) for bus in feeder.buses}
+        self._point = np.array([points[terminal.connection_point] for terminal in terminals], dtype=np.intp)
+        self._phase = np.array([PHASES.index(terminal.phase) for terminal in terminals], dtype=np.intp)
+        self._types = [kinds[place.load_type] for place in places]
+        self._loads = Loads(self._types)
+        self._base = np.array([base[place.bus] for place in places])
+        self._rated = np.array([
+            kind.rated_volts or own for kind, own in zip(self._types, self._base, strict=True)
+        ])
+        numbers = Numbers.of(feeder)
+        # A load that is not pure power is three: power, impedance and current, the values of power-grid-model's type.
+        self._parts = 1 if self._loads.are_constant_power else 3
+        loads = initialize_array(
+            DatasetType.input, ComponentType.asym_load, self._parts * len(feeder.connection_points)
+        )
+        first = 1 + max([numbers.source, *numbers.connection_points.values()])
+        loads["id"] = np.arange(first, first + len(loads))
+        loads["node"] = [numbers.buses[point.bus] for point in feeder.connection_points] * self._parts
+        loads["status"] = 1
+        loads["type"] = np.repeat(np.arange(self._parts), len(feeder.connection_points))
+        loads["p_specified"] = 0.0
+        loads["q_specified"] = 0.0
+        self._load_ids = loads["id"].copy()
+        tabled = tables(feeder)
+        data: dict[ComponentType, Any] = {ComponentType[kind]: _array(kind, rows) for kind, rows in tabled.items()}
+        data[ComponentType.asym_load] = loads
+        self._output: dict[ComponentType, Any] = {ComponentType.node: ["u_pu", "u_angle"]}
+        self._line_rows: dict[ComponentType, NDArray[np.intp]] = {}
+        for kind in ("line", "asym_line"):
+            if kind in tabled:
+                self._output[ComponentType[kind]] = ["i_from", "i_to"]
+                row_of = {number: row for row, number in enumerate(numbers.lines.values())}
+                self._line_rows[ComponentType[kind]] = np.array([row_of[int(row["id"])] for row in tabled[kind]])
+        if feeder.transformers:
+            self._output[ComponentType.transformer] = ["loading"]
+        self._model = PowerGridModel(data, system_frequency=feeder.frequency_hz)
+
+    def check(self, solution: Solution) -> Difference:
+        """Solve the steps of `solution` again and compare all voltages, line currents and transformer loadings.
+
+        The load range in which each step lies is taken from `solution`; whether the voltages then are the same is not.
+        """
+        flow = solution.flow
+        buses = {bus.id: 3 * row for row, bus in enumerate(flow.feeder.buses)}
+        nodes = np.array([buses[node.bus] + PHASES.index(node.phase) for node in flow.nodes], dtype=np.intp)
+        lines = {line.id: 3 * row for row, line in enumerate(flow.feeder.lines)}
+        segments = np.array(
+            [lines[segment.line] + PHASES.index(segment.phase) for segment in flow.segments], dtype=np.intp
+        )
+        worst = np.zeros(3)
+        here_only = there_only = steps = 0
+        for block in solution.blocks(BATCH):
+            theirs = self._answers(block)
+            here, there = block.has_solution, theirs.has_solution
+            steps += len(here)
+            here_only += int((here & ~there).sum())
+            there_only += int((there & ~here).sum())
+            both = here & there
+            if not both.any():
+                continue
+            volts = block.voltages() / flow.network.node_volts[:, None]
+            apart = [np.abs(volts - theirs.volts_pu.reshape(len(here), -1).T[nodes])]
+            for end, amperes in (("from", theirs.from_a), ("to", theirs.to_a)):
+                apart.append(np.abs(np.abs(block.line_currents(end)) - amperes.reshape(len(here), -1).T[segments]))
+            apart.append(np.abs(block.transformer_loading() - theirs.loading.T))
+            figures = [float(part[:, both].max(initial=0.0)) for part in apart]
+            worst = np.maximum(worst, (figures[0], max(figures[1], figures[2]), figures[3]))
+        return Difference(steps, float(worst[0]), float(worst[1]), float(worst[2]), here_only, there_only)
+
+    def _updates(self, block: Solution) -> NDArray[np.void]:
+        """Loads of every step, of shape (step, load); the source stays as it is."""
+        demand = block.demand
+        columns = demand.shape[1]
+        updates: NDArray[np.void] = initialize_array(
+            DatasetType.update, ComponentType.asym_load, (columns, len(self._load_ids))
+        )
+        updates["id"] = self._load_ids
+        power = np.zeros((self._parts, columns, len(self._feeder.connection_points), 3), dtype=np.complex128)
+        parts = [demand] if self._loads.are_constant_power else self._shares(block)
+        for part, value in enumerate(parts):
+            power[part][:, self._point, self._phase] = value.T
+        laid_out = np.moveaxis(power, 0, 1).reshape(columns, len(self._load_ids), 3)
+        updates["p_specified"], updates["q_specified"] = laid_out.real, laid_out.imag
+        return updates
+
+    def _shares(self, block: Solution) -> list[Complex]:
+        """(power, impedance, current) of every terminal at the bus's rated voltage, given the range it is in."""
+        demand = block.demand
+        u = np.nan_to_num(np.abs(block.terminal_voltages()) / self._rated[:, None], nan=1.0)
+        low = np.array([kind.valid_pu[0] for kind in self._types])[:, None]
+        high = np.array([kind.valid_pu[1] for kind in self._types])[:, None]
+        inside = (u >= low) & (u <= high)
+        scale = (self._base / self._rated)[:, None]
+
+        def share(name: str) -> Complex:
+            active, reactive = (
+                np.array([getattr(getattr(kind, side), name) for kind in self._types])[:, None]
+                for side in ("active", "reactive")
+            )
+            return np.where(inside, demand.real * active + 1j * demand.imag * reactive, 0.0)
+
+        border = np.where(u < low, low, np.where(np.isfinite(high), high, 1.0))
+        beyond = np.where(inside, 0.0, self._loads.drawn(demand, border) / np.where(border > 0.0, border, 1.0) ** 2)
+        return [share("power"), (share("impedance") + beyond) * scale**2, share("current") * scale]
+
+    def _answers(self, block: Solution) -> _Answers:
+        updates = {ComponentType.asym_load: self._updates(block)}
+        columns = block.demand.shape[1]
+        source = block.source_pu
+        if (source != self._feeder.source.u_pu).any():
+            changed = initialize_array(DatasetType.update, ComponentType.source, (columns, 1))
+            changed["id"] = Numbers.of(self._feeder).source
+            changed["u_ref"] = source[:, None]
+            updates[ComponentType.source] = changed
+        answers = self._unsolved(columns)
+        rest = np.arange(columns)
+        for method, tolerance in TOLERANCES:
+            some = {kind: rows[rest] for kind, rows in updates.items()}
+            found: dict[ComponentType, Any] = self._model.calculate_power_flow(
+                symmetric=False, error_tolerance=tolerance, max_iterations=MOST_ITERATIONS, calculation_method=method,
+                update_data=some, threading=self._threads, output_component_types=self._output,
+                continue_on_batch_error=True,
+            )
+            error = self._model.batch_error
+            failed = np.zeros(len(rest), dtype=np.bool_)
+            if error is not None:
+                failed[error.failed_scenarios] = True
+            self._take(answers, rest[~failed], ~failed, found)
+            rest = rest[failed]
+            if not len(rest):
+                break
+        return answers
+
+    def _unsolved(self, columns: int) -> _Answers:
+        feeder = self._feeder
+        return _Answers(
+            np.full((columns, len(feeder.buses), 3), np.nan, dtype=np.complex128),
+            np.full((columns, len(feeder.lines), 3), np.nan), np.full((columns, len(feeder.lines), 3), np.nan),
+            np.full((columns, len(feeder.transformers)), np.nan), np.zeros(columns, dtype=np.bool_),
+        )
+
+    def _take(self, answers: _Answers, at: NDArray[np.intp], good: Claims, found: dict[ComponentType, Any]) -> None:
+        node = found[ComponentType.node]
+        answers.volts_pu[at] = (node["u_pu"] * np.exp(1j * node["u_angle"]))[good]
+        for kind, rows in self._line_rows.items():
+            answers.from_a[np.ix_(at, rows)] = found[kind]["i_from"][good]
+            answers.to_a[np.ix_(at, rows)] = found[kind]["i_to"][good]
+        if ComponentType.transformer in found:
+            answers.loading[at] = found[ComponentType.transformer]["loading"][good]
+        answers.has_solution[at] = True
+
+
+def _array(kind: str, rows: list[Row]) -> NDArray[np.void]:
+    array: NDArray[np.void] = initialize_array(DatasetType.input, ComponentType[kind], len(rows))
+    for field in rows[0]:
+        array[field] = [row[field] for row in rows]
+    return array

@@ -1,0 +1,96 @@
+"""How voltages and currents answer to a watt or a var at a terminal: exact, at a solved operating point.
+
+From V = V0 + Z I(V, S): (1 - Z A) dV - Z B conj(dV) = Z dI_S, where A and B are the partial derivatives of the loads'
+currents. One real linear system of 2 n unknowns per step gives dI at every load point for a change at any of them;
+every voltage and every current then is a matrix product.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.feeder.admittance import Indices, Linear, Network
+from twin.feeder.loads import Loads
+from twin.feeder.solving import jacobian
+from twin.feeder.transformer_model import Complex
+
+Real = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """Derivatives at a batch of steps.
+
+    di_dp, di_dq: change of the injected currents (A per W, A per var), (step, point injecting, point drawing). A
+    terminal's column is that of its load point. All magnitudes below: (step, row, terminal).
+    """
+
+    network: Network
+    injected: Complex
+    source_pu: Real
+    di_dp: Complex
+    di_dq: Complex
+
+    @classmethod
+    def at(
+        cls, network: Network, loads: Loads, impedance: Complex, v: Complex, s: Complex, injected: Complex,
+        source_pu: Real,
+    ) -> Gradients:
+        """At voltages `v` (p.u.) under the demand `s`; see `twin.feeder.loads` for the scaling."""
+        n, steps = v.shape
+        di_dp = np.full((steps, n, n), np.nan, dtype=np.complex128)
+        di_dq = di_dp.copy()
+        good = np.flatnonzero(np.isfinite(v).all(axis=0))
+        if len(good):
+            here, power = v[:, good], s[:, good]
+            partials = loads.partials(power, here)
+            matrix = jacobian(impedance, partials)
+            direct = loads.per_watt(here)
+            push = np.concatenate([impedance[None] * own.T[:, None, :] for own in direct], axis=2)
+            moved = np.linalg.solve(matrix, np.concatenate((push.real, push.imag), axis=1))
+            dv = moved[:, :n] + 1j * moved[:, n:]
+            change = partials[0].T[:, :, None] * dv + partials[1].T[:, :, None] * dv.conj()
+            change[:, np.arange(n), np.arange(n)] += direct[0].T
+            change[:, np.arange(n), n + np.arange(n)] += direct[1].T
+            change /= network.base_volts[None, :, None]
+            di_dp[good], di_dq[good] = change[:, :, :n], change[:, :, n:]
+        return cls(network, injected, source_pu, di_dp, di_dq)
+
+    def node_voltage(self, rows: Indices) -> tuple[Real, Real]:
+        """d|V|/dP (V/W) and d|V|/dQ (V/var) of nodes, by their row in `Flow.nodes`."""
+        spread = self.network.spread[np.asarray(rows)]
+        keys = self.network.keys
+        return self._magnitude(Linear(spread @ keys.at_rest, spread @ keys.per_ampere))
+
+    def terminal_voltage(self) -> tuple[Real, Real]:
+        """d|V|/dP and d|V|/dQ across every terminal."""
+        return self._magnitude(self.network.points[self.network.point_of])
+
+    def segment_current(self, rows: Indices) -> tuple[Real, Real]:
+        """d|I|/dP (A/W) and d|I|/dQ (A/var) of segments at their `from` end, by their row; 0 where no current flows."""
+        rows = np.asarray(rows)
+        expand = self.network.segments_of_runs[rows]
+        series = self.network.run_series
+        at_rest, per_ampere = expand @ series.at_rest, expand @ series.per_ampere
+        if self.network.shunts is not None:
+            charging = self.network.shunts[0][rows]
+            at_rest = at_rest + charging @ self.network.keys.at_rest
+            per_ampere = per_ampere + charging @ self.network.keys.per_ampere
+        return self._magnitude(Linear(at_rest, per_ampere))
+
+    def transformer_current(self) -> tuple[Real, Real]:
+        """d|I|/dP and d|I|/dQ into every (transformer, side, phase), in the rows of `Network.transformers`."""
+        return self._magnitude(self.network.transformers)
+
+    def _magnitude(self, what: Linear) -> tuple[Real, Real]:
+        value = what.per_ampere @ self.injected + what.at_rest[:, None] * self.source_pu
+        size = np.abs(value)
+        direction = np.divide(value.conj(), size, out=np.zeros_like(value), where=size > 0.0).T[:, :, None]
+        of_terminal = self.network.point_of
+        dp, dq = (
+            (direction * (what.per_ampere @ change)).real[:, :, of_terminal] for change in (self.di_dp, self.di_dq)
+        )
+        return dp, dq

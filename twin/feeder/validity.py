@@ -1,0 +1,326 @@
+"""What is wrong with a feeder, all at once: the report an importer prints before anything is solved.
+
+Two degrees: a *blocking* fault leaves no network to solve (an island, a load on a phase that is not there, no vector
+group); the others leave results that should not be believed as they stand (no rating, lengths in the wrong unit).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+from twin.feeder.model import (
+    NO_CAPACITANCE,
+    PHASES,
+    Bus,
+    ConnectionPoint,
+    Feeder,
+    FeederError,
+    Line,
+    Origin,
+    Transformer,
+)
+from twin.feeder.transformer_model import VectorGroup, Winding, grounds, vector_group
+
+PLAUSIBLE_OHM_PER_KM = (0.01, 20.0)
+"""From 2,000 mm2 of copper to thinner than 1 mm2 (IEC 60228)."""
+
+PLAUSIBLE_AMPERES = (10.0, 2500.0)
+
+RATING_TIMES_ROOT_RESISTANCE = (20.0, 300.0)
+"""Ampacity times the root of ohm per km: heat per metre I^2 R' of 0.4 to 90 W/m. A 4 x 150 mm2 aluminium cable of
+0.208 ohm/km in ground carries 270 A: 123."""
+
+PLAUSIBLE_UK = (0.005, 0.25)
+SINGULAR = 1e12
+"""Condition of a matrix that is not to be inverted."""
+
+VOLTS_TOLERANCE = 0.15
+"""A transformer's rated volts may differ so much from its bus's rating: 0.4, 0.416, 0.433 and 0.44 kV are all low
+voltage."""
+
+ASSUMED_VALID_PU = (0.9, 1.1)
+"""EN 50160: what a supply voltage may be; a constant-power load that stops to be one inside is worth a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeederFault:
+    """One thing that is wrong: which element, which of its fields, what stands there and what should.
+
+    blocking: no flow can be worked out. origin: where it was read, if the importer said.
+    """
+
+    kind: str
+    element: str
+    field: str
+    value: object
+    expected: str
+    blocking: bool = True
+    origin: Origin | None = None
+
+    def __str__(self) -> str:
+        where = "" if self.origin is None else f"{self.origin}: "
+        return f"{where}{self.kind} {self.element}: {self.field}: {self.value!r}, expected {self.expected}"
+
+
+def faults(feeder: Feeder) -> tuple[FeederFault, ...]:
+    """Everything that is wrong with `feeder`, blocking faults first, each in the order of the elements."""
+    report = _Report(feeder)
+    report.names()
+    if not report.found:
+        report.lines()
+        report.transformers()
+        report.connection_points()
+        report.supply()
+    found = [
+        FeederFault(fault.kind, fault.element, fault.field, fault.value, fault.expected, fault.blocking,
+                    feeder.origins.get((fault.kind, fault.element)))
+        for fault in report.found
+    ]
+    return tuple(sorted(found, key=lambda fault: not fault.blocking))
+
+
+class _Report:
+    """Gathers faults; every method looks for one sort of them."""
+
+    def __init__(self, feeder: Feeder) -> None:
+        self.found: list[FeederFault] = []
+        self._feeder = feeder
+        self._bus: dict[str, Bus] = {bus.id: bus for bus in feeder.buses}
+        self._groups: dict[str, VectorGroup] = {}
+
+    def _say(self, kind: str, element: str, field: str, value: object, expected: str, *, blocking: bool = True) -> None:
+        self.found.append(FeederFault(kind, element, field, value, expected, blocking))
+
+    def names(self) -> None:
+        """Double ids, and names of buses and load types that are not there; nothing else can be looked at before."""
+        feeder = self._feeder
+        kinds: tuple[tuple[str, Iterable[str]], ...] = (
+            ("bus", (bus.id for bus in feeder.buses)), ("line", (line.id for line in feeder.lines)),
+            ("transformer", (transformer.id for transformer in feeder.transformers)),
+            ("connection point", (point.id for point in feeder.connection_points)),
+            ("load type", (kind.id for kind in feeder.load_types)),
+        )
+        for kind, ids in kinds:
+            for name, times in Counter(ids).items():
+                if times > 1:
+                    self._say(kind, name, "id", name, f"one {kind} of this name, not {times}")
+        for kind, name, field, bus in self._mentions():
+            if bus not in self._bus:
+                self._say(kind, name, field, bus, "a bus of this feeder")
+        known = {kind.id for kind in feeder.load_types}
+        for point in feeder.connection_points:
+            if point.load_type not in known:
+                self._say("connection point", point.id, "load_type", point.load_type,
+                          f"one of {', '.join(sorted(known))}")
+
+    def _mentions(self) -> Iterator[tuple[str, str, str, str]]:
+        feeder = self._feeder
+        for kind, branches in (("line", feeder.lines), ("transformer", feeder.transformers)):
+            for branch in branches:
+                yield kind, branch.id, "from_bus", branch.from_bus
+                yield kind, branch.id, "to_bus", branch.to_bus
+        for point in feeder.connection_points:
+            yield "connection point", point.id, "bus", point.bus
+        yield "source", feeder.source.id, "bus", feeder.source.bus
+
+    def lines(self) -> None:
+        for line in self._feeder.lines:
+            ends = (self._bus[line.from_bus], self._bus[line.to_bus])
+            for field, bus in zip(("from_bus", "to_bus"), ends, strict=True):
+                missing = "".join(phase for phase in line.phases if phase not in bus.phases)
+                if missing:
+                    self._say("line", line.id, "phases", line.phases, f"phases of {field} {bus.id}: {bus.phases}")
+            if ends[0].id == ends[1].id:
+                self._say("line", line.id, "to_bus", line.to_bus, "another bus than from_bus")
+            if ends[0].volts != ends[1].volts:
+                self._say("line", line.id, "to_bus", f"{ends[1].volts:g} V",
+                          f"the voltage base of {ends[0].id}: {ends[0].volts:g} V")
+            self._impedance(line)
+            self._length(line)
+            self._ampacity(line)
+
+    def _impedance(self, line: Line) -> None:
+        there = [PHASES.index(phase) for phase in line.phases]
+        r = np.asarray(line.r_ohm)[np.ix_(there, there)]
+        x = np.asarray(line.x_ohm)[np.ix_(there, there)]
+        if not np.abs(r + 1j * x).any():
+            self._say("line", line.id, "r_ohm", 0.0, "an impedance; for a closed switch or a joint join its two buses")
+        elif np.linalg.cond(r + 1j * x) > SINGULAR:
+            self._say("line", line.id, "r_ohm", line.r_ohm, "an impedance matrix that can be inverted")
+        elif float(np.linalg.eigvalsh(r)[0]) < -1e-9 * float(np.abs(r).max()):
+            self._say("line", line.id, "r_ohm", line.r_ohm, "a positive semi-definite matrix: a line only loses power")
+        elif len(there) > 1:
+            between = float(r[~np.eye(len(there), dtype=bool)].mean())
+            if between < 0.0:
+                ratio = (r.trace() / len(there) + (len(there) - 1) * between) / (r.trace() / len(there) - between)
+                self._say("line", line.id, "r_ohm", f"R0/R1 = {ratio:.3g}",
+                          "R0 of at least R1: the return path only adds to it (zero-sequence data)", blocking=False)
+        if line.c_farad != NO_CAPACITANCE:
+            c = np.asarray(line.c_farad)[np.ix_(there, there)]
+            if float(np.linalg.eigvalsh(c)[0]) < -1e-9 * float(np.abs(c).max()):
+                self._say("line", line.id, "c_farad", line.c_farad, "a positive semi-definite matrix", blocking=False)
+
+    def _length(self, line: Line) -> None:
+        if line.length_m is None:
+            return
+        if line.length_m == 0.0:
+            self._say("line", line.id, "length_m", 0.0, "a length above 0 m", blocking=False)
+            return
+        per_km = self._per_km(line)
+        low, high = PLAUSIBLE_OHM_PER_KM
+        if not low <= per_km <= high:
+            self._say("line", line.id, "length_m", line.length_m,
+                      f"a length with which R is {low:g} to {high:g} ohm/km, not {per_km:.3g} (unit of length?)",
+                      blocking=False)
+
+    @staticmethod
+    def _per_km(line: Line) -> float:
+        """R1 in ohm per km."""
+        there = [PHASES.index(phase) for phase in line.phases]
+        r = np.asarray(line.r_ohm)[np.ix_(there, there)]
+        between = float(r[~np.eye(len(there), dtype=bool)].mean()) if len(there) > 1 else 0.0
+        return (float(r.trace()) / len(there) - between) / (line.length_m or np.nan) * 1000.0
+
+    def _ampacity(self, line: Line) -> None:
+        if line.ampacity is None:
+            self._say("line", line.id, "ampacity", None, "amperes per phase and where they come from", blocking=False)
+            return
+        low, high = PLAUSIBLE_AMPERES
+        amperes = [line.ampacity.amperes[PHASES.index(phase)] for phase in line.phases]
+        if min(amperes) < low or max(amperes) > high:
+            self._say("line", line.id, "ampacity", amperes, f"{low:g} to {high:g} A", blocking=False)
+        elif line.length_m and self._per_km(line) > 0.0:
+            low, high = (bound / sqrt(self._per_km(line)) for bound in RATING_TIMES_ROOT_RESISTANCE)
+            if min(amperes) < low or max(amperes) > high:
+                self._say("line", line.id, "ampacity", amperes,
+                          f"{low:.0f} to {high:.0f} A for {self._per_km(line):.3g} ohm/km", blocking=False)
+
+    def transformers(self) -> None:
+        for transformer in self._feeder.transformers:
+            self._vector_group(transformer)
+            sides = (("from", transformer.from_bus, transformer.from_volts),
+                     ("to", transformer.to_bus, transformer.to_volts))
+            for side, name, volts in sides:
+                bus = self._bus[name]
+                if bus.phases != PHASES:
+                    self._say("transformer", transformer.id, f"{side}_bus", name, f"a bus with phases abc, not "
+                              f"{bus.phases}")
+                if abs(volts / bus.volts - 1.0) > VOLTS_TOLERANCE:
+                    self._say("transformer", transformer.id, f"{side}_volts", volts,
+                              f"about the voltage base of bus {name}: {bus.volts:g} V")
+            low, high = PLAUSIBLE_UK
+            if not low <= transformer.uk <= high:
+                self._say("transformer", transformer.id, "uk", transformer.uk, f"per unit, {low:g} to {high:g}",
+                          blocking=False)
+
+    def _vector_group(self, transformer: Transformer) -> None:
+        try:
+            if transformer.vector_group is None:
+                self._say("transformer", transformer.id, "vector_group", None, "windings and clock, such as Dyn11")
+            else:
+                self._groups[transformer.id] = vector_group(transformer.vector_group)
+        except FeederError as error:
+            self._say("transformer", transformer.id, error.field_name, error.value, error.expected)
+
+    def connection_points(self) -> None:
+        kinds = {kind.id: kind for kind in self._feeder.load_types}
+        for point in self._feeder.connection_points:
+            bus, kind = self._bus[point.bus], kinds[point.load_type]
+            if any(phase not in bus.phases for phase in point.phases):
+                self._say("connection point", point.id, "phases", point.phases, f"phases of bus {bus.id}: {bus.phases}")
+            if kind.connection == "delta" and len(point.phases) == 1:
+                self._say("connection point", point.id, "phases", point.phases, "two or three phases for a delta load")
+            self._load_volts(point, bus)
+        used = {point.load_type for point in self._feeder.connection_points}
+        for kind in self._feeder.load_types:
+            low, high = kind.valid_pu
+            if kind.id in used and (low > ASSUMED_VALID_PU[0] or high < ASSUMED_VALID_PU[1]):
+                self._say("load type", kind.id, "valid_pu", kind.valid_pu,
+                          "a range that contains 0.9 to 1.1 (EN 50160); outside its own the load is an impedance",
+                          blocking=False)
+
+    def _load_volts(self, point: ConnectionPoint, bus: Bus) -> None:
+        kind = next(kind for kind in self._feeder.load_types if kind.id == point.load_type)
+        across = bus.volts if kind.connection == "delta" else bus.volts / sqrt(3.0)
+        if kind.rated_volts is not None and abs(kind.rated_volts / across - 1.0) > VOLTS_TOLERANCE:
+            self._say("connection point", point.id, "load_type", f"{kind.id}, {kind.rated_volts:g} V",
+                      f"rated volts of about {across:.4g} V at bus {bus.id}")
+
+    def supply(self) -> None:
+        """Which phases the source reaches, and where ground is."""
+        feeder = self._feeder
+        if self._bus[feeder.source.bus].phases != PHASES:
+            self._say("source", feeder.source.id, "bus", feeder.source.bus, "a bus with phases abc")
+        joined = _Groups()
+        for line in feeder.lines:
+            for phase in line.phases:
+                joined.join((line.from_bus, phase), (line.to_bus, phase))
+        self._islands(joined)
+        if not any(fault.blocking for fault in self.found):
+            self._ground(joined)
+
+    def _islands(self, joined: _Groups) -> None:
+        feeder = self._feeder
+        live = _Groups(joined)
+        for transformer in feeder.transformers:
+            nodes = [(bus, phase) for bus in (transformer.from_bus, transformer.to_bus) for phase in PHASES]
+            for node in nodes[1:]:
+                live.join(nodes[0], node)
+        fed = {live.of((feeder.source.bus, phase)) for phase in PHASES}
+        for bus in feeder.buses:
+            dead = "".join(phase for phase in bus.phases if live.of((bus.id, phase)) not in fed)
+            if dead:
+                self._say("bus", bus.id, "phases", dead, "a path from the source (island, or no line brings it)")
+
+    def _ground(self, joined: _Groups) -> None:
+        """Star-star transformers hand ground on, so they are looked at again until nothing changes."""
+        feeder = self._feeder
+        grounded = {joined.of((feeder.source.bus, phase)) for phase in PHASES}
+        before = -1
+        while before != len(grounded):
+            before = len(grounded)
+            for transformer in feeder.transformers:
+                for phase in PHASES:
+                    ends = ((transformer.from_bus, phase), (transformer.to_bus, phase))
+                    grounded |= self._grounded(self._groups[transformer.id], ends, joined, grounded)
+        for transformer in feeder.transformers:
+            for bus in (transformer.from_bus, transformer.to_bus):
+                if any(joined.of((bus, phase)) not in grounded for phase in PHASES):
+                    self._say("transformer", transformer.id, "vector_group", transformer.vector_group,
+                              f"a grounded star or zigzag winding at bus {bus}: nothing else there is grounded")
+
+    @staticmethod
+    def _grounded(
+        group: VectorGroup, ends: tuple[tuple[str, str], tuple[str, str]], joined: _Groups,
+        grounded: set[tuple[str, str]],
+    ) -> set[tuple[str, str]]:
+        upper, lower = (joined.of(end) for end in ends)
+        found = set()
+        if grounds(group.upper, group.lower):
+            found.add(upper)
+        if grounds(group.lower, group.upper):
+            found.add(lower)
+        if group.upper is Winding.GROUNDED_STAR and group.lower is Winding.GROUNDED_STAR:
+            found |= {upper, lower} if {upper, lower} & grounded else set()
+        return found
+
+
+class _Groups:
+    """Sets of nodes that grow together (union-find)."""
+
+    def __init__(self, start: _Groups | None = None) -> None:
+        self._above: dict[tuple[str, str], tuple[str, str]] = {} if start is None else dict(start._above)  # noqa: SLF001 - its own class
+
+    def of(self, node: tuple[str, str]) -> tuple[str, str]:
+        while (above := self._above.get(node, node)) != node:
+            self._above[node] = self._above.get(above, above)
+            node = above
+        return node
+
+    def join(self, one: tuple[str, str], other: tuple[str, str]) -> None:
+        self._above[self.of(one)] = self.of(other)
