@@ -3,6 +3,7 @@
 Tokens, timeouts, pings, retries and back-off use wall time and never this clock.
 A scaled clock is a list of segments (wall start, domain start, factor); as they are stored,
 a restarted process continues on the same time line, and several processes share it.
+On a lease (`twin.lease`) it runs only as far as whoever drives the run lets it: holds lie outside its segments.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Protocol
+
+from twin.lease import Lease
 
 
 class Clock(Protocol):
@@ -34,7 +37,10 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """From wall time `wall_start` (Unix seconds) on, domain time runs from `domain_start` at `factor`."""
+    """From wall time `wall_start` (Unix seconds) on, domain time runs from `domain_start` at `factor`.
+
+    On a lease, `wall_start` is run time: wall time without the holds.
+    """
 
     wall_start: float
     domain_start: datetime
@@ -48,40 +54,53 @@ class Segment:
 
 
 class ScaledClock:
-    """Piecewise-linear domain time. Raises a `ValueError` if there is no segment or they are out of order."""
+    """Piecewise-linear domain time. Raises a `ValueError` if there is no segment or they are out of order.
 
-    def __init__(self, segments: Sequence[Segment]) -> None:
+    lease: how far time may go; without one it goes on for ever.
+    """
+
+    def __init__(self, segments: Sequence[Segment], lease: Lease | None = None) -> None:
         if not segments:
             raise ValueError("segments: empty, expected at least one")
         if any(b.wall_start <= a.wall_start for a, b in pairwise(segments)):
             raise ValueError("segments: expected increasing wall starts")
         self.segments = tuple(segments)
+        self.lease = lease
 
-    def _segment(self, wall: float) -> Segment:
+    def _run(self, wall: float) -> float:
+        return wall if self.lease is None else self.lease.run_at(wall)
+
+    def _segment(self, run: float) -> Segment:
         segment = self.segments[0]
         for candidate in self.segments[1:]:
-            if candidate.wall_start > wall:
+            if candidate.wall_start > run:
                 break
             segment = candidate
         return segment
 
     @property
     def factor(self) -> float:
-        """Domain seconds per wall second now."""
-        return self._segment(time.time()).factor
+        """Domain seconds per wall second now, while time runs."""
+        return self._segment(self._run(time.time())).factor
 
     def at_wall(self, wall: float) -> datetime:
-        segment = self._segment(wall)
-        return segment.domain_start + timedelta(seconds=(wall - segment.wall_start) * segment.factor)
+        run = self._run(wall)
+        segment = self._segment(run)
+        return segment.domain_start + timedelta(seconds=(run - segment.wall_start) * segment.factor)
 
-    def wall_at(self, when: datetime) -> float:
-        """Unix seconds at which domain time reaches `when`."""
+    def run_at(self, when: datetime) -> float:
+        """Run time (Unix seconds without the holds) at which domain time reaches `when`."""
         segment = self.segments[0]
         for candidate in self.segments[1:]:
             if candidate.domain_start > when:
                 break
             segment = candidate
         return segment.wall_start + (when - segment.domain_start).total_seconds() / segment.factor
+
+    def wall_at(self, when: datetime) -> float:
+        """Unix seconds at which domain time reaches `when`; on a lease, the earliest at which it can."""
+        run = self.run_at(when)
+        return run if self.lease is None else self.lease.wall_at(run)
 
     def now(self) -> datetime:
         return self.at_wall(time.time())
@@ -91,6 +110,8 @@ class ScaledClock:
 
     async def sleep_until(self, when: datetime) -> None:
         await asyncio.sleep(self.wall_seconds_until(when))
+        while (left_s := self.wall_seconds_until(when)) > 0:  # noqa: ASYNC110 - held meanwhile; another process holds
+            await asyncio.sleep(left_s)
 
     async def sleep(self, domain_seconds: float) -> None:
         await self.sleep_until(self.now() + timedelta(seconds=domain_seconds))

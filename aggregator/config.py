@@ -21,6 +21,7 @@ from aggregator.clock import ScaledClock, Segment
 from aggregator.config_faults import ConfigError, ConfigFault, faults_of
 from markets.rate import RateError, load_rate
 from twin.assets import AssetError, utc
+from twin.lease import Lease, LeaseError
 
 __all__ = ["AssetsFile", "ConfigError", "ConfigFault", "Settings", "check_config", "load_clock", "load_settings"]
 
@@ -89,8 +90,10 @@ def check_config(path: Path) -> list[ConfigFault]:
 def load_clock(path: Path) -> ScaledClock:
     """The scaled clock that a clock file describes: {"segments": [{"wall_start", "domain_start", "factor"}, ...]}.
 
+    "lease" may name a lease file beside it.
+
     Raises:
-        ConfigError: it cannot be read, or a segment is impossible.
+        ConfigError: it or its lease cannot be read, or a segment is impossible.
     """
     try:
         wire = msgspec.json.decode(path.read_bytes(), type=_ClockFile)
@@ -99,7 +102,11 @@ def load_clock(path: Path) -> ScaledClock:
     except msgspec.MsgspecError as error:
         raise ConfigError([ConfigFault(str(path), "", "not a clock", str(error))]) from error
     try:
-        return ScaledClock([Segment(s.wall_start, utc(s.domain_start), s.factor) for s in wire.segments])
+        lease = None if wire.lease is None else Lease.open(path.parent / wire.lease)
+    except LeaseError as error:
+        raise ConfigError([ConfigFault(str(path), "lease", "refused", str(error))]) from error
+    try:
+        return ScaledClock([Segment(s.wall_start, utc(s.domain_start), s.factor) for s in wire.segments], lease)
     except (AssetError, ValueError) as error:
         raise ConfigError([ConfigFault(str(path), "segments", "refused", str(error))]) from error
 
@@ -112,6 +119,7 @@ class _ClockSegment(msgspec.Struct, forbid_unknown_fields=True):
 
 class _ClockFile(msgspec.Struct):
     segments: list[_ClockSegment]
+    lease: str | None = None
 
 
 def _read(path: Path | None) -> tuple[Settings | None, list[ConfigFault]]:

@@ -186,10 +186,14 @@ def fleet_file(scene: Scene, credentials: Credentials) -> FleetFile:
     )
 
 
-def write_clock(path: Path, segments: Sequence[Segment]) -> None:
-    path.write_text(json.dumps({"segments": [
+def write_clock(path: Path, segments: Sequence[Segment], lease: str | None = None) -> None:
+    """The clock file of every process; lease: name of the lease file beside it."""
+    file: dict[str, Any] = {"segments": [
         {"wall_start": s.wall_start, "domain_start": s.domain_start.isoformat(), "factor": s.factor} for s in segments
-    ]}), "utf-8")
+    ]}
+    if lease is not None:
+        file["lease"] = lease
+    path.write_text(json.dumps(file), "utf-8")
 
 
 def write_fleet(folder: Path, fleet: FleetFile) -> None:

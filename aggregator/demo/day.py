@@ -30,21 +30,23 @@ from aggregator.clock import ScaledClock, Segment, segments_through
 from aggregator.config import ConfigError, load_clock
 from aggregator.demo.configuration import Credentials, fleet_file, write_clock, write_configuration, write_fleet
 from aggregator.demo.evidence import day_facts, read_store
+from aggregator.demo.pacing import Pacer
 from aggregator.demo.paired import load_day, uncontrolled_day
 from aggregator.demo.people import ClientFault, OutsideWorld
 from aggregator.demo.processes import Process, free_port
 from aggregator.demo.resume import interrupted, resumed_clock, resumed_fleet
 from aggregator.demo.scene import Scene, load_scene
 from aggregator.reports import judge, render_report, result_json
+from twin.lease import LeaseError, LeaseKeeper
 from twin.scenario import ScenarioError, resource_path
 
 HOST = "127.0.0.1"
 SCENARIO = "workplace_caltech.toml"
 _MARKER = "demo.json"
-_LEAD_WALL_S = 9.0
-"""The clock starts this long before the day, so that the service and every station are up when it begins."""
-_STATIONS_WALL_S = 3.0
-_SLOWEST_START_S = 60.0
+_LEASE = "clock.lease"
+_LEAD_WALL_S = 2.0
+"""The clock starts this long before the day, so that the building is known when the first car comes."""
+_USUAL_START_S = 6.0
 _SLOWEST_DAY = 1.0 / 3.0
 """Of the speed asked for: no machine makes the day slower than this."""
 _SLOW_BEFORE_S = 3.0
@@ -83,7 +85,8 @@ class _Stage:
     ocpp_port: int
     console: Console
     world: OutsideWorld
-    clock: ScaledClock
+    pacer: Pacer
+    online: set[str] = field(default_factory=set)
     plugged: set[str] = field(default_factory=set)
     summary: dict[str, Any] = field(default_factory=dict)
     service: Process | None = None
@@ -94,6 +97,10 @@ class _Stage:
     @property
     def folder(self) -> Path:
         return self.options.data
+
+    @property
+    def clock(self) -> ScaledClock:
+        return self.pacer.clock
 
 
 async def run_demo(options: DemoOptions, console: Console) -> DemoOutcome:
@@ -108,12 +115,13 @@ async def run_demo(options: DemoOptions, console: Console) -> DemoOutcome:
     except ScenarioError as error:
         raise Refused(str(error)) from None
     http_port, ocpp_port = free_port(HOST, options.http_port), free_port(HOST, options.ocpp_port)
-    credentials, clock = _set_up(options, scene, http_port, ocpp_port)
+    credentials, pacer = _set_up(options, scene, http_port, ocpp_port)
     async with httpx.AsyncClient(base_url=f"http://{HOST}:{http_port}", timeout=20.0) as http:
-        world = OutsideWorld(scene, credentials, clock, http)
+        world = OutsideWorld(scene, credentials, pacer.clock, http)
+        pacer.newest = world.newest_reading
         if options.resume and (before := interrupted(options.data)) is not None:
             world.already_kwh = before.delivered_kwh(scene.scenario.truth().visits)
-        stage = _Stage(options, scene, http_port, ocpp_port, console, world, clock)
+        stage = _Stage(options, scene, http_port, ocpp_port, console, world, pacer)
         try:
             await _raise_curtain(stage, http)
             await _run_day(stage)
@@ -128,8 +136,11 @@ async def run_demo(options: DemoOptions, console: Console) -> DemoOutcome:
 # --- before ------------------------------------------------------------------------------------------------------
 
 
-def _set_up(options: DemoOptions, scene: Scene, http_port: int, ocpp_port: int) -> tuple[Credentials, ScaledClock]:
-    """A fresh folder with everything the processes need, or the clock and credentials of the run to continue."""
+def _set_up(options: DemoOptions, scene: Scene, http_port: int, ocpp_port: int) -> tuple[Credentials, Pacer]:
+    """A fresh folder with everything the processes need, or the clock and credentials of the run to continue.
+
+    Time stands until the pacer is opened.
+    """
     folder = options.data
     marker = folder / _MARKER
     if options.resume:
@@ -146,29 +157,34 @@ def _set_up(options: DemoOptions, scene: Scene, http_port: int, ocpp_port: int) 
     credentials = Credentials.make(scene)
     write_configuration(folder, scene, credentials, host=HOST, http_port=http_port, ocpp_port=ocpp_port)
     marker.write_text(json.dumps({"speed": options.speed}), "utf-8")
-    return credentials, _new_clock(folder, scene, options.speed, _LEAD_WALL_S)
+    return credentials, _begin(options, scene)
 
 
-def _resume(options: DemoOptions, scene: Scene, credentials: Credentials) -> ScaledClock:
+def _begin(options: DemoOptions, scene: Scene) -> Pacer:
+    keeper = LeaseKeeper.create(options.data / _LEASE, time.time())
+    return Pacer(keeper, _new_clock(options.data, scene, options.speed, keeper))
+
+
+def _resume(options: DemoOptions, scene: Scene, credentials: Credentials) -> Pacer:
     """The clock of a day that goes on where it was interrupted; the stations' file says how the cars stood."""
     folder = options.data
     world = interrupted(folder)
     if world is None:
-        return _new_clock(folder, scene, options.speed, _LEAD_WALL_S)
+        return _begin(options, scene)
     if world.at >= scene.scenario.public().end:
         raise Refused(f"--resume: the day in {folder} is over; run without --resume to start a new one")
     try:
         old = load_clock(folder / "clock.json")
     except ConfigError as error:
         raise Refused(str(error)) from None
-    # Until everything is up again the clock only creeps, so that no car comes to stations that are not there.
-    now = time.time()
-    creeping = Segment(now, world.at, 1.0)
-    going = Segment(now + _LEAD_WALL_S, world.at + timedelta(seconds=_LEAD_WALL_S), options.speed)
-    segments = resumed_clock(old, [creeping, going, *_slow_again(scene, going)])
-    write_clock(folder / "clock.json", segments)
+    # Time stood since the run ended: its lease did. A run without one went on until now.
+    lease = folder / _LEASE
+    keeper = LeaseKeeper.take_over(lease) if old.lease is not None else LeaseKeeper.create(lease, time.time())
+    going = Segment(keeper.run_at(time.time()), world.at, options.speed)
+    segments = resumed_clock(old, [going, *_slow_again(scene, going)])
+    write_clock(folder / "clock.json", segments, _LEASE)
     write_fleet(folder, resumed_fleet(fleet_file(scene, credentials), world))
-    return ScaledClock(segments)
+    return Pacer(keeper, ScaledClock(segments, keeper))
 
 
 def _slow_again(scene: Scene, going: Segment) -> list[Segment]:
@@ -179,41 +195,31 @@ def _slow_again(scene: Scene, going: Segment) -> list[Segment]:
     return segments_through(going.wall_start, going.domain_start, going.factor, [(limit, _SLOW_WALL_S)])[1:]
 
 
-def _new_clock(folder: Path, scene: Scene, speed: float, lead_s: float) -> ScaledClock:
-    """A clock on which the day begins `lead_s` wall seconds from now, for every process of the demo."""
-    segments = _segments(scene, speed, time.time(), lead_s)
-    write_clock(folder / "clock.json", segments)
-    return ScaledClock(segments)
-
-
-def _segments(scene: Scene, speed: float, wall: float, lead_s: float) -> list[Segment]:
-    start = scene.scenario.public().start - timedelta(seconds=lead_s * speed)
+def _new_clock(folder: Path, scene: Scene, speed: float, keeper: LeaseKeeper) -> ScaledClock:
+    """A clock that begins shortly before the day where the lease stands, for every process of the demo."""
+    start = scene.scenario.public().start - timedelta(seconds=_LEAD_WALL_S * speed)
     limit = scene.tables.signals.limit.start.astimezone(UTC) - timedelta(seconds=_SLOW_BEFORE_S)
     slow = [] if speed == 1.0 else [(limit, _SLOW_WALL_S)]
-    return segments_through(wall, start, speed, slow)
+    segments = segments_through(keeper.run_at(time.time()), start, speed, slow)
+    write_clock(folder / "clock.json", segments, _LEASE)
+    return ScaledClock(segments, keeper)
 
 
 # --- the day -----------------------------------------------------------------------------------------------------
 
 
 async def _raise_curtain(stage: _Stage, http: httpx.AsyncClient) -> None:
-    """Service, programmes, stations: all up before the day begins; on a slow machine the day begins later."""
-    lead_s = _LEAD_WALL_S
-    while True:
-        began = time.monotonic()
-        stage.service = await _start_service(stage)
-        await _until_ready(stage, http)
-        took_s = time.monotonic() - began
-        if stage.options.resume or took_s + _STATIONS_WALL_S <= lead_s:
-            break
-        if lead_s > _SLOWEST_START_S:
-            raise Refused(f"the service needed {took_s:.0f} s to start; this machine is too slow for the demo")
+    """Service, programmes, stations: all started before time is; where that takes long, the day is slower too."""
+    began = time.monotonic()
+    stage.service = await _start_service(stage)
+    await _until_ready(stage, http)
+    took_s = time.monotonic() - began
+    if not stage.options.resume and affordable_speed(stage.options.speed, took_s) < stage.options.speed:
         await stage.service.stop()
-        lead_s = 2.0 * (took_s + _STATIONS_WALL_S)
         _slow_down(stage, took_s)
         (stage.folder / "v2g.sqlite").unlink(missing_ok=True)
-        stage.clock = _new_clock(stage.folder, stage.scene, stage.options.speed, lead_s)
-        stage.world.clock = stage.clock
+        stage.service = await _start_service(stage)
+        await _until_ready(stage, http)
     stage.console.print(
         f"Live page  http://{HOST}:{stage.http_port}/   OCPP  ws://{HOST}:{stage.ocpp_port}/<station id>"
     )
@@ -233,18 +239,18 @@ async def _raise_curtain(stage: _Stage, http: httpx.AsyncClient) -> None:
 def _slow_down(stage: _Stage, took_s: float) -> None:
     """Let the day pass more slowly where everything takes longer: a plan that needs seconds would cost half an hour."""
     speed = affordable_speed(stage.options.speed, took_s)
-    if speed < stage.options.speed:
-        stage.console.print(
-            f"[yellow]The service needed {took_s:.0f} s to start: the day runs {speed:.0f} times faster than the wall "
-            f"instead of {stage.options.speed:.0f} times."
-        )
-        stage.options = replace(stage.options, speed=speed)
+    stage.console.print(
+        f"[yellow]The service needed {took_s:.0f} s to start: the day runs {speed:.0f} times faster than the wall "
+        f"instead of {stage.options.speed:.0f} times."
+    )
+    stage.options = replace(stage.options, speed=speed)
+    stage.pacer.clock = _new_clock(stage.folder, stage.scene, speed, stage.pacer.keeper)
+    stage.world.clock = stage.pacer.clock
 
 
 def affordable_speed(wanted: float, took_s: float) -> float:
     """Domain seconds per wall second on a machine whose service needed `took_s` to start; 1 and less stays as it is."""
-    usual_s = _LEAD_WALL_S - _STATIONS_WALL_S
-    return min(wanted, max(1.0, wanted * max(_SLOWEST_DAY, min(1.0, usual_s / took_s))))
+    return min(wanted, max(1.0, wanted * max(_SLOWEST_DAY, min(1.0, _USUAL_START_S / took_s))))
 
 
 async def _run_day(stage: _Stage) -> None:
@@ -254,10 +260,12 @@ async def _run_day(stage: _Stage) -> None:
         async with asyncio.TaskGroup() as group:
             background = [
                 group.create_task(work) for work in (
-                    _listen(stage, group), stage.world.meter(), _keep_service(stage), *_future(stage),
+                    _listen(stage, group), stage.pacer.run(), stage.world.meter(), _keep_service(stage),
+                    *_future(stage),
                 )
             ]
             await _watch_clock(stage)
+            stage.world.is_metered = False
             await stage.stations.stop()
             await asyncio.sleep(_SETTLE_WALL_S)
             for task in background:
@@ -265,10 +273,15 @@ async def _run_day(stage: _Stage) -> None:
         for trace in (stage.world.event, stage.world.limit):
             if trace.event_id:
                 await stage.world.read_signal(trace, wants_decision=False)
-    except* (ClientFault, Refused) as faults:
+    except* (ClientFault, Refused, LeaseError) as faults:
         raise Refused(str(faults.exceptions[0])) from None
     if stage.service is not None:
         await stage.service.stop()
+    times, seconds = stage.pacer.held()
+    if times:
+        stage.world.notes.append(
+            f"the machine was busy: the day stood still {times} times until everybody caught up, {seconds:.1f} s in all"
+        )
 
 
 def _future(stage: _Stage) -> list[Coroutine[Any, Any, None]]:
@@ -325,6 +338,10 @@ async def _listen(stage: _Stage, group: asyncio.TaskGroup) -> None:
         match line["type"]:
             case "site_meter":
                 stage.world.meter_says(line["at"], line["import_kw"], line["ev_kw"])
+            case "station_online":
+                stage.online.add(line["station_id"])
+                if len(stage.online) == len(stage.scene.scenario.public().stations):
+                    stage.pacer.open()
             case "plugged":
                 stage.plugged.add(line["visit_id"])
                 group.create_task(stage.world.driver_plugged_in(line["visit_id"]))

@@ -37,6 +37,8 @@ class ApiClient:
     def __init__(self, http: httpx.AsyncClient, client_id: str, secret: str) -> None:
         self._http, self._client_id, self._secret = http, client_id, secret
         self._token, self._expires = "", 0.0
+        self.is_cut_off = False
+        """The last request found no service at all."""
 
     async def request(
         self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
@@ -49,10 +51,12 @@ class ApiClient:
                     headers={**(headers or {}), "Authorization": f"Bearer {await self._bearer()}"},
                 )
             except httpx.TransportError:
+                self.is_cut_off = True
                 if attempt == _ATTEMPTS - 1:
                     raise
                 await asyncio.sleep(_RETRY_S)
                 continue
+            self.is_cut_off = False
             if response.status_code == httpx.codes.UNAUTHORIZED and attempt == 0:
                 self._expires = 0.0
                 continue
@@ -87,7 +91,7 @@ class SignalTrace:
 class OutsideWorld:
     """Everybody who talks to the service by HTTP.
 
-    meter_lag: readings not yet posted; a slow service makes it grow, never the clock wait.
+    is_metered: the meter will read on.
     """
 
     def __init__(self, scene: Scene, credentials: Credentials, clock: Clock, http: httpx.AsyncClient) -> None:
@@ -103,6 +107,8 @@ class OutsideWorld:
         }
         self._readings: deque[dict[str, Any]] = deque()
         self._metered = asyncio.Event()
+        self.is_metered = True
+        self._acknowledged: datetime | None = None
         self._programmes: dict[str, str] = {}
         self.event, self.limit = SignalTrace(), SignalTrace()
         self.notes: list[str] = []
@@ -149,6 +155,14 @@ class OutsideWorld:
                 batch = list(self._readings)
                 self._readings.clear()
                 await self._meter.request("POST", f"/v1/sites/{self._site_id}/meter-readings", batch)
+                self._acknowledged = datetime.fromisoformat(batch[-1]["at"])
+
+    def newest_reading(self) -> datetime | None:
+        """Instant of the newest meter reading that the service has taken; None if there is nobody to wait for.
+
+        That is before the first, after the last, and while the meter finds no service at all: it is down, not slow.
+        """
+        return self._acknowledged if self.is_metered and not self._meter.is_cut_off else None
 
     # --- utility -------------------------------------------------------------------------------------------------
 

@@ -74,8 +74,10 @@ def _stored(path: Path) -> tuple[datetime | None, dict[str, tuple[float, float]]
 
 
 def resumed_clock(old: ScaledClock, fresh: list[Segment]) -> list[Segment]:
-    """The segments lived through so far, then `fresh` ones."""
-    return [*(s for s in old.segments if s.wall_start < fresh[0].wall_start), *fresh]
+    """The segments lived through so far, then `fresh` ones; what was lived but not stored happens again."""
+    begin = fresh[0]
+    lived = [s for s in old.segments if s.wall_start < begin.wall_start and s.domain_start < begin.domain_start]
+    return [*lived, *fresh]
 
 
 def resumed_fleet(fleet: FleetFile, world: Interrupted) -> FleetFile:

@@ -16,6 +16,8 @@ from typing import Annotated
 
 import msgspec
 
+from twin.lease import Lease, LeaseError
+
 
 class ClockFileError(ValueError):
     """The clock file cannot be used; the message names the file and the field."""
@@ -30,13 +32,20 @@ class ClockSegment(msgspec.Struct, frozen=True):
 
 
 class ClockFile(msgspec.Struct, frozen=True):
+    """lease: a lease file beside this one, if the run may be held; wall starts are then run time."""
+
     segments: Annotated[list[ClockSegment], msgspec.Meta(min_length=1)]
+    lease: str | None = None
 
 
 class DomainClock:
-    """Piecewise-linear domain time; the first segment also holds before its start, the last one for ever."""
+    """Piecewise-linear domain time; the first segment also holds before its start, the last one for ever.
 
-    def __init__(self, segments: Sequence[ClockSegment]) -> None:
+    lease: how far time may go; without one it goes on for ever.
+    """
+
+    def __init__(self, segments: Sequence[ClockSegment], lease: Lease | None = None) -> None:
+        self._lease = lease
         self._walls = [segment.wall_start for segment in segments]
         self._starts = [segment.domain_start.timestamp() for segment in segments]
         self._factors = [segment.factor for segment in segments]
@@ -48,7 +57,10 @@ class DomainClock:
     def load(cls, path: Path) -> DomainClock:
         """Read a clock file. Raises a `ClockFileError` if it cannot be read or is faulty."""
         try:
-            return cls(msgspec.json.decode(path.read_bytes(), type=ClockFile).segments)
+            file = msgspec.json.decode(path.read_bytes(), type=ClockFile)
+            return cls(file.segments, None if file.lease is None else Lease.open(path.parent / file.lease))
+        except LeaseError as fault:
+            raise ClockFileError(f"{path}: lease: {fault}") from None
         except OSError as fault:
             raise ClockFileError(f"{path}: {fault.strerror}") from None
         except (msgspec.MsgspecError, ClockFileError) as fault:
@@ -65,13 +77,15 @@ class DomainClock:
         return self.at_wall(time.time())
 
     def at_wall(self, wall: float) -> float:
-        index = max(0, bisect.bisect_right(self._walls, wall) - 1)
-        return self._starts[index] + (wall - self._walls[index]) * self._factors[index]
+        run = wall if self._lease is None else self._lease.run_at(wall)
+        index = max(0, bisect.bisect_right(self._walls, run) - 1)
+        return self._starts[index] + (run - self._walls[index]) * self._factors[index]
 
     def wall_at(self, when: float) -> float:
-        """Unix seconds at which domain time reaches `when`."""
+        """Unix seconds at which domain time reaches `when`; on a lease, the earliest at which it can."""
         index = self._segment(when)
-        return self._walls[index] + (when - self._starts[index]) / self._factors[index]
+        run = self._walls[index] + (when - self._starts[index]) / self._factors[index]
+        return run if self._lease is None else self._lease.wall_at(run)
 
     def factor(self, when: float) -> float:
         """Domain seconds per wall second at domain instant `when`."""

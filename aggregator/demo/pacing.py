@@ -1,0 +1,93 @@
+"""Let the day go on only while everybody keeps up: a machine that is too busy makes it slower instead of wrong.
+
+The demo grants the time of all its processes a quarter of a second ahead. If it is starved itself, time stands with it;
+if a station or the service is, the meter's readings come back late and it grants no more until they do. A service that
+is down is not waited for: it is missed, as it would be in the world.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from aggregator.clock import ScaledClock, Segment
+from twin.lease import LeaseKeeper
+
+BEAT_S = 0.05
+LEASE_S = 0.25
+LATE_S = 0.3
+"""A reading comes due every 0.06 s and is some hundredths on its way: later, and some process does not get to run."""
+PATIENCE_S = 10.0
+"""Nobody is waited for longer than this; whatever it is, it is no stall, and it must become visible."""
+CURTAIN_S = 60.0
+"""Before the first moment everybody waits longer: until every station is connected."""
+
+
+class Pacer:
+    """Grants time to the clocks of the demo, wall seconds throughout.
+
+    clock: on the lease that `keeper` keeps; it stands until `open`.
+    newest: instant of the newest meter reading that the service acknowledged; None if there is nobody to wait for.
+    """
+
+    def __init__(
+        self, keeper: LeaseKeeper, clock: ScaledClock, newest: Callable[[], datetime | None] = lambda: None
+    ) -> None:
+        self.keeper, self.clock, self.newest = keeper, clock, newest
+        self._opening = keeper.run_at(time.time())
+        self._is_open = False
+        self._waiting_since: float | None = None
+
+    def open(self) -> None:
+        """Everybody is there: time may begin."""
+        self._is_open = True
+        self._waiting_since = None
+
+    def held(self) -> tuple[int, float]:
+        """How often time stood since it began, and for how many seconds in all."""
+        holds = [seconds for run, seconds in self.keeper.holds if run > self._opening]
+        return len(holds), sum(holds)
+
+    async def run(self) -> None:
+        """Renew the lease until cancelled."""
+        while True:
+            self.beat(time.time())
+            await asyncio.sleep(BEAT_S)
+
+    def beat(self, wall: float) -> None:
+        """Grant what may be granted at wall time `wall`."""
+        run = self.keeper.run_at(wall)
+        if not self._is_open:
+            if not self._has_waited(wall, CURTAIN_S):
+                return
+            self.open()
+        if not self._is_late(run):
+            self._waiting_since = None
+        elif not self._has_waited(wall, PATIENCE_S):
+            return
+        self.keeper.grant(wall, self._next_until(run))
+
+    def _next_until(self, run: float) -> float:
+        """A little ahead; where a second is a second, to the end of that, because there nothing is lost by a stall."""
+        segments = self.clock.segments
+        following = [segment.wall_start for segment in segments if segment.wall_start > run]
+        if _at(segments, run).factor > 1.0:
+            return run + LEASE_S
+        return max(following[0], run + LEASE_S) if following else float("inf")
+
+    def _is_late(self, run: float) -> bool:
+        newest = self.newest()
+        if newest is None or _at(self.clock.segments, run).factor <= 1.0:
+            return False
+        return run - self.clock.run_at(newest) > LATE_S
+
+    def _has_waited(self, wall: float, patience_s: float) -> bool:
+        if self._waiting_since is None:
+            self._waiting_since = wall
+        return wall - self._waiting_since >= patience_s
+
+
+def _at(segments: tuple[Segment, ...], run: float) -> Segment:
+    return next((segment for segment in reversed(segments) if segment.wall_start <= run), segments[0])
