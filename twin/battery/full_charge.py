@@ -112,6 +112,8 @@ class FullCharge:
                 # The curve has come down to nothing: there is no way on.
                 visit, piece, begin_h, left_h = visit[flows], piece[flows], begin_h[flows], left_h[flows]
                 columns, at, power = columns[:, flows], at[flows], power[flows]
+                if not visit.size:
+                    break
             end = np.minimum(columns[KNOT], stop[visit])
             hours, moved, through, gone = _pass(columns, power, end - at, left_h)
             is_cut = hours >= left_h

@@ -26,7 +26,10 @@ Ints = NDArray[np.int64]
 _SECONDS_PER_HOUR = 3600.0
 
 _TOGETHER = 1024
-"""Visits that run side by side: their rows and the steps they reach over stay in a second-level cache."""
+"""Visits that run side by side at most: more of them would only be slower, since their rows leave the cache."""
+
+_PIECES = 40_000
+"""Steps that visits side by side reach over, about: the same for the rows of pieces that stays are cut into."""
 
 
 class OpenLoop:
@@ -62,7 +65,10 @@ class OpenLoop:
         # Neighbours together: the records they share are then few at a time.
         order = np.argsort(guests.slot, kind="stable")
         self._require_room(guests, order)
-        parts = [self._run(guests, order[begin : begin + _TOGETHER]) for begin in range(0, order.size, _TOGETHER)]
+        leaves = np.minimum(guests.departure_s, self._step_s * self._ensemble.grid.steps)
+        steps = float((leaves - guests.arrival_s).mean()) / self._step_s + 1.0
+        together = int(min(max(_PIECES / steps, 1.0), _TOGETHER))
+        parts = [self._run(guests, order[begin : begin + together]) for begin in range(0, order.size, together)]
         results = np.empty((3, order.size))
         results[:, order] = np.concatenate(parts, axis=1)
         energy, imported, lost = results
@@ -120,8 +126,6 @@ class OpenLoop:
         leaves = np.minimum(guests.departure_s[which], self._step_s * self._ensemble.grid.steps)
         kind = self._kind[slot] + guests.vehicle[which]
         charges = self._charge.run(kind, energy, guests.target_kwh[which], (leaves - arrival) * HOURS_PER_SECOND)
-        low, high = int(arrival.min() // self._step_s), int(-(-leaves.max() // self._step_s))
-        page = _Page(slot if self._has_evses else self._point[slot], low, high)
         rests = arrival.copy()
         for stretches in charges.stretches:
             visit = stretches.visit
@@ -134,48 +138,27 @@ class OpenLoop:
             for which_law in (lasts & is_level, lasts & ~is_level):
                 chosen = np.flatnonzero(which_law)
                 if chosen.size == visit.size:
-                    self._lay_out(stretches, Cuts(since, until, self._step_s), page, slot)
+                    self._lay_out(stretches, Cuts(since, until, self._step_s), slot)
                 elif chosen.size:
-                    cuts = Cuts(since[chosen], until[chosen], self._step_s)
-                    self._lay_out(stretches.part(chosen), cuts, page, slot)
-        page.add_to(self._record)
+                    self._lay_out(stretches.part(chosen), Cuts(since[chosen], until[chosen], self._step_s), slot)
         if self._battery is not None:
             stands = np.flatnonzero(leaves > rests)
             cuts = Cuts(rests[stands], leaves[stands], self._step_s)
-            self._show(self._battery, cuts, slot[stands], np.repeat(charges.energy_kwh[stands], cuts.count))
+            place = cuts.counted_from(slot[stands] * self._battery.shape[1] + cuts.first)
+            self._show(self._battery, cuts, place, np.repeat(charges.energy_kwh[stands], cuts.count))
         return np.array([charges.energy_kwh, charges.imported_kwh, charges.lost_kwh])
 
-    def _lay_out(self, stretches: Stretches, cuts: Cuts, page: _Page, slot: Ints) -> None:
+    def _lay_out(self, stretches: Stretches, cuts: Cuts, slot: Ints) -> None:
         """Spread stretches, all of constant power or all of taper, over the steps they cross."""
         laid = (TaperOverSteps if stretches.columns[SLOPE, 0] else ConstantOverSteps)(stretches, cuts, self._growth)
-        page.note(stretches.visit, cuts, laid.energy())
+        steps = self._record.shape[1]
+        line = slot[stretches.visit]
+        place = cuts.counted_from((line if self._has_evses else self._point[line]) * steps + cuts.first)
+        np.add.at(self._record.reshape(-1), place, laid.energy())
         if self._battery is not None:
-            self._show(self._battery, cuts, slot[stretches.visit], laid.level())
+            self._show(self._battery, cuts, place, laid.level())
 
-    def _show(self, battery: Floats, cuts: Cuts, slot: Ints, level: Floats) -> None:
+    def _show(self, battery: Floats, cuts: Cuts, place: Ints, level: Floats) -> None:
         """Energy at the end of each step that is reached; a car that leaves just then still counts."""
         is_whole = cuts.is_whole()
-        place = cuts.counted_from(slot * battery.shape[1] + cuts.first)
         battery.reshape(-1)[place[is_whole]] = level[is_whole]
-
-
-class _Page:
-    """The part of a record that some visits touch: the lines between the first and the last, the steps [low, high)."""
-
-    def __init__(self, line: Ints, low: int, high: int) -> None:
-        self._lines, self._steps = slice(int(line.min()), int(line.max()) + 1), slice(low, high)
-        self._origin = (line - self._lines.start) * (high - low) - low
-        self._places: list[Ints] = []
-        self._energies: list[Floats] = []
-
-    def note(self, visit: Ints, cuts: Cuts, energy_kwh: Floats) -> None:
-        """Add energies of pieces of the intervals of `visit`."""
-        self._places.append(cuts.counted_from(self._origin[visit] + cuts.first))
-        self._energies.append(energy_kwh)
-
-    def add_to(self, record: Floats) -> None:
-        if not self._places:
-            return
-        part = record[self._lines, self._steps]
-        place, energy = np.concatenate(self._places), np.concatenate(self._energies)
-        part += np.bincount(place, energy, part.size).reshape(part.shape)
