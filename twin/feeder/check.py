@@ -130,8 +130,8 @@ class Checker:
         for kind in ("line", "asym_line"):
             if kind in tabled:
                 self._output[ComponentType[kind]] = ["i_from", "i_to"]
-                row_of = {number: row for row, number in enumerate(numbers.lines.values())}
-                self._line_rows[ComponentType[kind]] = np.array([row_of[int(row["id"])] for row in tabled[kind]])
+                row_of: dict[Any, int] = {number: row for row, number in enumerate(numbers.lines.values())}
+                self._line_rows[ComponentType[kind]] = np.array([row_of[row["id"]] for row in tabled[kind]])
         if feeder.transformers:
             self._output[ComponentType.transformer] = ["loading"]
         self._model = PowerGridModel(data, system_frequency=feeder.frequency_hz)

@@ -11,17 +11,18 @@ from typing import Final
 
 import numpy as np
 
-from twin.feeder.model import NO_CAPACITANCE, PHASES, Feeder, Line, Matrix, Side, Transformer, symmetric
+from twin.feeder.model import PHASES, Feeder, Line, Matrix, Side, Transformer, symmetric
 from twin.feeder.transformer_model import Winding, vector_group
 
-Row = dict[str, int | float]
+Row = dict[str, int | float | tuple[float, float, float]]
 
 WINDINGS: Final = {
     Winding.STAR: 0, Winding.GROUNDED_STAR: 1, Winding.DELTA: 2, Winding.ZIGZAG: 3, Winding.GROUNDED_ZIGZAG: 4,
 }
 SIDES: Final = {Side.FROM: 0, Side.TO: 1}
 ENTRIES: Final = (("aa", 0, 0), ("ba", 1, 0), ("bb", 1, 1), ("ca", 2, 0), ("cb", 2, 1), ("cc", 2, 2))
-DIGITS: Final = 15
+DIGITS: Final = (12, 15, 17)
+"""Significant digits tried when a matrix is taken apart: figures as published have few, rounding adds some."""
 
 
 @dataclass(frozen=True)
@@ -83,18 +84,14 @@ def _sequence(line: Line) -> Row | None:
     found: Row = {}
     for name, matrix in (("r", line.r_ohm), ("x", line.x_ohm), ("c", line.c_farad)):
         own, between = matrix[0][0], matrix[0][1]
-        if matrix != symmetric(own, between):
+        for digits in DIGITS:
+            one, zero = (float(f"{value:.{digits}g}") for value in (own - between, own + 2.0 * between))
+            if symmetric((zero + 2.0 * one) / 3.0, (zero - one) / 3.0) == matrix:
+                found[f"{name}1"], found[f"{name}0"] = one, zero
+                break
+        else:
             return None
-        one, zero = _rounded(own - between), _rounded(own + 2.0 * between)
-        if symmetric((zero + 2.0 * one) / 3.0, (zero - one) / 3.0) != matrix:
-            return None
-        found[f"{name}1"], found[f"{name}0"] = one, zero
     return found | {"tan1": 0.0, "tan0": 0.0}
-
-
-def _rounded(value: float) -> float:
-    """To the digits that a figure survives being taken apart and put together with."""
-    return float(f"{value:.{DIGITS}g}")
 
 
 def _matrices(line: Line) -> Row:
@@ -105,8 +102,6 @@ def _matrices(line: Line) -> Row:
         filled: Matrix = symmetric(own, 0.0)
         for entry, i, j in ENTRIES:
             found[f"{name}_{entry}"] = matrix[i][j] if i in there and j in there else filled[i][j]
-    if line.c_farad == NO_CAPACITANCE:
-        found = {field: value for field, value in found.items() if not field.startswith("c_")} | {"c0": 0.0, "c1": 0.0}
     return found
 
 
