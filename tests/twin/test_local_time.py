@@ -1,13 +1,14 @@
 """Local times on the two days a year that clocks change, against the transitions themselves."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin.local_time import LocalTimeError, instant, scheduled
+from twin.local_time import LocalTimeError, instant, scheduled, scheduled_s
 
 BERLIN = ZoneInfo("Europe/Berlin")
 FROM, UNTIL = datetime.fromisoformat("2020-01-01"), datetime.fromisoformat("2030-01-01")
@@ -39,3 +40,27 @@ def test_the_hour_that_clocks_show_twice_is_refused_in_a_recording_and_the_first
     with pytest.raises(LocalTimeError, match="show twice"):
         instant(local, BERLIN)
     assert scheduled(local, BERLIN) == datetime(2025, 10, 26, 0, 30, tzinfo=UTC)
+
+
+@given(
+    st.sampled_from(("Europe/Berlin", "America/Los_Angeles", "Asia/Beirut", "Australia/Lord_Howe", "UTC")),
+    st.dates(FROM.date(), UNTIL.date()), st.lists(st.integers(0, 400 * 1440), min_size=0, max_size=30),
+)
+def test_many_times_of_a_rule_are_each_what_one_is(zone: str, first: date, minutes: list[int]) -> None:
+    place = ZoneInfo(zone)
+    start = datetime(2025, 3, 1, 12, tzinfo=UTC)
+    found = scheduled_s(start, first, np.array(minutes, dtype=np.int64), place)
+    midnight = datetime.combine(first, time())
+    assert found.tolist() == [
+        (scheduled(midnight + timedelta(minutes=minute), place) - start).total_seconds() for minute in minutes
+    ]
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Beirut", "America/Havana", "Australia/Lord_Howe"])
+def test_every_minute_of_a_year_of_rules_is_right(zone: str) -> None:
+    place, start, minutes = ZoneInfo(zone), datetime(2025, 1, 1, tzinfo=UTC), np.arange(0, 366 * 1440, 13)
+    found = scheduled_s(start, date(2025, 1, 1), minutes, place)
+    midnight = datetime(2025, 1, 1)  # noqa: DTZ001 - a local time
+    expected = [(scheduled(midnight + timedelta(minutes=minute), place) - start).total_seconds()
+                for minute in minutes.tolist()]
+    assert found.tolist() == expected

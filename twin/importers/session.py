@@ -39,7 +39,6 @@ class Session:
     v2g_consent: bool | None = None
     delivered_kwh: float | None = None
     car: str = ""
-    is_recorded: bool = True
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class VisitDraw:
         Raises:
             ScenarioError: no model fits the station, or the session's energies do not fit its car.
         """
-        vehicle = self._car(session)
+        vehicle = self.car(session.station, session.car or session.id, session.vehicle, session.requested_kwh or 0.0)
         capacity = vehicle.battery.capacity_kwh
         soc = session.arrival_soc if session.arrival_soc is not None else self._arrival_soc(session, vehicle)
         energy = soc * capacity
@@ -55,7 +55,7 @@ class VisitDraw:
             visit_id=session.id, evse_id=evse.id,
             id_token="ACN" + hashlib.sha256(session.id.encode()).hexdigest()[:13].upper(),
             arrival=session.arrival, departure=departure, requested_kwh=requested, vehicle_model=vehicle.model,
-            v2g_consent=consents and pair_limits(evse, vehicle).max_discharge_kw > 0, floor_soc=floor_soc,
+            v2g_consent=consents and self.can_discharge(session.station, vehicle), floor_soc=floor_soc,
         )
         try:
             visit = Visit(
@@ -71,20 +71,28 @@ class VisitDraw:
     def _uniform(self, key: str, what: str) -> float:
         return random.Random(f"{self.truth.seed}/{key}/{what}").random()
 
-    def _car(self, session: Session) -> Vehicle:
-        """The named car, or one drawn by weight among those of the station's current that hold the request."""
-        if session.vehicle is not None:
-            return self.models[session.vehicle].vehicle
-        current = self.stations[session.station].evse.current.value
+    def can_discharge(self, station: str, vehicle: Vehicle) -> bool:
+        """Whether a car of that class can give energy back at that station."""
+        return pair_limits(self.stations[station].evse, vehicle).max_discharge_kw > 0
+
+    def car(self, station: str, key: str, named: str | None, requested_kwh: float = 0.0) -> Vehicle:
+        """The named car, or one drawn by weight (keyed by `key`) among those of the station's current that hold the
+        request.
+
+        Raises:
+            ScenarioError: no model fits the station.
+        """
+        if named is not None:
+            return self.models[named].vehicle
+        current = self.stations[station].evse.current.value
         fitting = models_by_plug(self.models, current)
         if not fitting:
             raise ScenarioError(
-                self.path, "$.vehicles", current, f"a model for the {current} station {session.station}"
+                self.path, "$.vehicles", current, f"a model for the {current} station {station}"
             )
-        requested = session.requested_kwh or 0.0
-        roomy = [(name, model) for name, model in fitting if self._room_kwh(model) >= requested]
+        roomy = [(name, model) for name, model in fitting if self._room_kwh(model) >= requested_kwh]
         fitting = roomy or [max(fitting, key=lambda pair: pair[1].vehicle.battery.capacity_kwh)]
-        aim = self._uniform(session.car or session.id, "vehicle") * sum(model.weight for _, model in fitting)
+        aim = self._uniform(key, "vehicle") * sum(model.weight for _, model in fitting)
         for _, model in fitting:
             aim -= model.weight
             if aim < 0:

@@ -21,7 +21,7 @@ from twin.faults import FaultModel
 from twin.scenario.ageing import Ageing
 from twin.scenario.tables import ControlName
 from twin.scenario.world import DeclaredVisit, PublicScenario, Truth
-from twin.visits import VisitTable
+from twin.visits import COLUMNS, VisitTable
 
 Floats = NDArray[np.float64]
 
@@ -118,41 +118,49 @@ def ensemble_of(public: PublicScenario, truth: Truth, step_s: int, replicas: int
 
 
 Course = Sequence[tuple[Visit, DeclaredVisit]]
-"""The visits of one replica, in order of arrival, as they are and as they are declared."""
+"""Visits in order of arrival, as they are and as they are declared."""
 
 
-def visits_of(public: PublicScenario, courses: Sequence[Course], *, is_same_in_all: bool) -> VisitTable:
-    """The true visits as columns. The floor of a driver who does not consent to discharge is the whole battery.
-
-    Args:
-        public: for the order of stations and vehicles.
-        courses: by replica; only the first one counts where they are the same in all replicas.
-        is_same_in_all: leave out the column `replica`.
-    """
+def table_of(public: PublicScenario, visits: Course) -> VisitTable:
+    """The true visits as columns. The floor of a driver who does not consent to discharge is the whole battery."""
     evse = {station.id: number for number, station in enumerate(public.stations)}
     vehicle = {model: number for number, model in enumerate(public.vehicles)}
-    numbered = [
-        (visit, said, number)
-        for number, course in enumerate(courses[:1] if is_same_in_all else courses) for visit, said in course
-    ]
-    numbered.sort(key=lambda row: row[0].arrival)
-    visits = [visit for visit, _, _ in numbered]
+    true = [visit for visit, _ in visits]
 
     def seconds(times: list[datetime]) -> Floats:
         return np.array([(time - public.start).total_seconds() for time in times])
 
     return VisitTable(
-        evse=np.array([evse[visit.evse_id] for visit in visits], dtype=np.int64),
-        vehicle=np.array([vehicle[visit.vehicle.model] for visit in visits], dtype=np.int64),
-        arrival_s=seconds([visit.arrival for visit in visits]),
-        departure_s=seconds([visit.departure for visit in visits]),
-        declared_s=seconds([said.departure for _, said, _ in numbered]),
-        energy_kwh=np.array([visit.energy_kwh for visit in visits]),
-        target_kwh=np.array([visit.target_kwh for visit in visits]),
+        evse=np.array([evse[visit.evse_id] for visit in true], dtype=np.int64),
+        vehicle=np.array([vehicle[visit.vehicle.model] for visit in true], dtype=np.int64),
+        arrival_s=seconds([visit.arrival for visit in true]),
+        departure_s=seconds([visit.departure for visit in true]),
+        declared_s=seconds([said.departure for _, said in visits]),
+        energy_kwh=np.array([visit.energy_kwh for visit in true]),
+        target_kwh=np.array([visit.target_kwh for visit in true]),
         floor_kwh=np.array([
-            visit.floor_kwh if said.v2g_consent else visit.vehicle.battery.capacity_kwh
-            for visit, said, _ in numbered
+            visit.floor_kwh if said.v2g_consent else visit.vehicle.battery.capacity_kwh for visit, said in visits
         ]),
-        replica=None if is_same_in_all else np.array([number for _, _, number in numbered], dtype=np.int64),
-        ids=tuple(visit.id for visit in visits),
+        ids=tuple(visit.id for visit in true),
+    )
+
+
+def together(fixed: VisitTable, by_rule: VisitTable, replicas: int) -> VisitTable:
+    """Visits that are the same in every replica and visits by rule, in order of arrival.
+
+    by_rule: without the column `replica` where they too are the same in all.
+    """
+    copies = 1 if by_rule.replica is None else replicas
+    row = np.tile(np.arange(len(fixed)), copies)
+    columns = {name: np.concatenate([getattr(fixed, name)[row], getattr(by_rule, name)]) for name in COLUMNS}
+    names = np.array([*fixed.ids, *by_rule.ids], dtype=object)
+    name = np.concatenate([row, len(fixed) + np.arange(len(by_rule))])
+    if by_rule.replica is None:
+        order, replica = np.argsort(columns["arrival_s"], kind="stable"), None
+    else:
+        replica = np.concatenate([np.repeat(np.arange(copies), len(fixed)), by_rule.replica])
+        order = np.lexsort((replica, columns["arrival_s"]))
+        replica = replica[order]
+    return VisitTable(
+        **{key: column[order] for key, column in columns.items()}, replica=replica, ids=tuple(names[name[order]]),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,15 +11,16 @@ from pathlib import Path
 from twin.assets import Site, Visit
 from twin.drivers import DriverModel
 from twin.faults import FaultModel
-from twin.importers import Imported
+from twin.importers import Imported, Session
 from twin.scenario.ageing import Ageing, ageing_of
 from twin.scenario.building import net_building_kw
 from twin.scenario.drawing import VisitDraw
-from twin.scenario.duties import duty_sessions
-from twin.scenario.experiment import Control, Course, Event, Experiment, ensemble_of, visits_of
+from twin.scenario.duties import Duties
+from twin.scenario.experiment import Control, Course, Event, Experiment, ensemble_of, table_of, together
 from twin.scenario.fleet import models_of, stations_of
 from twin.scenario.models import driver_model, fault_model
 from twin.scenario.reading import Report, decode, import_sessions, read_tables, zone_of
+from twin.scenario.regular import RegularVisits
 from twin.scenario.rows import Frame, chosen, written_sessions
 from twin.scenario.tables import EventRow, RunTable, ScenarioFile
 from twin.scenario.world import DeclaredVisit, PublicScenario, Truth
@@ -47,8 +48,7 @@ class Scenario:
     events: tuple[Event, ...]
     ageing: Ageing | None
     run: RunTable
-    _redraws: bool
-    _course: Callable[[int], Course] = field(repr=False, compare=False)
+    _visits_in: Callable[[int], VisitTable] = field(repr=False, compare=False)
 
     def public(self) -> PublicScenario:
         return self._public
@@ -59,19 +59,13 @@ class Scenario:
     def experiment(self) -> Experiment:
         """All that a simulation needs: ensemble, visits as columns, models, control and events."""
         skipped = {f"skipped: {reason}": count for reason, count in self.bad.items()}
-        first = [(visit, self._truth.declared[visit.id]) for visit in self._truth.visits]
-
-        def visits_in(replicas: int) -> VisitTable:
-            courses = [first] if not self._redraws else [first, *map(self._course, range(1, replicas))]
-            return visits_of(self._public, courses, is_same_in_all=not self._redraws)
-
         return Experiment(
             name=self._public.name,
             ensemble=ensemble_of(self._public, self._truth, self.run.step_s, self.run.replicas),
-            visits=visits_in(self.run.replicas), drivers=self.drivers, faults=self.faults,
+            visits=self._visits_in(self.run.replicas), drivers=self.drivers, faults=self.faults,
             control=self.control, events=self.events, ageing=self.ageing, seed=self.run.seed,
             dropped={**self.dropped, **skipped}, assumptions=self._public.assumptions,
-            visits_in=visits_in,
+            visits_in=self._visits_in,
         )
 
 
@@ -125,18 +119,12 @@ def assemble(path: Path, file: ScenarioFile, imported: Imported | None, report: 
         keeps_unfinished=file.run.unfinished == "keep",
     )
     draw = VisitDraw(path, stations, models, file.drivers, file.truth)
-
-    def course(replica: int, report: Report, dropped: Counter[str]) -> Course:
-        by_rule = duty_sessions(path, file, list(stations), start, end, zone, replica=replica)
-        drawn: list[tuple[Visit, DeclaredVisit]] = []
-        for session in chosen([*fixed, *by_rule], frame, report, dropped):
-            try:
-                drawn.append(draw.visit(session))
-            except ScenarioError as fault:
-                report(fault)
-        return drawn
-
-    drawn = course(0, report, dropped)
+    fixed = chosen(fixed, frame, report, dropped)
+    duties = Duties(path, file, list(stations), frozenset(models), start, end, zone)
+    regular = RegularVisits(duties, draw, fixed, keeps_unfinished=frame.keeps_unfinished)
+    by_rule = regular.rows(range(1), report, dropped)
+    others = _drawn(draw, fixed, report)
+    drawn = sorted([*others, *_drawn(draw, duties.sessions(by_rule), report)], key=_arrival)
     if file.truth.building is not None and file.building is not None:
         raise ScenarioError(path, "$.building", "here and in truth", "the building's load once")
     building = file.building if file.building is not None else file.truth.building
@@ -152,15 +140,44 @@ def assemble(path: Path, file: ScenarioFile, imported: Imported | None, report: 
         truth.grid(file.run.step_s)
     except ValueError as error:
         raise ScenarioError(path, "$.run.step_s", file.run.step_s, str(error).partition("expected ")[2]) from error
+    public = PublicScenario(file.name, start, end, site, tuple(stations.values()), vehicles, assumptions)
     return Scenario(
-        PublicScenario(file.name, start, end, site, tuple(stations.values()), vehicles, assumptions), truth,
-        dropped=dict(dropped), bad={}, drivers=driver_model(path, file.drivers), faults=fault_model(path, file.faults),
-        control=_control(path, file), events=_events(path, file, start, end), ageing=ageing,
-        run=file.run,
-        # Faults of rows are told once, with replica 0.
-        _redraws=bool(file.duties) and file.run.redraw_duties,
-        _course=lambda replica: course(replica, lambda _: None, Counter()),
+        public, truth, dropped=dict(+dropped), bad={}, drivers=driver_model(path, file.drivers),
+        faults=fault_model(path, file.faults), control=_control(path, file), events=_events(path, file, start, end),
+        ageing=ageing, run=file.run, _visits_in=_Visits(public, others, regular, redraws=file.run.redraw_duties),
     )
+
+
+@dataclass(frozen=True)
+class _Visits:
+    """All visits as columns for any number of replicas. redraws: visits by rule are others in every replica."""
+
+    public: PublicScenario
+    others: Course
+    regular: RegularVisits
+    redraws: bool
+
+    def __call__(self, replicas: int) -> VisitTable:
+        others = table_of(self.public, self.others)
+        if not self.regular.duties.tables:
+            return others
+        # What cannot be true, or has no place, was told when replica 0 was read.
+        rows = self.regular.rows(range(replicas if self.redraws else 1), lambda _: None, Counter())
+        return together(others, self.regular.table(rows, is_same_in_all=not self.redraws), replicas)
+
+
+def _drawn(draw: VisitDraw, sessions: Iterable[Session], report: Report) -> Course:
+    drawn: list[tuple[Visit, DeclaredVisit]] = []
+    for session in sessions:
+        try:
+            drawn.append(draw.visit(session))
+        except ScenarioError as fault:
+            report(fault)
+    return drawn
+
+
+def _arrival(drawn: tuple[Visit, DeclaredVisit]) -> datetime:
+    return drawn[0].arrival
 
 
 def _span(path: Path, file: ScenarioFile) -> tuple[datetime, datetime]:

@@ -28,7 +28,7 @@ def scenario_files(path: Path | str) -> tuple[tuple[str, Path], ...]:
 
 
 def scenario_sha256(path: Path | str) -> str:
-    """SHA-256 (hex) of lines `role sha256-of-the-file`, one for each of `scenario_files`; where they lie does not count.
+    """SHA-256 (hex) of lines `role sha256-of-the-file`, one for each of `scenario_files`, wherever they lie.
 
     Raises:
         ScenarioError: a file cannot be read.

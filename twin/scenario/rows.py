@@ -1,4 +1,4 @@
-"""All visits of a scenario, recorded, written out and by rule, checked against its stations, its time and each other.
+"""Recorded and written visits of a scenario, checked against its stations, its time and each other.
 
 A row that cannot be true is reported: the reader decides whether that ends the reading or is counted. A row that is
 merely not part of the scenario is dropped and counted by reason.
@@ -6,7 +6,6 @@ merely not part of the scenario is dropped and counted by reason.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -82,7 +81,7 @@ def chosen(sessions: Iterable[Session], frame: Frame, report: Report, dropped: C
                 declared_departure=departure if said is None else said.astimezone(UTC),
             ))
     kept.sort(key=lambda session: session.arrival)
-    return _one_at_a_time(kept, report, dropped)
+    return _one_at_a_time(kept, report)
 
 
 def _require_possible(session: Session, frame: Frame, ids: set[str]) -> None:
@@ -111,37 +110,19 @@ def _require_possible(session: Session, frame: Frame, ids: set[str]) -> None:
         raise fault("id", session.id, "every visit id once", "visit id twice")
 
 
-def _one_at_a_time(sessions: list[Session], report: Report, dropped: Counter[str]) -> list[Session]:
-    """Sessions without those that come while another car stands there: faults of a file, crowding of a rule."""
-    recorded: dict[str, list[Session]] = {}
-    kept: set[str] = set()
+def _one_at_a_time(sessions: list[Session], report: Report) -> list[Session]:
+    """Sessions without those that come while another car stands there, which is a fault of their file."""
+    last: dict[str, Session] = {}
+    kept: list[Session] = []
     for session in sessions:
-        if not session.is_recorded:
-            continue
-        there = recorded.setdefault(session.station, [])
-        if there and session.arrival < there[-1].departure:
+        there = last.get(session.station)
+        if there is not None and session.arrival < there.departure:
             report(ScenarioError(
                 session.source, f"{session.label}, visit {session.id} at {session.station}, arrival",
                 session.arrival.isoformat(),
-                f"not before {there[-1].departure.isoformat()}, when visit {there[-1].id} leaves", "overlapping visits",
+                f"not before {there.departure.isoformat()}, when visit {there.id} leaves", "overlapping visits",
             ))
             continue
-        there.append(session)
-        kept.add(session.id)
-    last_rule: dict[str, datetime] = {}
-    for session in sessions:
-        if session.is_recorded:
-            continue
-        is_free = session.arrival >= last_rule.get(session.station, session.arrival)
-        if is_free and not _meets(session, recorded.get(session.station, [])):
-            last_rule[session.station] = session.departure
-            kept.add(session.id)
-        else:
-            dropped[OCCUPIED] += 1
-    return [session for session in sessions if session.id in kept]
-
-
-def _meets(session: Session, there: list[Session]) -> bool:
-    """Whether `session` overlaps one of `there`, which are in order and do not overlap each other."""
-    following = bisect_left(there, session.departure, key=lambda other: other.arrival)
-    return following > 0 and there[following - 1].departure > session.arrival
+        last[session.station] = session
+        kept.append(session)
+    return kept

@@ -11,6 +11,8 @@ import pytest
 
 from twin.assets import Visit
 from twin.scenario import ScenarioError, load_scenario
+from twin.scenario.duties import Duties
+from twin.scenario.reading import decode, read_tables
 
 Write = Callable[..., Path]
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -111,6 +113,55 @@ vehicle = "zoe"
     assert scenario.dropped == {"EVSE still occupied (visits by rule)": 1}
     there = [visit.id for visit in scenario.truth().visits if visit.evse_id == "home-01"]
     assert there == ["guest", "night/home-01/2025-03-29", "night/home-01/2025-03-30"]
+
+
+def test_crowding_is_settled_in_order_of_arrival_in_every_replica(write: Write, base: str) -> None:
+    """Three duties that overlap all the time and a guest, against the rule applied visit by visit."""
+    more = "".join(
+        f'[[duties]]\nid = "{name}"\ngroup = "home"\nshare = 0.8\n'
+        f'arrival = {{ earliest = "0{hour}:00", latest = "21:00" }}\n'
+        'departure = { earliest = "09:00", latest = "22:00" }\n' for hour, name in enumerate(("one", "two", "three"))
+    )
+    guest = """
+[[visits]]
+id = "guest"
+station = "home-01"
+arrival = 2025-03-29T05:00:00+01:00
+departure = 2025-03-30T01:00:00+01:00
+target_soc = 0.8
+vehicle = "zoe"
+"""
+    path = write(base + more + guest + "[run]\nreplicas = 6\n")
+    scenario = load_scenario(path)
+    table = scenario.experiment().visits
+    file = decode(path, read_tables(path), None, lambda _: None)
+    stations = [station.id for station in scenario.public().stations]
+    public = scenario.public()
+    duties = Duties(path, file, stations, frozenset(public.vehicles), public.start, public.end, BERLIN)
+    guest_s = (17 * 3600.0, 37 * 3600.0)
+    free: dict[tuple[int, int], float] = {}
+    expected, drawn = [], duties.rows(range(6))
+    names = duties.ids(drawn)
+    for row in np.argsort(drawn.arrival_s, kind="stable").tolist():
+        came, left = drawn.arrival_s[row], drawn.departure_s[row]
+        slot = int(drawn.replica[row]), int(drawn.evse[row])
+        meets_guest = drawn.evse[row] == 0 and came < guest_s[1] and left > guest_s[0]
+        if left <= (public.end - public.start).total_seconds() and not meets_guest and came >= free.get(slot, 0.0):
+            free[slot] = left
+            expected.append((slot[0], names[row]))
+    expected += [(replica, "guest") for replica in range(6)]
+    assert table.replica is not None
+    assert sorted(zip(table.replica.tolist(), table.ids, strict=True)) == sorted(expected)
+    assert len(expected) < 0.8 * len(drawn)
+
+
+def test_who_comes_after_midnight_by_the_rule_of_the_day_before_is_there(write: Write, base: str) -> None:
+    text = base.replace("2025-03-28T12:00:00+01:00", "2025-03-28T00:00:00+01:00").replace(
+        '{ mean = "18:00", sd_min = 45, earliest = "16:00", latest = "21:00" }',
+        '{ mean = "00:30", earliest = "22:00", latest = "01:00" }',
+    )
+    first = min(visits(write(text)).values(), key=lambda visit: visit.arrival)
+    assert (first.id[-10:], f"{first.arrival.astimezone(BERLIN):%d. %H:%M}") == ("2025-03-27", "28. 00:30")
 
 
 @pytest.mark.parametrize(

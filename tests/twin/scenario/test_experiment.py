@@ -55,9 +55,31 @@ def test_visits_by_rule_are_redrawn_and_the_first_replica_is_the_truth(write: Wr
     for number in range(3):
         assert np.bincount(table.evse[table.replica == number]).tolist() == [3] * 12
     first = table.take(table.replica == 0)
-    assert first.ids == tuple(visit.id for visit in scenario.truth().visits)
-    assert first.energy_kwh.tolist() == [visit.energy_kwh for visit in scenario.truth().visits]
+    truth = scenario.truth()
+    assert first.ids == tuple(visit.id for visit in truth.visits)
+    for column in ("energy_kwh", "target_kwh"):
+        assert getattr(first, column).tolist() == [getattr(visit, column) for visit in truth.visits]
+    assert first.arrival_s.tolist() == [(visit.arrival - truth.start).total_seconds() for visit in truth.visits]
+    assert first.departure_s.tolist() == [(visit.departure - truth.start).total_seconds() for visit in truth.visits]
     assert not set(first.energy_kwh) & set(table.energy_kwh[table.replica == 1])
+
+
+def test_floor_and_car_of_a_visit_by_rule_are_those_of_its_truth(write: Write, base: str) -> None:
+    both = ("renault-5-52", "nissan-leaf-40")
+    cars = "".join(f'[[vehicles]]\nmodel = "{name}"\ncatalogue = "{name}"\n' for name in both)
+    text = base.replace("ac-wallbox-11", "ac-bidirectional-11").replace("[[duties]]", cars + "[[duties]]")
+    scenario = load_scenario(write(text + "[drivers]\nv2g_consent_share = 0.5\nfloor_soc = 0.3\n[run]\nreplicas = 2\n"))
+    truth, ours = scenario.truth(), scenario.experiment()
+    assert ours.visits.replica is not None
+    first = ours.visits.take(ours.visits.replica == 0)
+    consents = [truth.declared[name].v2g_consent for name in first.ids]
+    assert {*consents} == {True, False}
+    for row, (visit, gives) in enumerate(zip(truth.visits, consents, strict=True)):
+        assert ours.ensemble.vehicles[first.vehicle[row]] == visit.vehicle
+        assert ours.ensemble.evses[first.evse[row]].id == visit.evse_id
+        assert first.floor_kwh[row] == (visit.floor_kwh if gives else visit.vehicle.battery.capacity_kwh)
+    can = {visit.vehicle.model for visit, gives in zip(truth.visits, consents, strict=True) if gives}
+    assert can == {"renault-5-52"}, "the only one that gives back over AC"
 
 
 def test_fewer_replicas_are_the_first_of_more(write: Write, base: str) -> None:
