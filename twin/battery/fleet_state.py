@@ -267,6 +267,11 @@ class FleetState:
         return plugged
 
     @property
+    def has_discharge(self) -> bool:
+        """Some car was ordered to discharge; without, nothing was ever exported."""
+        return self._has_discharge
+
+    @property
     def power_kw(self) -> Floats:
         """Connector power now."""
         hours = self._look()
@@ -281,12 +286,15 @@ class FleetState:
     @property
     def energy_kwh(self) -> Floats:
         """Energy in each battery now; NaN on an empty slot."""
+        return self.energy_into(np.empty(self.n))
+
+    def energy_into(self, row: Floats) -> Floats:
+        """`energy_kwh`, written to `row` of one value per slot."""
         self._look()
-        u = self._row[U] if self._is_settled else self._x[U_NOW]
-        energy: Floats = u + self._nan_if_empty
+        np.add(self._row[U] if self._is_settled else self._x[U_NOW], self._nan_if_empty, out=row)
         if self._has_discharge:
-            energy *= self._row[TO]
-        return energy
+            row *= self._row[TO]
+        return row
 
     @property
     def soc(self) -> Floats:

@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 KINDS = tuple(FaultKind)
+DOWN, STUCK, OUTAGE, IGNORES, DERATED = range(len(KINDS))
+"""Places of the kinds in `KINDS`, in which intervals name them."""
 
 LINK_TICK_S = 1.0
 """Delays of orders and skews of clocks count in whole seconds: the orders of one step arrive in few instants."""
@@ -72,25 +74,25 @@ class Limits:
         self._has_discharge = bool(pairs.max_discharge_kw.any())
         self._room = np.empty(slots)
 
-    def plug(self, slots: Ints, kind: Ints, vehicle: Ints) -> None:
+    def plug(self, slots: Ints, pair: Ints) -> None:
+        """Cars come to `slots`; pair: kind of EVSE * vehicles + vehicle."""
         pairs = self._pairs
-        self.max_charge_kw[slots], self.min_charge_kw[slots] = (
-            pairs.max_charge_kw[kind, vehicle], pairs.min_charge_kw[kind, vehicle]
-        )
-        self._least_charge[slots] = self._least(self.min_charge_kw[slots])
+        least = pairs.min_charge_kw.take(pair)
+        self.max_charge_kw[slots], self.min_charge_kw[slots] = pairs.max_charge_kw.take(pair), least
+        self._least_charge[slots] = self._least(least)
         if self._has_discharge:
-            self.max_discharge_kw[slots], self.min_discharge_kw[slots] = (
-                pairs.max_discharge_kw[kind, vehicle], pairs.min_discharge_kw[kind, vehicle]
-            )
-            self._least_discharge[slots] = self._least(self.min_discharge_kw[slots])
+            least = pairs.min_discharge_kw.take(pair)
+            self.max_discharge_kw[slots], self.min_discharge_kw[slots] = pairs.max_discharge_kw.take(pair), least
+            self._least_discharge[slots] = self._least(least)
 
     @staticmethod
     def _least(minimum_kw: Floats) -> Floats:
         return np.maximum(minimum_kw - SETPOINT_TOLERANCE_KW, SETPOINT_TOLERANCE_KW)
 
     def unplug(self, slots: Ints) -> None:
-        for row in (self.max_charge_kw, self.min_charge_kw, self.max_discharge_kw, self.min_discharge_kw):
-            row[slots] = 0.0
+        self.max_charge_kw[slots] = self.min_charge_kw[slots] = 0.0
+        if self._has_discharge:
+            self.max_discharge_kw[slots] = self.min_discharge_kw[slots] = 0.0
 
     def usable(self, kw: Floats) -> Floats:
         """Set-points of all slots, clipped to the ratings; those below a minimum become 0."""
@@ -128,8 +130,8 @@ class Link:
     """The way from controller to charger: orders come late, get lost (and are sent again when the controller next
     decides), or do not come at all during an outage.
 
-    A clock that is behind starts an order late by its skew; one that is ahead makes no difference to an order that
-    holds from now on.
+    An order carries the time from which it holds, by the controller's clock. A charger's clock that is behind reaches
+    that time late by its skew; one that is ahead has reached it when the order comes, so it acts at once.
     """
 
     def __init__(self, ensemble: Ensemble, plan: FaultPlan) -> None:
@@ -157,8 +159,10 @@ class Link:
 
         Returns the slots that take theirs up now, and letters for later.
         """
-        news = (kw != self.told_kw) & ~self.is_out
-        slots = np.flatnonzero(news) if slots is None else slots[news[slots]]
+        if slots is None:
+            slots = ((kw != self.told_kw) & ~self.is_out).nonzero()[0]
+        else:
+            slots = slots[(kw[slots] != self.told_kw[slots]) & ~self.is_out[slots]]
         if self._can_lose and slots.size:
             drawn = uniforms(
                 self._seed, "order lost", self._replica[slots], self._evse[slots],
@@ -191,13 +195,9 @@ class Condition:
         self.is_stuck = np.zeros(slots, dtype=np.bool_)
         self.is_affected = np.zeros(slots, dtype=np.bool_)
 
-    def is_under_way(self, kind: FaultKind, slots: Ints) -> NDArray[np.bool_]:
-        under_way: NDArray[np.bool_] = self._under_way[KINDS.index(kind), slots] > 0
-        return under_way
-
     def begin(self, kind: Ints, slots: Ints, value: Floats) -> None:
         np.add.at(self._under_way, (kind, slots), 1)
-        derated = kind == KINDS.index(FaultKind.DERATED)
+        derated = (kind == DERATED).nonzero()[0]
         self._left[slots[derated]] = value[derated]
         self._refresh(slots)
 
@@ -207,30 +207,34 @@ class Condition:
 
     def plug(self, slots: Ints) -> int:
         """Cars plug in; how many of them find a connector that does not start their visit."""
-        self.is_stuck[slots] = self.is_under_way(FaultKind.STUCK, slots)
-        self._refresh(slots)
-        return int(np.count_nonzero(self.is_stuck[slots]))
+        stuck = slots[self._under_way[STUCK][slots] > 0]
+        if stuck.size:
+            self.is_stuck[stuck] = self.is_affected[stuck] = True
+        return int(stuck.size)
 
     def unplug(self, slots: Ints) -> None:
-        self.is_stuck[slots] = False
-        self._refresh(slots)
+        stuck = slots[self.is_stuck[slots]]
+        if stuck.size:
+            self.is_stuck[stuck] = False
+            self._refresh(stuck)
 
     def has_no_power(self, slots: Ints) -> NDArray[np.bool_]:
-        return self.is_stuck[slots] | self.is_under_way(FaultKind.DOWN, slots)
+        is_dead: NDArray[np.bool_] = self.is_stuck[slots] | (self._under_way[DOWN][slots] > 0)
+        return is_dead
 
     def made_of(self, slots: Ints, kw: Floats, full_kw: Floats, rated_kw: Floats) -> Floats:
         """What hardware in this condition tries to deliver where `kw` was ordered.
 
         full_kw: what EVSE and car can do together. rated_kw: of the EVSE, of which derating leaves a part.
         """
-        kw = np.where(self.is_under_way(FaultKind.IGNORES, slots), full_kw, kw)
-        derated = self.is_under_way(FaultKind.DERATED, slots)
-        left = np.where(derated, self._left[slots] * rated_kw, np.inf)
+        under_way = self._under_way.take(slots, axis=1) > 0
+        kw = np.where(under_way[IGNORES], full_kw, kw)
+        left = np.where(under_way[DERATED], self._left[slots] * rated_kw, np.inf)
         kw = np.minimum(np.maximum(kw, -left), left)
-        return np.where(self.has_no_power(slots), 0.0, kw)
+        return np.where(under_way[DOWN] | self.is_stuck[slots], 0.0, kw)
 
     def _refresh(self, slots: Ints) -> None:
-        self.is_affected[slots] = (self._under_way[:, slots] > 0).any(axis=0) | self.is_stuck[slots]
+        self.is_affected[slots] = (self._under_way.take(slots, axis=1) > 0).any(axis=0) | self.is_stuck[slots]
 
 
 def _column(name: str, values: Floats, slots: int) -> Floats:

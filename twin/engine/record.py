@@ -31,9 +31,9 @@ class StepRecord:
         # Step by step in memory, so that a step is written in one piece.
         self._import, self._export = np.zeros((steps, points)), np.zeros((steps, points))
         self._imported, self._exported = np.zeros(points), np.zeros(points)
-        self._evse = np.zeros((steps, point.size)) if has_evses else None
-        self._battery = np.full((steps, point.size), np.nan) if has_evses else None
-        self._net = np.zeros(point.size)
+        self._evse = np.empty((steps, point.size)) if has_evses else None
+        self._battery = np.empty((steps, point.size)) if has_evses else None
+        self._net, self._net_before = np.zeros(point.size), np.zeros(point.size)
 
     @property
     def import_kwh(self) -> Floats:
@@ -51,17 +51,20 @@ class StepRecord:
     def battery_kwh(self) -> Floats | None:
         return None if self._battery is None else self._by_replica(self._battery, self._shape[2])
 
-    def close_step(self, step: int, fleet: FleetState, is_plugged: Bools) -> None:
+    def close_step(self, step: int, fleet: FleetState) -> None:
         """Book what has flowed since the last step was closed; before anyone comes or goes at this instant."""
-        imported, exported = self._sum(fleet.import_at_now), self._sum(fleet.export_at_now)
+        imported = self._sum(fleet.import_at_now)
         np.subtract(imported, self._imported, out=self._import[step])
-        np.subtract(exported, self._exported, out=self._export[step])
-        self._imported, self._exported = imported, exported
+        self._imported = imported
+        if fleet.has_discharge:
+            exported = self._sum(fleet.export_at_now)
+            np.subtract(exported, self._exported, out=self._export[step])
+            self._exported = exported
         if self._evse is not None and self._battery is not None:
-            net = fleet.import_at_now - fleet.export_at_now
-            np.subtract(net, self._net, out=self._evse[step])
-            self._net = net
-            np.copyto(self._battery[step], fleet.energy_at_now, where=is_plugged)
+            self._net, self._net_before = self._net_before, self._net
+            np.subtract(fleet.import_at_now, fleet.export_at_now, out=self._net)
+            np.subtract(self._net, self._net_before, out=self._evse[step])
+            fleet.energy_into(self._battery[step])
 
     def _sum(self, by_slot: Floats) -> Floats:
         if self._runs is not None:

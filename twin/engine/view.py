@@ -45,11 +45,14 @@ class View:
 
     @property
     def room_kw(self) -> Floats:
-        return np.tile(self._room[self.step], self.ensemble.replicas)
+        return self._in_all_replicas(self._room[self.step])
 
     @property
     def export_room_kw(self) -> Floats:
-        return np.tile(self._export_room[self.step], self.ensemble.replicas)
+        return self._in_all_replicas(self._export_room[self.step])
+
+    def _in_all_replicas(self, by_site: Floats) -> Floats:
+        return by_site if self.ensemble.replicas == 1 else np.tile(by_site, self.ensemble.replicas)
 
     def registers_kwh(self, slot: int) -> tuple[float, float]:
         """Energy imported and exported through the connector of this slot since the start."""

@@ -56,7 +56,8 @@ class FaultPlan:
 
     intervals: faults that begin and end. order_delay_s: added time from order to charger, per slot.
     order_loss: probability that one order is lost, per slot. meter_factor: what the meter shows per true kWh.
-    clock_skew_s: the charger's clock minus true time; it starts a schedule's step that much too early.
+    clock_skew_s: the charger's clock minus true time. Orders are sent when they are to hold, never ahead: a clock that
+        is behind (negative) starts each that much late, one that is ahead starts it when it comes, which is in time.
     fallback_after_s: time without contact after which the charger falls back to `fallback_kw` (charging only, kW).
     seed: for draws that only the run can ask for (which orders are lost).
     """
