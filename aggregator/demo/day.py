@@ -55,6 +55,7 @@ _SLOW_WALL_S = 20.0
 _READY_WALL_S = 60.0
 _SETTLE_WALL_S = 1.5
 _RESTARTS = 5
+_NOTED_HOLD_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -278,7 +279,7 @@ async def _run_day(stage: _Stage) -> None:
     if stage.service is not None:
         await stage.service.stop()
     times, seconds = stage.pacer.held()
-    if times:
+    if seconds >= _NOTED_HOLD_S:
         stage.world.notes.append(
             f"the machine was busy: the day stood still {times} times until everybody caught up, {seconds:.1f} s in all"
         )
