@@ -58,6 +58,7 @@ class BusEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     number: int
     id: str
     phases: str = PHASES
+    xy: tuple[float, float] | None = None
 
 
 class LineEntry(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -198,7 +199,8 @@ def _feeder(grid: dict[str, list[Any]], sidecar: Sidecar, path: Path) -> Feeder:
     return Feeder(
         name=sidecar.name, licence=sidecar.licence, provenance=sidecar.provenance, frequency_hz=sidecar.frequency_hz,
         buses=tuple(
-            Bus(entry.id, row.u_rated, entry.phases) for entry, row in named("buses", sidecar.buses, ("node",))
+            Bus(entry.id, row.u_rated, entry.phases, entry.xy)
+            for entry, row in named("buses", sidecar.buses, ("node",))
         ),
         lines=tuple(
             _line(entry, row, bus("line", row, "from_node"), bus("line", row, "to_node"), ratings)
@@ -283,7 +285,7 @@ def _sidecar_text(feeder: Feeder, numbers: Numbers) -> str:
                              asdict(transformer.thermal))
             for transformer in feeder.transformers
         ],
-        "buses": [BusEntry(numbers.buses[bus.id], bus.id, bus.phases) for bus in feeder.buses],
+        "buses": [BusEntry(numbers.buses[bus.id], bus.id, bus.phases, bus.xy) for bus in feeder.buses],
         "lines": [
             LineEntry(numbers.lines[line.id], line.id, line.phases, line.length_m,
                       None if line.ampacity is None else keys[line.ampacity])

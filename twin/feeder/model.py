@@ -60,11 +60,15 @@ def symmetric(same: float, between: float) -> Matrix:
 
 @dataclass(frozen=True, slots=True)
 class Bus:
-    """A place where lines meet. volts: rated, phase to phase. phases: those whose conductors are there."""
+    """A place where lines meet. volts: rated, phase to phase. phases: those whose conductors are there.
+
+    xy: where it is drawn, in any unit; None: nobody knows.
+    """
 
     id: str
     volts: float
     phases: str = PHASES
+    xy: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         _positive(f"bus {self.id}", "volts", self.volts)

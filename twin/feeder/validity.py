@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import combinations
 from math import sqrt
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twin.feeder.model import (
-    NO_CAPACITANCE,
     PHASES,
     Bus,
     ConnectionPoint,
@@ -38,6 +39,9 @@ RATING_TIMES_ROOT_RESISTANCE = (20.0, 300.0)
 PLAUSIBLE_UK = (0.005, 0.25)
 SINGULAR = 1e12
 """Condition of a matrix that is not to be inverted."""
+
+ROUNDING = 1e-9
+"""Of the largest entry: an eigenvalue above minus this is not called negative."""
 
 VOLTS_TOLERANCE = 0.15
 """A transformer's rated volts may differ so much from its bus's rating: 0.4, 0.416, 0.433 and 0.44 kV are all low
@@ -129,41 +133,43 @@ class _Report:
         yield "source", feeder.source.id, "bus", feeder.source.bus
 
     def lines(self) -> None:
-        for line in self._feeder.lines:
-            ends = (self._bus[line.from_bus], self._bus[line.to_bus])
-            for field, bus in zip(("from_bus", "to_bus"), ends, strict=True):
-                missing = "".join(phase for phase in line.phases if phase not in bus.phases)
-                if missing:
-                    self._say("line", line.id, "phases", line.phases, f"phases of {field} {bus.id}: {bus.phases}")
-            if ends[0].id == ends[1].id:
-                self._say("line", line.id, "to_bus", line.to_bus, "another bus than from_bus")
-            if ends[0].volts != ends[1].volts:
-                self._say("line", line.id, "to_bus", f"{ends[1].volts:g} V",
-                          f"the voltage base of {ends[0].id}: {ends[0].volts:g} V")
-            self._impedance(line)
+        lines = self._feeder.lines
+        r, x, c = (_filled(lines, name) for name in ("r_ohm", "x_ohm", "c_farad"))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            singular = ~(np.linalg.cond(r + 1j * x) < SINGULAR)
+        size = np.abs(r).max(axis=(1, 2))
+        gains = np.linalg.eigvalsh(r)[:, 0] < -ROUNDING * size
+        odd_c = np.linalg.eigvalsh(c)[:, 0] < -ROUNDING * np.abs(c).max(axis=(1, 2))
+        for number, line in enumerate(lines):
+            self._ends(line)
+            if singular[number]:
+                self._say("line", line.id, "r_ohm, x_ohm", (line.r_ohm, line.x_ohm),
+                          "impedances that can be inverted; for a closed switch or a joint, make its two buses one")
+            elif gains[number]:
+                self._say("line", line.id, "r_ohm", line.r_ohm, "no negative eigenvalue: a line only loses power")
+            if odd_c[number]:
+                self._say("line", line.id, "c_farad", line.c_farad, "a positive semi-definite matrix", blocking=False)
+            self._zero_sequence(line)
             self._length(line)
             self._ampacity(line)
 
-    def _impedance(self, line: Line) -> None:
-        there = [PHASES.index(phase) for phase in line.phases]
-        r = np.asarray(line.r_ohm)[np.ix_(there, there)]
-        x = np.asarray(line.x_ohm)[np.ix_(there, there)]
-        if not np.abs(r + 1j * x).any():
-            self._say("line", line.id, "r_ohm", 0.0, "an impedance; for a closed switch or a joint join its two buses")
-        elif np.linalg.cond(r + 1j * x) > SINGULAR:
-            self._say("line", line.id, "r_ohm", line.r_ohm, "an impedance matrix that can be inverted")
-        elif float(np.linalg.eigvalsh(r)[0]) < -1e-9 * float(np.abs(r).max()):
-            self._say("line", line.id, "r_ohm", line.r_ohm, "a positive semi-definite matrix: a line only loses power")
-        elif len(there) > 1:
-            between = float(r[~np.eye(len(there), dtype=bool)].mean())
-            if between < 0.0:
-                ratio = (r.trace() / len(there) + (len(there) - 1) * between) / (r.trace() / len(there) - between)
-                self._say("line", line.id, "r_ohm", f"R0/R1 = {ratio:.3g}",
-                          "R0 of at least R1: the return path only adds to it (zero-sequence data)", blocking=False)
-        if line.c_farad != NO_CAPACITANCE:
-            c = np.asarray(line.c_farad)[np.ix_(there, there)]
-            if float(np.linalg.eigvalsh(c)[0]) < -1e-9 * float(np.abs(c).max()):
-                self._say("line", line.id, "c_farad", line.c_farad, "a positive semi-definite matrix", blocking=False)
+    def _ends(self, line: Line) -> None:
+        ends = (self._bus[line.from_bus], self._bus[line.to_bus])
+        for field, bus in zip(("from_bus", "to_bus"), ends, strict=True):
+            if any(phase not in bus.phases for phase in line.phases):
+                self._say("line", line.id, "phases", line.phases, f"phases of {field} {bus.id}: {bus.phases}")
+        if ends[0].id == ends[1].id:
+            self._say("line", line.id, "to_bus", line.to_bus, "another bus than from_bus")
+        if ends[0].volts != ends[1].volts:
+            self._say("line", line.id, "to_bus", f"{ends[1].id}, {ends[1].volts:g} V",
+                      f"the voltage base of {ends[0].id}: {ends[0].volts:g} V")
+
+    def _zero_sequence(self, line: Line) -> None:
+        own, between = _own_and_between(line)
+        if between < 0.0 < own:
+            times = max(len(line.phases) - 1, 1)
+            self._say("line", line.id, "r_ohm", f"R0/R1 = {(own + times * between) / (own - between):.3g}",
+                      "R0 of at least R1: the return path only adds to it (zero-sequence data)", blocking=False)
 
     def _length(self, line: Line) -> None:
         if line.length_m is None:
@@ -171,20 +177,12 @@ class _Report:
         if line.length_m == 0.0:
             self._say("line", line.id, "length_m", 0.0, "a length above 0 m", blocking=False)
             return
-        per_km = self._per_km(line)
+        per_km = _ohm_per_km(line, line.length_m)
         low, high = PLAUSIBLE_OHM_PER_KM
         if not low <= per_km <= high:
             self._say("line", line.id, "length_m", line.length_m,
                       f"a length with which R is {low:g} to {high:g} ohm/km, not {per_km:.3g} (unit of length?)",
                       blocking=False)
-
-    @staticmethod
-    def _per_km(line: Line) -> float:
-        """R1 in ohm per km."""
-        there = [PHASES.index(phase) for phase in line.phases]
-        r = np.asarray(line.r_ohm)[np.ix_(there, there)]
-        between = float(r[~np.eye(len(there), dtype=bool)].mean()) if len(there) > 1 else 0.0
-        return (float(r.trace()) / len(there) - between) / (line.length_m or np.nan) * 1000.0
 
     def _ampacity(self, line: Line) -> None:
         if line.ampacity is None:
@@ -194,11 +192,11 @@ class _Report:
         amperes = [line.ampacity.amperes[PHASES.index(phase)] for phase in line.phases]
         if min(amperes) < low or max(amperes) > high:
             self._say("line", line.id, "ampacity", amperes, f"{low:g} to {high:g} A", blocking=False)
-        elif line.length_m and self._per_km(line) > 0.0:
-            low, high = (bound / sqrt(self._per_km(line)) for bound in RATING_TIMES_ROOT_RESISTANCE)
+        elif line.length_m and (per_km := _ohm_per_km(line, line.length_m)) > 0.0:
+            low, high = (bound / sqrt(per_km) for bound in RATING_TIMES_ROOT_RESISTANCE)
             if min(amperes) < low or max(amperes) > high:
-                self._say("line", line.id, "ampacity", amperes,
-                          f"{low:.0f} to {high:.0f} A for {self._per_km(line):.3g} ohm/km", blocking=False)
+                self._say("line", line.id, "ampacity", amperes, f"{low:.0f} to {high:.0f} A for {per_km:.3g} ohm/km",
+                          blocking=False)
 
     def transformers(self) -> None:
         for transformer in self._feeder.transformers:
@@ -308,6 +306,32 @@ class _Report:
         if group.upper is Winding.GROUNDED_STAR and group.lower is Winding.GROUNDED_STAR:
             found |= {upper, lower} if {upper, lower} & grounded else set()
         return found
+
+
+def _own_and_between(line: Line) -> tuple[float, float]:
+    """Mean resistance on and off the diagonal, over the phases that are there."""
+    there = [PHASES.index(phase) for phase in line.phases]
+    pairs = list(combinations(there, 2))
+    between = sum(line.r_ohm[i][j] for i, j in pairs) / len(pairs) if pairs else 0.0
+    return sum(line.r_ohm[i][i] for i in there) / len(there), between
+
+
+def _ohm_per_km(line: Line, length_m: float) -> float:
+    """R1 per km."""
+    own, between = _own_and_between(line)
+    return (own - between) / length_m * 1000.0
+
+
+def _filled(lines: tuple[Line, ...], name: str) -> NDArray[np.float64]:
+    """A matrix of all lines, (line, 3, 3), with phases that are not there as ones of their own."""
+    matrices = np.array([getattr(line, name) for line in lines]).reshape(-1, 3, 3)
+    for number, line in enumerate(lines):
+        if line.phases != PHASES:
+            there = [PHASES.index(phase) for phase in line.phases]
+            own = float(np.mean([matrices[number, phase, phase] for phase in there]))
+            inside = np.isin(np.arange(3), there)
+            matrices[number] = np.where(np.outer(inside, inside), matrices[number], own * np.eye(3))
+    return matrices
 
 
 class _Groups:
