@@ -19,7 +19,7 @@ from aggregator.fleet.model import DepartureTarget, LiveSession
 from aggregator.fleet.site_power import SitePower
 from aggregator.ocpp.events import MeterSample
 from aggregator.planning.decision import could_discharge_kw, decide
-from aggregator.planning.gate import GateOutcome, plan_through_gate
+from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate
 from aggregator.planning.horizon import SiteModel, Situation, as_far_as_needed, build_request, horizon_grid
 from aggregator.signals.limits import Held, LimitBook
 from aggregator.signals.model import Decision, GridSignal, Obligation, SignalState
@@ -49,6 +49,7 @@ class LoopController:
     latency_s: domain seconds from the start of a plan until chargers follow it. fallback_kw: by EVSE id, what a car
         charges at until a plan knows it.
     signals: what arrives when (`received_at`). progress: called with domain time as the day advances.
+    plan: answers a request; the gate, unless somebody knows the answer already.
     """
 
     def __init__(
@@ -58,7 +59,9 @@ class LoopController:
         signals: Sequence[GridSignal] = (), book: LimitBook | None = None, peak_so_far_kw: float = 0.0,
         interval_s: int = 900, latency_s: float = 0.0, fallback_kw: Mapping[str, float] | None = None,
         progress: Callable[[datetime], None] | None = None,
+        plan: Callable[[PlanRequest], GateOutcome] = plan_through_gate,
     ) -> None:
+        self._plan_of = plan
         self._model, self._beliefs, self._declarations = model, beliefs, declarations
         self._permitted_kw, self._reports_soc = permitted_kw, reports_soc
         self._later = sorted(later, key=lambda entry: entry[0])
@@ -187,7 +190,7 @@ class LoopController:
             cannot_charge=self._silence.cannot_charge(now),
         )
         request = build_request(*as_far_as_needed(self._model, situation))
-        outcome = plan_through_gate(request)
+        outcome = self._plan_of(request)
         self.log.plans.append((now, reasons, outcome))
         considered = {commitment.signal_id for commitment in situation.commitments}
         for held in self._book.held:

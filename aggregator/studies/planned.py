@@ -7,6 +7,8 @@ building. It learns of departures when they happen and of events when they are a
 from __future__ import annotations
 
 import gc
+import hashlib
+import pickle
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from aggregator.fleet.beliefs import Beliefs, SiteDefaults, VehicleModel
 from aggregator.fleet.model import DepartureTarget, LiveSession
 from aggregator.planning.forecast import BaseLoadForecast
+from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate
 from aggregator.planning.horizon import SiteModel
 from aggregator.signals.limits import LimitBook
 from aggregator.signals.model import GridSignal, Obligation, SignalInterval
@@ -40,6 +43,8 @@ Ints = NDArray[np.int64]
 
 _PROGRAMME = "simulated event"
 _FLOOR_SOC = 0.2
+_REMEMBERED = 5000
+"""Plans, at most; some tens of kB each."""
 
 
 @dataclass
@@ -50,6 +55,9 @@ class PlannerRunner:
     drawn: Drawn
     terms: Terms = field(default_factory=Terms)
     committed: dict[str, Floats] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.memory = PlanMemory(min((event.known_from for event in self.experiment.events), default=None))
 
     @property
     def assumed(self) -> tuple[str, ...]:
@@ -80,7 +88,7 @@ class PlannerRunner:
     ) -> Outcome:
         visits, rows, revisions = course_of(self.drawn, replica)
         world = world_of(ensemble, visits)
-        controller = loop_controller(self.experiment, self.terms, world, visits, revisions, events, told)
+        controller = loop_controller(self.experiment, self.terms, world, visits, revisions, events, told, self.memory)
         with _collecting_between_plans():
             outcome = run(
                 ensemble, visits, WorldController(world, controller), faults=self._faults(replica, visits),
@@ -99,6 +107,33 @@ class PlannerRunner:
             self.experiment.faults, evses=len(ensemble.evses), replicas=1, first_replica=replica,
             seconds=float(ensemble.grid.step_s * ensemble.grid.steps), seed=self.experiment.seed, visits=visits,
         )
+
+
+class PlanMemory:
+    """The gate, which answers the same question once: a course with an event begins as the course without it did.
+
+    until: questions of later than this are not remembered (nobody asks them twice). Outcomes that are remembered come
+    without the report of their replay. HiGHS decides the same for the same problem, so only time is saved.
+    """
+
+    def __init__(self, until: datetime | None) -> None:
+        self._until = until
+        self._known: dict[bytes, GateOutcome] = {}
+        self.hits = 0
+
+    def __call__(self, request: PlanRequest) -> GateOutcome:
+        if self._until is None or request.problem.grid.start >= self._until:
+            return plan_through_gate(request)
+        question = hashlib.sha256(pickle.dumps(request)).digest()
+        known = self._known.get(question)
+        if known is None:
+            outcome = plan_through_gate(request)
+            known = replace(outcome, report=None)
+            if len(self._known) < _REMEMBERED:
+                self._known[question] = known
+        else:
+            self.hits += 1
+        return known
 
 
 @contextmanager
@@ -159,6 +194,7 @@ def world_of(ensemble: Ensemble, visits: VisitTable) -> World:
 def loop_controller(
     experiment: Experiment, terms: Terms, world: World, visits: VisitTable, revisions: Revisions,
     events: tuple[Asked, ...], told: Callable[[datetime], None],
+    plan: Callable[[PlanRequest], GateOutcome] = plan_through_gate,
 ) -> LoopController:
     """The service's loop for one course; what a driver changes on the way is declared when it is said."""
     discharges = experiment.control.discharges
@@ -196,7 +232,7 @@ def loop_controller(
         reports_soc=frozenset(visit.id for visit in world.visits if visit.vehicle.max_discharge_kw > 0),
         signals=[_signal(number, one, world) for number, one in enumerate(events)],
         book=LimitBook(world.site.id, {_PROGRAMME: terms.programme(_PROGRAMME)}), peak_so_far_kw=terms.peak_so_far_kw,
-        progress=told,
+        progress=told, plan=plan,
     )
 
 

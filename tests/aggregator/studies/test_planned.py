@@ -1,5 +1,7 @@
 """The planner in the twin: the same courses as every other control, and its own word kept or broken."""
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +9,16 @@ import pytest
 
 from aggregator.refusal import Refused
 from aggregator.studies.control import read_schedule
-from aggregator.studies.planned import course_of, world_of
+from aggregator.studies.events import ask
+from aggregator.studies.planned import PlannerRunner, course_of, loop_controller, world_of
 from aggregator.studies.simulate import SimulationOptions, simulate_scenario
+from aggregator.studies.terms import Terms
 from tests.aggregator.studies.conftest import EVENT, scenario, visit, write_day
 from twin.drivers import draw
+from twin.engine import run
+from twin.engine.of_world import WorldController
+from twin.faults import FaultIntervals, FaultKind, FaultModel
+from twin.faults import draw as draw_faults
 from twin.scenario import load_scenario
 
 
@@ -40,6 +48,79 @@ def test_the_planner_fills_cars_under_the_cap_and_answers_the_event(tmp_path: Pa
     assert event.promised_from == "the level that the planner answered to hold"
     assert (event.delivered_kw >= event.promised_kw - 0.5).all()
     assert any("planner sees one price" in text for text in facts.assumptions)
+
+
+def midday(*visits: str, more: str = "", notice_h: float = 1.0) -> str:
+    """Some hours around an event from 10:00 to 11:00 that only discharge can reach; the planner is in control."""
+    event = EVENT.replace("reduction_kw = 8.0", f"max_net_kw = 0.0\nnotice_s = {notice_h * 3600:g}")
+    return scenario(
+        *visits, drivers="perfect", more='[control]\nname = "planner"\ndischarges = true\n' + more + event,
+    ).replace("06:00:00+01:00", "08:30:00+01:00").replace("18:00:00+01:00", "12:30:00+01:00")
+
+
+STAYS = visit("a", 1, "08:35", "12:00", wants_kwh=5.0, soc=0.6), visit("b", 2, "08:40", "12:15", wants_kwh=5.0, soc=0.5)
+
+
+def test_an_event_announced_before_is_promised_and_delivered_by_discharge(tmp_path: Path) -> None:
+    file = tmp_path / "announced.toml"
+    file.write_text(midday(*STAYS), "utf-8")
+    result = simulate_scenario(file)
+    (event,) = result.facts.events
+    assert (event.promised_kw > 3.0).all()  # the building draws 5 kW; the planner keeps a reserve
+    assert (event.delivered_kw >= event.promised_kw - 0.5).all()
+    assert result.facts.measures["ev_export_kwh"][0] > 3.0
+    assert result.facts.measures["short_drivers"] == [0]
+
+
+def test_a_broken_charger_neither_stalls_the_loop_nor_is_counted_on(tmp_path: Path) -> None:
+    """Post 1 is dead for 100 minutes. Its car is put off, tried again now and then, and full once it works again."""
+    file = tmp_path / "broken.toml"
+    file.write_text(midday(*STAYS), "utf-8")
+    experiment = load_scenario(file).experiment()
+    works = draw_faults(FaultModel(), evses=3, replicas=1, seconds=4 * 3600.0, seed=1)
+    down = FaultIntervals(
+        kind=np.array([list(FaultKind).index(FaultKind.DOWN)]), slot=np.array([0]), start_s=np.array([0.0]),
+        end_s=np.array([6000.0]), value=np.array([0.0]),
+    )
+    visits, _, revisions = course_of(draw(experiment.visits, experiment.drivers, replicas=1, seed=1), 0)
+    world = world_of(experiment.ensemble, visits)
+    controller = loop_controller(experiment, Terms(), world, visits, revisions, (), lambda _: None)
+    outcome = run(
+        experiment.ensemble, visits, WorldController(world, controller), faults=replace(works, intervals=down),
+        revisions=revisions,
+    )
+    assert outcome.visits.shortfall_kwh.max() < 0.1
+    offered = {
+        now: bool(gate.plan.charge_kw[gate.plan.ev_ids.index("00000000")].any())
+        for now, _, gate in controller.log.plans if "00000000" in gate.plan.ev_ids
+    }
+    dead = [is_offered for now, is_offered in offered.items() if now < world.grid.start + timedelta(seconds=6000.0)]
+    assert dead[0]
+    assert 0 < sum(dead) < len(dead)
+
+
+def test_faults_in_every_course_leave_the_planner_running_and_its_books_closed(tmp_path: Path) -> None:
+    file = tmp_path / "faulty.toml"
+    file.write_text(midday(*STAYS, more="[faults]\nlevel = 0.3\n"), "utf-8")
+    result = simulate_scenario(file, SimulationOptions(replicas=2))
+    assert result.facts.residual <= 1e-9
+    assert result.facts.measures["over_cap_kwh"] == pytest.approx([0.0] * 2, abs=1e-9)
+    assert np.isfinite(result.facts.events[0].promised_kw).all()
+
+
+def test_what_is_remembered_changes_nothing_but_the_time(tmp_path: Path) -> None:
+    file = tmp_path / "twice.toml"
+    file.write_text(midday(*STAYS, more="[faults]\nlevel = 0.1\n"), "utf-8")
+    experiment = load_scenario(file).experiment()
+    drawn = draw(experiment.visits, experiment.drivers, replicas=1, seed=experiment.seed)
+    runner = PlannerRunner(experiment, drawn)
+    without = runner(experiment.ensemble, (), record_evses=False, tell=lambda _: None)
+    asked = tuple(ask(event, without) for event in experiment.events)
+    again = runner(experiment.ensemble, asked, record_evses=False, tell=lambda _: None)
+    fresh = PlannerRunner(experiment, drawn)(experiment.ensemble, asked, record_evses=False, tell=lambda _: None)
+    assert runner.memory.hits > 0
+    assert again.digest() == fresh.digest()
+    assert again.digest() != without.digest()
 
 
 SCHEDULE = "evse,time,power_kw\npost-01,2025-03-11T09:00:00+01:00,4\npost-01,2025-03-11T10:00:00+01:00,0\n"
