@@ -13,8 +13,16 @@ from aggregator.fleet.beliefs import VehicleModel
 from aggregator.fleet.model import LiveSession, SocSource
 from aggregator.planning.forecast import ArrivalForecast, BaseLoadForecast
 from aggregator.planning.gate import GateOutcome, PlanRequest, safe_outcome
-from aggregator.planning.horizon import RecedingHorizon, SiteModel, Situation, build_request, horizon_grid
+from aggregator.planning.horizon import (
+    RecedingHorizon,
+    SiteModel,
+    Situation,
+    as_far_as_needed,
+    build_request,
+    horizon_grid,
+)
 from aggregator.planning.problem import Commitment, Cut
+from aggregator.planning.solve import solve
 from markets.rate import shipped_rate
 from twin.assets import Battery, Current, Evse, LossCurve, PowerCurve, Site, Vehicle
 from twin.battery import battery_kw
@@ -286,3 +294,32 @@ async def test_the_clock_asks_for_a_plan_at_every_quarter_of_an_hour() -> None:
 def next_quarter(when: datetime) -> datetime:
     """The first quarter of an hour after `when`."""
     return horizon_grid(when, 900, 1).end
+
+
+@pytest.mark.parametrize("peak_so_far_kw", [0.0, 46.0, 70.0])
+@pytest.mark.parametrize("events", [(), (event(10, 45.0, 45.0),)])
+def test_a_horizon_cut_after_the_last_car_and_event_decides_the_same(
+    peak_so_far_kw: float, events: tuple[Commitment, ...]
+) -> None:
+    """The cost differs by what the building alone costs beyond the cut: its energy, and its rise of the peak."""
+    base_kw = (40.0,) * 14 + (60.0,) * 10  # it rises at 14:00, when the car has left
+    model = site(base_load=BaseLoadForecast(base_kw, ZONE))
+    whole = situation(
+        session(departure=TEN + timedelta(hours=2)), peak_so_far_kw=peak_so_far_kw, commitments=events,
+        permitted_kw={"DC": 10.0},
+    )
+    less = as_far_as_needed(model, whole)
+    full, short = build_request(model, whole).problem, build_request(*less).problem
+    steps = short.grid.steps
+    assert steps == (12 if events else 8)
+    beyond = full.base_kw[steps:]
+    alone = float(full.import_price[steps:] @ beyond) * full.grid.step_hours
+    alone += full.demand_price * max(0.0, float(beyond.max()) - peak_so_far_kw)
+    assert solve(full).objective == pytest.approx(solve(short).objective + alone, abs=1e-4)
+
+
+def test_a_car_that_does_not_draw_is_planned_nothing_and_others_are() -> None:
+    request = build_request(site(), situation(session("DC"), session("AC"), cannot_charge=frozenset({"DC"})))
+    power = {ev.evse_id: ev.max_charge_kw for ev in request.problem.evs}
+    assert power["DC"] == 0.0
+    assert power["AC"] > 0.0
