@@ -1,7 +1,8 @@
 """Batteries at connectors: one car's physics in closed form, and the exact state of many cars between events.
 
-`segment` holds the closed forms, `vehicle_class` a car's curves made ready for them, `fleet_state` all cars of a
-station park in columns, `segment_history` what became of them at any past time.
+`segment` holds the closed forms, `vehicle_class` a car's curves made ready for them, `running` the segments of many
+slots under way, `fleet_state` the cars of a station park on top of it, `segment_history` what became of them at any
+past time.
 """
 
 from twin.battery.fleet_state import FleetState, SlotOccupied

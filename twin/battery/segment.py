@@ -77,25 +77,36 @@ def at_chosen(hours: float | Floats, chosen: Slots) -> float | Floats:
     return hours if isinstance(hours, float) else hours[chosen]
 
 
-def move(b: Floats, hours: float | Floats, tapering: Slots, x: Floats, *, is_quadratic: bool) -> NDArray[np.bool_]:
+class Traits(NamedTuple):
+    """What occurs in a fleet at all; what does not is not computed (the results are the same to the last bit)."""
+
+    has_discharge: bool
+    has_standby: bool
+    is_quadratic: bool
+
+
+def move(b: Floats, hours: float | Floats, tapering: Slots, x: Floats, traits: Traits) -> NDArray[np.bool_]:
     """Fill MOVED, THROUGH, GONE and U_NOW of `x` for `hours` after the segments' begin; which have ended by then.
 
     Rounding may show an end a hair early, never late.
     """
     np.multiply(b[B : LOST + 1], hours, out=x[: GONE + 1])
     if tapering.size:
-        h, t = at_chosen(hours, tapering), b.take(tapering, axis=1)
-        to, power, rate = t[TO], t[B], t[RATE]
+        h, power, rate = at_chosen(hours, tapering), b[B][tapering], b[RATE][tapering]
         # A limit that rises is long left behind when power has grown by exp(100): only to be told apart from overflow.
         moved = power * h
         moved *= growth(np.minimum(rate * h, 100.0))
-        gone = t[STANDBY] * h + t[PROPORTIONAL] * moved
-        if is_quadratic:
-            gone += t[QUADRATIC] * power * power * h * growth(np.minimum(2.0 * rate * h, 200.0))
-        through = to * moved + gone
-        # The last of a fading discharge must not turn into import by rounding.
-        x[THROUGH][tapering] = np.where(to < 0.0, np.minimum(through, 0.0), through)
-        x[MOVED][tapering], x[GONE][tapering] = moved, gone
+        gone = b[PROPORTIONAL][tapering] * moved
+        if traits.has_standby:
+            gone += b[STANDBY][tapering] * h
+        if traits.is_quadratic:
+            gone += b[QUADRATIC][tapering] * power * power * h * growth(np.minimum(2.0 * rate * h, 200.0))
+        through = moved + gone
+        if traits.has_discharge:
+            to = b[TO][tapering]
+            # The last of a fading discharge must not turn into import by rounding.
+            through = np.where(to < 0.0, np.minimum(gone - moved, 0.0), through)
+        x[THROUGH][tapering], x[MOVED][tapering], x[GONE][tapering] = through, moved, gone
     ended: NDArray[np.bool_] = np.add(b[U], x[MOVED], out=x[U_NOW]) >= b[END]
     return ended
 
@@ -123,14 +134,6 @@ def time_to_end(b: Floats) -> Floats:
         taper_hours = hours[tapering]
         hours[tapering] = taper_hours * slowing(np.maximum(b[RATE][tapering] * taper_hours, -1.0))
     return hours
-
-
-class Traits(NamedTuple):
-    """What occurs in a fleet at all; what does not is not computed (the results are the same to the last bit)."""
-
-    has_discharge: bool
-    has_standby: bool
-    is_quadratic: bool
 
 
 def wanted_kw(b: Floats, ask: Floats, traits: Traits) -> Floats:

@@ -22,8 +22,11 @@ from twin.battery.segment import (
     U_NOW,
     Floats,
     Slots,
+    Traits,
     move,
 )
+
+_ANYTHING = Traits(has_discharge=True, has_standby=True, is_quadratic=True)
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class SegmentHistory:
         hours = (at_s - rows[BEGIN_S]) * HOURS_PER_SECOND
         tapering = np.flatnonzero(rows[RATE])
         x = np.empty((SCRATCH_ROWS, chosen.size))
-        move(rows, hours, tapering, x, is_quadratic=True)
+        move(rows, hours, tapering, x, _ANYTHING)
         u = np.where(at_s >= self.ends_s[chosen], self.ends_u[chosen], x[U_NOW])
         energy = np.where(rows[IS_PLUGGED] > 0.0, rows[TO] * u, np.nan)
         net: Floats = rows[IMPORT] - rows[EXPORT] + x[THROUGH]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.assets import Schedule
-from twin.controllers.sharing import TOLERANCE_KW, serve_in_order, share_by_level, sum_by
+from twin.controllers.sharing import TOLERANCE_KW, Grouping, serve_in_order, share_by_level, sum_by
 from twin.ensemble import Ensemble
 
 Floats = NDArray[np.float64]
@@ -182,16 +182,17 @@ class RoomSharing(ABC):
     def __init__(self, *, discharges: bool = False, asks_between: bool = False) -> None:
         self.discharges = discharges
         self.asks_between = asks_between
+        self._places: Grouping | None = None
 
     def setpoints(self, view: FleetView) -> Floats:
         given, room = charging_ask_kw(view), view.room_kw
-        total = sum_by(view.site, given, room.size)
+        total = self._by_place(view).sum(given)
         firm = None
         if self.discharges and (is_tight := total > room).any():
             firm = _firm_kw(view, given, is_tight)
             given[firm != 0.0] = 0.0
-            room = room - sum_by(view.site, firm, room.size)
-            total = sum_by(view.site, given, room.size)
+            room = room - self._by_place(view).sum(firm)
+            total = self._by_place(view).sum(given)
         room = np.maximum(room, 0.0)
         is_contended = total > room
         if is_contended.any():
@@ -199,6 +200,12 @@ class RoomSharing(ABC):
         if firm is not None:
             given += firm
         return given
+
+    def _by_place(self, view: FleetView) -> Grouping:
+        """The slots of each connection point."""
+        if self._places is None or self._places.group is not view.site:
+            self._places = Grouping(view.site, view.room_kw.size)
+        return self._places
 
     @abstractmethod
     def _share(self, view: FleetView, given: Floats, room: Floats, total: Floats, is_contended: Bools) -> None:
@@ -213,12 +220,14 @@ class Proportional(RoomSharing):
 
     def _share(self, view: FleetView, given: Floats, room: Floats, total: Floats, is_contended: Bools) -> None:
         ask = given.copy()
-        given *= np.divide(room, total, out=np.ones_like(room), where=is_contended)[view.site]
-        is_short = (given < view.min_charge_kw - TOLERANCE_KW) & (given > 0.0)
-        if not is_short.any():
+        given *= self._by_place(view).spread(np.divide(room, total, out=np.ones_like(room), where=is_contended))
+        is_short = given < view.min_charge_kw - TOLERANCE_KW
+        is_short &= given > 0.0
+        short = is_short.nonzero()[0]
+        if not short.size:
             return
-        is_starved = np.bincount(view.site[is_short], minlength=room.size) > 0
-        cars = np.flatnonzero((ask > 0.0) & is_starved[view.site])
+        is_starved = np.bincount(view.site[short], minlength=room.size) > 0
+        cars = ((ask > 0.0) & is_starved[view.site]).nonzero()[0]
         given[cars] = share_by_level(
             ask[cars], view.min_charge_kw[cars], np.zeros(cars.size), view.declared_s[cars], view.site[cars], room
         )

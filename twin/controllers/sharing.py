@@ -26,6 +26,29 @@ _SLOPES_PER_KW = 1e12
 _FARTHEST_S = 1e9
 
 
+class Grouping:
+    """Which group each of many values belongs to: sums over groups, and figures of groups spread over their members.
+
+    Where the members stand in the order of their groups both go by runs, an order of magnitude faster than by index.
+    """
+
+    def __init__(self, group: Ints, groups: int) -> None:
+        self.group, self.groups = group, groups
+        first = np.diff(group, prepend=-1).nonzero()[0]
+        is_sorted = group.size > 0 and first.size == groups and bool((group[first] == np.arange(groups)).all())
+        self._first = first if is_sorted else None
+        self._sizes = np.diff(first, append=group.size)
+
+    def sum(self, values: Floats) -> Floats:
+        """The sum of `values` in each group."""
+        return sum_by(self.group, values, self.groups) if self._first is None else np.add.reduceat(values, self._first)
+
+    def spread(self, of_group: Floats) -> Floats:
+        """For each member the figure of its group."""
+        spread: Floats = of_group[self.group] if self._first is None else np.repeat(of_group, self._sizes)
+        return spread
+
+
 def sum_by(group: Ints, values: Floats, groups: int) -> Floats:
     """The sum of `values` in each of `groups` groups."""
     totals: Floats = np.asarray(np.bincount(group, values, minlength=groups), dtype=np.float64)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.battery import FleetState
+from twin.controllers.sharing import Grouping
 from twin.ensemble import Ensemble, VisitOutcome
 
 Floats = NDArray[np.float64]
@@ -24,10 +25,7 @@ class StepRecord:
     def __init__(self, ensemble: Ensemble, point: Ints, *, has_evses: bool) -> None:
         steps, points = ensemble.grid.steps, ensemble.replicas * len(ensemble.sites)
         self._shape = ensemble.replicas, len(ensemble.sites), len(ensemble.evses)
-        self._point, self._points = point, points
-        # EVSEs that stand in the order of their sites are summed by runs, which is faster than by scatter.
-        is_sorted = point.size > 0 and bool((np.diff(point) >= 0).all()) and np.unique(point).size == points
-        self._runs = np.flatnonzero(np.diff(point, prepend=-1)) if is_sorted else None
+        self._by_point = Grouping(point, points)
         # Step by step in memory, so that a step is written in one piece.
         self._import, self._export = np.zeros((steps, points)), np.zeros((steps, points))
         self._imported, self._exported = np.zeros(points), np.zeros(points)
@@ -53,11 +51,11 @@ class StepRecord:
 
     def close_step(self, step: int, fleet: FleetState) -> None:
         """Book what has flowed since the last step was closed; before anyone comes or goes at this instant."""
-        imported = self._sum(fleet.import_at_now)
+        imported = self._by_point.sum(fleet.import_at_now)
         np.subtract(imported, self._imported, out=self._import[step])
         self._imported = imported
         if fleet.has_discharge:
-            exported = self._sum(fleet.export_at_now)
+            exported = self._by_point.sum(fleet.export_at_now)
             np.subtract(exported, self._exported, out=self._export[step])
             self._exported = exported
         if self._evse is not None and self._battery is not None:
@@ -65,13 +63,6 @@ class StepRecord:
             np.subtract(fleet.import_at_now, fleet.export_at_now, out=self._net)
             np.subtract(self._net, self._net_before, out=self._evse[step])
             fleet.energy_into(self._battery[step])
-
-    def _sum(self, by_slot: Floats) -> Floats:
-        if self._runs is not None:
-            sums: Floats = np.add.reduceat(by_slot, self._runs)
-        else:
-            sums = np.bincount(self._point, by_slot, minlength=self._points).astype(np.float64, copy=False)
-        return sums
 
     def _by_replica(self, by_step: Floats, width: int) -> Floats:
         return by_step.reshape(by_step.shape[0], self._shape[0], width).transpose(1, 2, 0)

@@ -32,7 +32,8 @@ from twin.controllers import Controller, FleetView, FollowSchedule, Proportional
 from twin.engine import VisitsOverlap, run
 from twin.engine.of_world import WorldController, ensemble_of, visits_in_order
 from twin.ensemble import Ensemble, Outcome
-from twin.faults import FaultIntervals, FaultKind, FaultPlan
+from twin.faults import FaultIntervals, FaultKind, FaultModel, FaultPlan
+from twin.faults import draw as draw_faults
 from twin.replay import WorldView
 from twin.visits import Revisions, VisitTable, VisitTableError
 
@@ -214,6 +215,23 @@ def test_seeing_to_a_whole_step_at_once_changes_nothing(controller: Controller, 
     np.testing.assert_allclose(patient.battery_kwh, one_by_one.battery_kwh, rtol=1e-9, atol=1e-9)
 
 
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 2**32))
+def test_faults_of_a_whole_step_seen_to_at_once_change_nothing(seed: int) -> None:
+    often = FaultModel(
+        down_mtbf_h=2.0, down_mttr_h=0.3, outage_mtbf_h=2.0, outage_mttr_h=0.5, ignores_mtbf_h=3.0, ignores_mttr_h=0.2,
+        derated_mtbf_h=3.0, derated_mttr_h=0.4, stuck_share=0.2, stuck_repair_h=0.2, fallback_kw=2.0,
+    )
+    ensemble = fleet(4, replicas=2, vehicle=BOTH_WAYS, cap_kw=25.0)
+    visits = random_visits(np.random.default_rng(seed), ensemble)
+    faults = draw_faults(often, evses=4, replicas=2, seconds=4 * HOUR, seed=seed, visits=visits)
+    patient = run(ensemble, visits, Proportional(), faults=faults)
+    one_by_one = run(ensemble, visits, Proportional(), faults=faults, revisions=NOBODY_CHANGES)
+    assert {"down", "outage"} <= set(patient.occurrences)
+    assert patient.digest() == one_by_one.digest()
+    np.testing.assert_allclose(patient.import_kwh, one_by_one.import_kwh, rtol=1e-9, atol=1e-9)
+
+
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from(RESPONSES))
 def test_replicas_give_the_same_digest_together_in_blocks_and_alone(seed: int, response: Response) -> None:
@@ -333,6 +351,13 @@ def test_a_car_that_comes_during_a_long_outage_gets_the_fallback() -> None:
     assert out.visits.imported_kwh == pytest.approx([4.0])
 
 
+@pytest.mark.parametrize("revisions", [None, NOBODY_CHANGES], ids=["whole steps", "one by one"])
+def test_the_fallback_of_a_car_that_came_without_contact_ends_with_the_outage(revisions: Revisions | None) -> None:
+    plan = replace(fault(FaultKind.OUTAGE, 0.0, 2.1 * HOUR), fallback_kw=np.array([2.0]))
+    out = run(fleet(), table((0, HOUR, 4 * HOUR)), Hold(0.0), faults=plan, revisions=revisions)
+    assert out.visits.imported_kwh == pytest.approx([2.0 * 1.1])
+
+
 def test_a_late_order_takes_effect_late_and_never_for_the_next_car() -> None:
     plan = replace(healthy(1), order_delay_s=np.array([60.0]))
     out = run(fleet(), table((0, 0, HOUR), (0, HOUR + 30, 2 * HOUR)), Hourly(6.0, 9.0, 0.0, 0.0), faults=plan)
@@ -342,6 +367,11 @@ def test_a_late_order_takes_effect_late_and_never_for_the_next_car() -> None:
 def test_a_clock_that_is_behind_starts_orders_late() -> None:
     late = replace(healthy(1), clock_skew_s=np.array([-120.0]))
     assert held(6.0, late).ledger.import_kwh == pytest.approx([6.0 * (4 - 120 / HOUR)])
+
+
+def test_a_clock_that_is_ahead_starts_orders_when_they_come() -> None:
+    early = replace(healthy(1), clock_skew_s=np.array([120.0]))
+    assert held(6.0, early).ledger.import_kwh == pytest.approx([6.0 * 4])
 
 
 def test_a_lost_order_is_sent_again_at_the_next_decision() -> None:
