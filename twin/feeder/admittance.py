@@ -1,8 +1,9 @@
 """A feeder as matrices: what its key nodes do under injected currents, and how every other node follows.
 
-A node is a phase of a bus. The network is linear once the loads are currents: V = V0 * u + Z I with the source at u
-per unit. `Network` holds V0 and Z for the load points, and for all that is read off a flow: key nodes, runs of line,
-both ends of transformers, the source.
+A node is a phase of a bus. The network is linear once the loads are currents. Its *state* is the source's voltage u,
+per unit, and below it the injected currents I of the load points; whatever is read off a flow is a matrix of 1 + n
+columns times the state: voltages V0 u + Z I of load points and key nodes, currents in runs of line, at both sides of
+transformers and out of the source.
 """
 
 from __future__ import annotations
@@ -47,17 +48,6 @@ class Terminal:
     other: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Linear:
-    """What follows from the source's voltage u (p.u.) and the injected currents I: at_rest * u + per_ampere I."""
-
-    at_rest: Complex
-    per_ampere: Complex
-
-    def __getitem__(self, rows: Indices | slice) -> Linear:
-        return Linear(self.at_rest[rows], self.per_ampere[rows])
-
-
 @dataclass(frozen=True)
 class Network:
     """Everything a flow needs of a feeder, made once.
@@ -66,7 +56,8 @@ class Network:
     A load point is a distinct pair of node(s) and load type; base_volts, load_type: of each load point.
     points: volts across the load points. keys: volts of the key nodes. spread: key nodes to all `nodes`.
     run_series: amperes through the runs' phases; run_resistance: their R matrices, block-diagonal.
-    segments_of_runs: to the segments, with the direction; shunts: of segments with capacitance, else None.
+    run_of: the row of `run_series` that each segment carries; against: segments that point against their run.
+    shunts: charging currents at both ends of the segments over the key nodes; None without capacitance.
     transformers: amperes into (transformer, side, phase), with the key node of each row in `transformer_nodes`.
     source: amperes out of it; source_nodes: its key nodes.
     """
@@ -78,17 +69,25 @@ class Network:
     point_types: tuple[str, ...]
     base_volts: NDArray[np.float64]
     node_volts: NDArray[np.float64]
-    points: Linear
-    keys: Linear
+    points: Complex
+    keys: Complex
     spread: csr_array
-    run_series: Linear
+    run_series: Complex
     run_resistance: csr_array
-    segments_of_runs: csr_array
+    run_of: Indices
+    against: Indices
     shunts: tuple[csr_array, csr_array] | None
-    transformers: Linear
+    transformers: Complex
     transformer_nodes: Indices
-    source: Linear
+    source: Complex
     source_nodes: Indices
+
+    def along_lines(self, series: Complex) -> Complex:
+        """Currents of runs as currents of segments, each in the direction of its own line."""
+        value: Complex = series[self.run_of]
+        if len(self.against):
+            value[self.against] *= -1.0
+        return value
 
 
 def source_impedance(source: Source, volts: float) -> Complex:
@@ -186,18 +185,16 @@ class _Builder:
         answers = factors.solve(pushed)
         # One step of refinement: the admittances of a 4 cm cable and of a source differ by nine orders of magnitude.
         answers += factors.solve(pushed - matrix @ answers)
-        keys = Linear(answers[:, 0], answers[:, 1:])
-        series, resistance, expand, segments = self._series(keys)
+        keys: Complex = np.ascontiguousarray(answers)
+        series, resistance, run_of, against, segments = self._series(keys)
         transformers, transformer_nodes = self._transformer_currents(keys)
-        source = Linear(
-            self._source_admittance @ (behind - keys.at_rest[source_nodes]),
-            -self._source_admittance @ keys.per_ampere[source_nodes],
-        )
+        source = -self._source_admittance @ keys[source_nodes]
+        source[:, 0] += self._source_admittance @ behind
         return Network(
             nodes=tuple(self._nodes), segments=segments, terminals=terminals, point_of=point_of, point_types=types,
             base_volts=base, node_volts=np.array([self._bus[node.bus].volts / sqrt(3.0) for node in self._nodes]),
-            points=Linear(incidence @ keys.at_rest, incidence @ keys.per_ampere), keys=keys, spread=self._spread(),
-            run_series=series, run_resistance=resistance, segments_of_runs=expand, shunts=self._shunts(),
+            points=incidence @ keys, keys=keys, spread=self._spread(),
+            run_series=series, run_resistance=resistance, run_of=run_of, against=against, shunts=self._shunts(),
             transformers=transformers, transformer_nodes=transformer_nodes, source=source, source_nodes=source_nodes,
         )
 
@@ -259,37 +256,34 @@ class _Builder:
         places = np.array([row_of[row] for row in rows])
         return csr_array(coo_array((values, (places, columns)), shape=(len(self._nodes), len(self._key))))
 
-    def _series(self, keys: Linear) -> tuple[Linear, csr_array, csr_array, tuple[Segment, ...]]:
+    def _series(self, keys: Complex) -> tuple[Complex, csr_array, Indices, Indices, tuple[Segment, ...]]:
         """Currents through the runs, their resistance, and which segments carry them in which direction."""
-        rest, per_ampere = [], []
+        through = [np.empty((0, keys.shape[1]), dtype=np.complex128)]
         resistance = _Stamps()
         first_row = []
         rows = 0
         for run, inverse in zip(self._runs, self._inverse, strict=True):
             near, far = self._at(run.from_bus, run.phases), self._at(run.to_bus, run.phases)
-            rest.append(inverse @ (keys.at_rest[near] - keys.at_rest[far]))
-            per_ampere.append(inverse @ (keys.per_ampere[near] - keys.per_ampere[far]))
+            through.append(inverse @ (keys[near] - keys[far]))
             at = np.arange(rows, rows + len(near))
             there = _positions(run.phases)
             resistance.add(at, at, run.impedance.real[np.ix_(there, there)])
             first_row.append(rows)
             rows += len(near)
-        segments = tuple(Segment(line.id, phase) for line in self._feeder.lines for phase in line.phases)
-        starts = np.concatenate(([0], np.cumsum([len(line.phases) for line in self._feeder.lines], dtype=np.intp)))
-        places, carried, signs = [], [], []
+        lines = self._feeder.lines
+        segments = tuple(Segment(line.id, phase) for line in lines for phase in line.phases)
+        starts = np.concatenate(([0], np.cumsum([len(line.phases) for line in lines], dtype=np.intp)))
+        run_of = np.empty(len(segments), dtype=np.intp)
+        against: list[int] = []
         for run, row in zip(self._runs, first_row, strict=True):
             for line, along in run.lines:
-                for phase in range(len(run.phases)):
-                    places.append(int(starts[line]) + phase)
-                    carried.append(row + phase)
-                    signs.append(1.0 if along else -1.0)
-        expand = csr_array(coo_array((signs, (places, carried)), shape=(len(segments), rows)))
-        columns = keys.per_ampere.shape[1]
-        through = Linear(
-            np.concatenate([np.empty(0, dtype=np.complex128), *rest]),
-            np.concatenate([np.empty((0, columns), dtype=np.complex128), *per_ampere]),
-        )
-        return through, csr_array(resistance.matrix((rows, rows)).real), expand, segments
+                here = range(int(starts[line]), int(starts[line + 1]))
+                run_of[here.start:here.stop] = np.arange(row, row + len(here))
+                if not along:
+                    against.extend(here)
+        series = np.concatenate(through)
+        resistances = csr_array(resistance.matrix((rows, rows)).real)
+        return series, resistances, run_of, np.array(against, dtype=np.intp), segments
 
     def _shunts(self) -> tuple[csr_array, csr_array] | None:
         """Charging currents at the `from` and at the `to` end of each segment, over the volts of the key nodes."""
@@ -305,15 +299,14 @@ class _Builder:
                     stamps.add(at, self._at(bus, line.phases), self._shunt(number))
         return ends[0].matrix((row, len(self._key))), ends[1].matrix((row, len(self._key)))
 
-    def _transformer_currents(self, keys: Linear) -> tuple[Linear, Indices]:
-        rest, per_ampere, nodes = [np.empty(0, np.complex128)], [], [np.empty(0, np.intp)]
-        per_ampere.append(np.empty((0, keys.per_ampere.shape[1]), np.complex128))
+    def _transformer_currents(self, keys: Complex) -> tuple[Complex, Indices]:
+        currents, nodes = [np.empty((0, keys.shape[1]), np.complex128)], [np.empty(0, np.intp)]
         for transformer, ports in zip(self._feeder.transformers, self._transformers, strict=True):
-            at = np.concatenate([self._at(bus, PHASES) for bus in (transformer.from_bus, transformer.to_bus)])
-            rest.append(ports @ keys.at_rest[at])
-            per_ampere.append(ports @ keys.per_ampere[at])
-            nodes.append(at)
-        return Linear(np.concatenate(rest), np.concatenate(per_ampere)), np.concatenate(nodes)
+            nodes.append(np.concatenate([
+                self._at(bus, PHASES) for bus in (transformer.from_bus, transformer.to_bus)
+            ]))
+            currents.append(ports @ keys[nodes[-1]])
+        return np.concatenate(currents), np.concatenate(nodes)
 
 
 def _positions(phases: str) -> Indices:

@@ -207,7 +207,7 @@ class Checker:
     def _answers(self, block: Solution) -> _Answers:
         updates = {ComponentType.asym_load: self._updates(block)}
         columns = block.demand.shape[1]
-        source = block.source_pu
+        source = block.state[0].real
         if (source != self._feeder.source.u_pu).any():
             changed = initialize_array(DatasetType.update, ComponentType.source, (columns, 1))
             changed["id"] = Numbers.of(self._feeder).source

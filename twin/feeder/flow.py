@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from twin.feeder.admittance import Indices, Linear, Network, Node, Segment, Terminal, build
+from twin.feeder.admittance import Indices, Network, Node, Segment, Terminal, build
 from twin.feeder.gradients import Gradients
 from twin.feeder.loads import Loads
 from twin.feeder.model import PHASES, Feeder
@@ -64,9 +64,9 @@ class Flow:
         kinds = {kind.id: kind for kind in feeder.load_types}
         self.loads = Loads([kinds[kind] for kind in self.network.point_types])
         base = self.network.base_volts
-        self.point_impedance: Complex = self.network.points.per_ampere / np.outer(base, base)
+        self.point_impedance: Complex = self.network.points[:, 1:] / np.outer(base, base)
         """Between load points, per unit of their voltages per VA."""
-        self._at_rest: Complex = (self.network.points.at_rest / base)[:, None]
+        self._at_rest: Complex = self.network.points[:, :1] / base[:, None]
         self._collect = csr_array(
             (np.ones(len(self.terminals)), (self.network.point_of, np.arange(len(self.terminals)))),
             shape=(len(base), len(self.terminals)),
@@ -137,58 +137,53 @@ class Flow:
         given = self.feeder.source.u_pu if source_pu is None else np.asarray(source_pu, dtype=np.float64)
         source = np.ascontiguousarray(np.broadcast_to(given, shape)).reshape(columns)
         drawn = self.at_points(demand)
-        current = np.empty_like(drawn)
+        state = np.empty((1 + len(drawn), columns), dtype=np.complex128)
+        state[0] = source
         solved = np.empty(columns, dtype=np.bool_)
         constant = columns > 0 and bool((source == source[0]).all())
         for start in range(0, columns, BLOCK):
             part = slice(start, start + BLOCK)
             u = source[:1] if constant else source[part]
-            current[:, part], solved[part] = solve(self._at_rest * u, self.point_impedance, drawn[:, part], self.loads)
-        current /= self.network.base_volts[:, None]
-        return Solution(self, shape, current, demand, source, solved.reshape(shape))
+            state[1:, part], solved[part] = solve(self._at_rest * u, self.point_impedance, drawn[:, part], self.loads)
+        state[1:] /= self.network.base_volts[:, None]
+        return Solution(self, shape, state, demand, solved.reshape(shape))
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
     """Solved steps. `shape` is that of the steps; every array below is (rows, *shape), NaN where there is no solution.
 
-    injected: amperes into the network at the load points, (point, column), columns are the steps one behind the other.
-    demand: VA asked for at each terminal, at its rated voltage, (terminal, column). source_pu: of each column.
+    state: the source's p.u. voltage and below it the amperes that the load points inject, (1 + point, column); columns
+        are the steps one behind the other.
+    demand: VA asked for at each terminal, at its rated voltage, (terminal, column).
     has_solution: whether the step has one.
     """
 
     flow: Flow
     shape: tuple[int, ...]
-    injected: Complex
+    state: Complex
     demand: Complex
-    source_pu: Real
     has_solution: Claims
 
     def blocks(self, columns: int = BLOCK) -> Iterator[Solution]:
         """The same in pieces of at most `columns` steps, each with one axis of steps."""
         solved = self.has_solution.reshape(-1)
-        for start in range(0, self.injected.shape[1], columns):
+        for start in range(0, self.state.shape[1], columns):
             part = slice(start, start + columns)
             yield Solution(
-                self.flow, (len(solved[part]),), self.injected[:, part], self.demand[:, part], self.source_pu[part],
-                solved[part],
+                self.flow, (len(solved[part]),), self.state[:, part], self.demand[:, part], solved[part]
             )
-
-    def _read(self, what: Linear) -> Complex:
-        value: Complex = what.per_ampere @ self.injected
-        value += what.at_rest[:, None] * self.source_pu
-        return value
 
     def _shaped(self, value: NDArray[Number]) -> NDArray[Number]:
         return value.reshape(value.shape[0], *self.shape)
 
     @cached_property
     def _keys(self) -> Complex:
-        return self._read(self.flow.network.keys)
+        return self.flow.network.keys @ self.state
 
     @cached_property
     def _series(self) -> Complex:
-        return self._read(self.flow.network.run_series)
+        return self.flow.network.run_series @ self.state
 
     def voltages(self) -> Complex:
         """Volts to ground of every node, (node, *shape)."""
@@ -201,12 +196,12 @@ class Solution:
 
     def terminal_voltages(self) -> Complex:
         """Volts across every terminal, (terminal, *shape)."""
-        return self._shaped(self._read(self.flow.network.points)[self.flow.network.point_of])
+        return self._shaped((self.flow.network.points @ self.state)[self.flow.network.point_of])
 
     def line_currents(self, end: str = "from") -> Complex:
         """Amperes through every segment along its line, at its `from` or its `to` end, (segment, *shape)."""
         network = self.flow.network
-        value = _times(network.segments_of_runs, self._series)
+        value = network.along_lines(self._series)
         if network.shunts is not None:
             charging = network.shunts[0 if end == "from" else 1] @ self._keys
             value += charging if end == "from" else -charging
@@ -222,7 +217,7 @@ class Solution:
     @cached_property
     def _transformer_powers(self) -> Complex:
         volts = self._keys[self.flow.network.transformer_nodes]
-        power: Complex = volts * np.conjugate(self._read(self.flow.network.transformers))
+        power: Complex = volts * np.conjugate(self.flow.network.transformers @ self.state)
         return power
 
     def transformer_powers(self) -> Complex:
@@ -239,13 +234,13 @@ class Solution:
     def source_power(self) -> Complex:
         """VA that the grid above delivers at the source's bus, all phases together, of shape `shape`."""
         network = self.flow.network
-        power: Complex = self._keys[network.source_nodes] * np.conjugate(self._read(network.source))
+        power: Complex = self._keys[network.source_nodes] * np.conjugate(network.source @ self.state)
         total: Complex = power.sum(axis=0).reshape(self.shape)
         return total
 
     def terminal_powers(self) -> Complex:
         """VA that the load points really draw at their voltage, (point, *shape); see `Network.point_of`."""
-        return self._shaped(-self._read(self.flow.network.points) * np.conjugate(self.injected))
+        return self._shaped(-(self.flow.network.points @ self.state) * np.conjugate(self.state[1:]))
 
     def losses_w(self) -> Real:
         """Watts lost in lines and transformers, of shape `shape`."""
@@ -267,14 +262,10 @@ class Solution:
 
     def gradients(self, columns: Indices | slice = slice(None)) -> Gradients:
         """Exact derivatives at the solved operating points of these columns; NaN where there is no solution."""
-        flow = self.flow
-        base = flow.network.base_volts
-        injected = self.injected[:, columns]
-        volts = flow.network.points.per_ampere @ injected
-        volts += flow.network.points.at_rest[:, None] * self.source_pu[columns]
+        flow, state = self.flow, self.state[:, columns]
+        v = flow.network.points @ state / flow.network.base_volts[:, None]
         return Gradients.at(
-            flow.network, flow.loads, flow.point_impedance, volts / base[:, None],
-            flow.at_points(self.demand[:, columns]), injected, self.source_pu[columns],
+            flow.network, flow.loads, flow.point_impedance, v, flow.at_points(self.demand[:, columns]), state
         )
 
 

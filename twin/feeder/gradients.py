@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.feeder.admittance import Indices, Linear, Network
+from twin.feeder.admittance import Indices, Network
 from twin.feeder.loads import Loads
 from twin.feeder.solving import jacobian
 from twin.feeder.transformer_model import Complex
@@ -29,17 +29,15 @@ class Gradients:
     """
 
     network: Network
-    injected: Complex
-    source_pu: Real
+    state: Complex
     di_dp: Complex
     di_dq: Complex
 
     @classmethod
     def at(
-        cls, network: Network, loads: Loads, impedance: Complex, v: Complex, s: Complex, injected: Complex,
-        source_pu: Real,
+        cls, network: Network, loads: Loads, impedance: Complex, v: Complex, s: Complex, state: Complex
     ) -> Gradients:
-        """At voltages `v` (p.u.) under the demand `s`; see `twin.feeder.loads` for the scaling."""
+        """At load-point voltages `v` (p.u.) under the demand `s` (VA); see `twin.feeder.loads` for the scaling."""
         n, steps = v.shape
         di_dp = np.full((steps, n, n), np.nan, dtype=np.complex128)
         di_dq = di_dp.copy()
@@ -57,13 +55,11 @@ class Gradients:
             change[:, np.arange(n), n + np.arange(n)] += direct[1].T
             change /= network.base_volts[None, :, None]
             di_dp[good], di_dq[good] = change[:, :, :n], change[:, :, n:]
-        return cls(network, injected, source_pu, di_dp, di_dq)
+        return cls(network, state, di_dp, di_dq)
 
     def node_voltage(self, rows: Indices) -> tuple[Real, Real]:
         """d|V|/dP (V/W) and d|V|/dQ (V/var) of nodes, by their row in `Flow.nodes`."""
-        spread = self.network.spread[np.asarray(rows)]
-        keys = self.network.keys
-        return self._magnitude(Linear(spread @ keys.at_rest, spread @ keys.per_ampere))
+        return self._magnitude(self.network.spread[np.asarray(rows)] @ self.network.keys)
 
     def terminal_voltage(self) -> tuple[Real, Real]:
         """d|V|/dP and d|V|/dQ across every terminal."""
@@ -72,25 +68,22 @@ class Gradients:
     def segment_current(self, rows: Indices) -> tuple[Real, Real]:
         """d|I|/dP (A/W) and d|I|/dQ (A/var) of segments at their `from` end, by their row; 0 where no current flows."""
         rows = np.asarray(rows)
-        expand = self.network.segments_of_runs[rows]
-        series = self.network.run_series
-        at_rest, per_ampere = expand @ series.at_rest, expand @ series.per_ampere
+        currents = self.network.along_lines(self.network.run_series)[rows]
         if self.network.shunts is not None:
-            charging = self.network.shunts[0][rows]
-            at_rest = at_rest + charging @ self.network.keys.at_rest
-            per_ampere = per_ampere + charging @ self.network.keys.per_ampere
-        return self._magnitude(Linear(at_rest, per_ampere))
+            currents = currents + self.network.shunts[0][rows] @ self.network.keys
+        return self._magnitude(currents)
 
     def transformer_current(self) -> tuple[Real, Real]:
         """d|I|/dP and d|I|/dQ into every (transformer, side, phase), in the rows of `Network.transformers`."""
         return self._magnitude(self.network.transformers)
 
-    def _magnitude(self, what: Linear) -> tuple[Real, Real]:
-        value = what.per_ampere @ self.injected + what.at_rest[:, None] * self.source_pu
+    def _magnitude(self, what: Complex) -> tuple[Real, Real]:
+        """Of the rows of a matrix over the state."""
+        value = what @ self.state
         size = np.abs(value)
         direction = np.divide(value.conj(), size, out=np.zeros_like(value), where=size > 0.0).T[:, :, None]
         of_terminal = self.network.point_of
         dp, dq = (
-            (direction * (what.per_ampere @ change)).real[:, :, of_terminal] for change in (self.di_dp, self.di_dq)
+            (direction * (what[:, 1:] @ change)).real[:, :, of_terminal] for change in (self.di_dp, self.di_dq)
         )
         return dp, dq

@@ -60,6 +60,24 @@ class Loads:
         drawn: Complex = s.real * ((z * u + i) * u + p) + 1j * (s.imag * ((zq * u + iq) * u + pq))
         return drawn
 
+    def inject(self, p: Real, q: Real, x: Real, into: Real) -> None:
+        """`current` for demand p + jq at voltages whose real parts stand above their imaginary parts in `x`."""
+        n = len(p)
+        real, imaginary = x[:n], x[n:]
+        square = real * real
+        square += imaginary * imaginary
+        if not self.are_constant_power:
+            drawn = self.drawn(p + 1j * q, np.sqrt(square))
+            p, q = drawn.real, drawn.imag
+        np.multiply(p, real, out=into[:n])
+        into[:n] += q * imaginary
+        np.multiply(q, real, out=into[n:])
+        into[n:] -= p * imaginary
+        np.divide(-1.0, square, out=square)
+        into[:n] *= square
+        np.negative(square, out=square)
+        into[n:] *= square
+
     def current(self, s: Complex, v: Complex) -> Complex:
         """Injected into the network (so negative where a load draws)."""
         drawn = s if self.are_constant_power else self.drawn(s, np.abs(v))

@@ -38,27 +38,33 @@ def solve(v0: Complex, z: Complex, s: Complex, loads: Loads) -> tuple[Complex, N
     """
     if not s.size:
         return s.copy(), np.ones(s.shape[1], dtype=np.bool_)
+    n, columns = s.shape
+    # Real and imaginary parts one below the other: every operation then runs over plain contiguous numbers.
+    product = np.block([[z.real, -z.imag], [z.imag, z.real]])
+    rest = np.concatenate((v0.real, v0.imag))
+    x = np.repeat(rest, columns, axis=1) if rest.shape[1] == 1 else rest.copy()
+    i, new = np.empty_like(x), np.empty_like(x)
+    p, q = s.real.copy(), s.imag.copy()
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        v = v0 + z @ loads.current(s, np.broadcast_to(v0, s.shape))
-        moving = np.ones(s.shape[1], dtype=np.bool_)
-        current = np.empty_like(s)
         for turn in range(ROUNDS):
-            current = loads.current(s, v)
-            new = z @ current
-            new += v0
+            loads.inject(p, q, x, i)
+            np.matmul(product, i, out=new)
+            new += rest
             if turn >= UNHURRIED_ROUNDS:
-                v -= new
-                change = np.abs(v.view(np.float64))
-                if change.max() < TOLERANCE:
-                    return current, np.ones(s.shape[1], dtype=np.bool_)
-                moving = ~(change.reshape(len(v), -1, 2).max(axis=(0, 2)) < TOLERANCE)
-            v = new
-        settled = ~moving
-        rest = np.flatnonzero(moving)
-        at_rest = np.broadcast_to(v0, s.shape)
-        for start in range(0, len(rest), CHUNK):
-            part = rest[start:start + CHUNK]
-            current[:, part], settled[part] = _led_along(at_rest[:, part], z, s[:, part], loads)
+                x -= new
+                np.abs(x, out=x)
+                if x.max() < TOLERANCE:
+                    return i[:n] + 1j * i[n:], np.ones(columns, dtype=np.bool_)
+                if turn == ROUNDS - 1:
+                    break
+            x, new = new, x
+        settled = x.max(axis=0) < TOLERANCE
+        current = i[:n] + 1j * i[n:]
+        moving = np.flatnonzero(~settled)
+        start_v = np.broadcast_to(v0, s.shape)
+        for start in range(0, len(moving), CHUNK):
+            part = moving[start:start + CHUNK]
+            current[:, part], settled[part] = _led_along(start_v[:, part], z, s[:, part], loads)
     current[:, ~settled] = np.nan
     return current, settled
 
