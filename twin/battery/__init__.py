@@ -2,7 +2,8 @@
 
 `segment` holds the closed forms, `vehicle_class` a car's curves made ready for them, `running` the segments of many
 slots under way, `fleet_state` the cars of a station park on top of it, `segment_history` what became of them at any
-past time.
+past time;
+`full_charge` runs whole charges that nobody steers, many visits side by side.
 """
 
 from twin.battery.fleet_state import FleetState, SlotOccupied

@@ -2,7 +2,7 @@
 
 `blocks` takes the run and cuts it into blocks of replicas; `course` leads one block through time, with `guests` (cars
 that come), `hardware` (between order and car), `view` (what controllers see) and `record` (what is kept); `open_loop`
-is the short way where nobody controls; `of_world` brings worlds and controllers made of objects.
+is the short way where nobody controls, over `step_cuts`; `of_world` brings worlds and controllers made of objects.
 """
 
 from twin.engine.blocks import BLOCK_SLOTS, VisitsOverlap, fault_part, run
