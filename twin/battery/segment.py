@@ -53,10 +53,6 @@ MOVED, THROUGH, GONE, U_NOW, SPARE = range(5)
 SCRATCH_ROWS: Final = 5
 
 
-_LEVEL: Final = 1e-290
-"""A slope, in kW per kWh, so small that nothing ever meets it; a smaller one would overflow."""
-
-
 def growth(y: Floats) -> Floats:
     """expm1(y) / y, and its limit 1 at y = 0."""
     still = y == 0.0
@@ -94,13 +90,14 @@ def move(b: Floats, hours: float | Floats, tapering: Slots, x: Floats, traits: T
     if tapering.size:
         h, power, rate = at_chosen(hours, tapering), b[B][tapering], b[RATE][tapering]
         # A limit that rises is long left behind when power has grown by exp(100): only to be told apart from overflow.
-        moved = power * h
-        moved *= growth(np.minimum(rate * h, 100.0))
+        grown = np.minimum(rate * h, 100.0)
+        moved = power * np.expm1(grown)
+        moved /= rate
         gone = b[PROPORTIONAL][tapering] * moved
         if traits.has_standby:
             gone += b[STANDBY][tapering] * h
         if traits.is_quadratic:
-            gone += b[QUADRATIC][tapering] * power * power * h * growth(np.minimum(2.0 * rate * h, 200.0))
+            gone += b[QUADRATIC][tapering] * power * power * np.expm1(2.0 * grown) / (2.0 * rate)
         through = moved + gone
         if traits.has_discharge:
             to = b[TO][tapering]
@@ -188,8 +185,7 @@ def end_below(b: Floats, chosen: Slots | slice, power: Floats, limit: Floats) ->
 
     The limit is linear up to the knot, so that is where it is met first.
     """
-    slope = np.minimum(b[SLOPE][chosen], -_LEVEL)
-    met: Floats = b[U][chosen] + np.maximum((power - limit) / slope, 0.0)
+    met: Floats = b[U][chosen] + np.maximum((power - limit) / b[SLOPE][chosen], 0.0)
     np.minimum(met, b[KNOT][chosen], out=met)
     return met
 
@@ -242,8 +238,7 @@ def follow_limit(b: Floats, chosen: Slots | slice, limit: Floats, traits: Traits
     meets = np.where(falls, want, meets)
     bends |= falls
     if bends.any():
-        divisor = np.copysign(np.maximum(np.abs(slope), _LEVEL), slope)
-        met = b[U][chosen] + np.maximum((meets - limit) / divisor, 0.0)
+        met = b[U][chosen] + np.maximum((meets - limit) / np.where(bends, slope, 1.0), 0.0)
         end = np.where(bends, np.minimum(met, knot), knot)
     b[B][chosen] = power
     b[RATE][chosen] = slope * is_limited

@@ -164,6 +164,10 @@ def _column(vehicle: Vehicle, loss: LossCurve) -> Floats:
     ])
 
 
+_LEVEL_KW_PER_KWH = 1e-200
+"""A slope so small that no energy there is could tell it from none; what is divided by it must not overflow."""
+
+
 @lru_cache(maxsize=1024)
 def _pieces(curve: PowerCurve, capacity: float, *, is_discharge: bool) -> Floats:
     """Rows knot, line, slope of each piece of `curve` along the flow."""
@@ -171,4 +175,5 @@ def _pieces(curve: PowerCurve, capacity: float, *, is_discharge: bool) -> Floats
     if is_discharge:
         u, kw = -u[::-1], kw[::-1]
     slope = np.diff(kw) / np.diff(u)
+    slope[np.abs(slope) < _LEVEL_KW_PER_KWH] = 0.0
     return np.array([u[1:], kw[:-1] - slope * u[:-1], slope])

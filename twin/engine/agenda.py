@@ -112,12 +112,12 @@ class Agenda:
         self._happen(time_s, self._instants.pop(time_s))
 
 
-def in_rounds(happenings: Sequence[Happening]) -> Iterator[Happening]:
-    """The happenings cut so that what befalls one slot comes in order of time, and no slot twice in a piece."""
+def in_rounds(happenings: Sequence[Happening]) -> Iterator[Sequence[Happening]]:
+    """The happenings in rounds, each with no slot twice, in which what befalls one slot comes in order of time."""
     slots = np.concatenate([each.slots for each in happenings])
     ordered = np.sort(slots)
     if not (ordered[1:] == ordered[:-1]).any():
-        yield from happenings
+        yield happenings
         return
     turns = np.concatenate([np.full(each.slots.size, each.turn) for each in happenings])
     order = np.lexsort((turns, np.concatenate([each.at_s for each in happenings]), slots))
@@ -126,7 +126,7 @@ def in_rounds(happenings: Sequence[Happening]) -> Iterator[Happening]:
     rounds[order] = np.arange(slots.size) - np.repeat(first, np.diff(first, append=slots.size))
     edges = np.cumsum([0, *(each.slots.size for each in happenings)]).tolist()
     for number in range(int(rounds.max()) + 1):
-        for begin, end, each in zip(edges[:-1], edges[1:], happenings, strict=True):
-            chosen = (rounds[begin:end] == number).nonzero()[0]
-            if chosen.size:
-                yield each.take(chosen)
+        yield [
+            each.take(chosen) for begin, end, each in zip(edges[:-1], edges[1:], happenings, strict=True)
+            if (chosen := (rounds[begin:end] == number).nonzero()[0]).size
+        ]

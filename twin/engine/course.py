@@ -136,7 +136,7 @@ class Course:
             elif each.turn is Turn.LEAVES:
                 self._unplug(each.slots, None)
             elif each.turn is Turn.COMES and each.guests is not None:
-                active.append(self._plug(now_s, each.guests, each.rows, each.slots, None))
+                active.append(each.slots[self._plug(now_s, each.guests, each.rows, each.slots, None)])
             has_guests |= each.guests is not None
         for numbers, slots in instant.revisions:
             self._revise(numbers, slots)
@@ -160,18 +160,25 @@ class Course:
 
     def _catch_up(self, instant: Instant) -> None:
         """See to what came about since the last step, each slot at its own time."""
-        for each in in_rounds(instant.earlier) if instant.earlier else ():
-            if each.guests is None:
-                self._path.turn_early(each)
-            elif each.turn is Turn.LEAVES:
-                self._unplug(each.slots, each.at_s)
-            else:
-                active = self._plug(self.view.now_s, each.guests, each.rows, each.slots, each.at_s)
-                if active.size:
-                    self._path.respond_early(active, each.guests.arrival_s[each.rows[np.isin(each.slots, active)]])
+        for happenings in in_rounds(instant.earlier) if instant.earlier else ():
+            odd = []
+            for each in happenings:
+                if each.guests is None:
+                    self._path.turn_early(each)
+                    odd.append((each.slots, each.at_s))
+                elif each.turn is Turn.LEAVES:
+                    self._unplug(each.slots, each.at_s)
+                else:
+                    is_active = self._plug(self.view.now_s, each.guests, each.rows, each.slots, each.at_s)
+                    odd.append((each.slots[is_active], each.at_s[is_active]))
+            if odd:
+                slots, at_s = (np.concatenate(column) for column in zip(*odd, strict=True))
+                self._path.respond_early(slots, at_s)
 
-    def _plug(self, now_s: float, guests: Guests, rows: Ints, slots: Ints, at_s: Floats | None) -> Ints:
-        """Cars come to `slots`, `at_s` or now; those at which something happens without an order."""
+    def _plug(
+        self, now_s: float, guests: Guests, rows: Ints, slots: Ints, at_s: Floats | None
+    ) -> NDArray[np.bool_] | slice:
+        """Cars come to `slots`, `at_s` or now; at which of them something happens without an order."""
         view, vehicle = self.view, guests.vehicle[rows]
         pair = self._first_pair[slots] + vehicle
         visit, standing = guests.row[rows], view.visit[slots]
