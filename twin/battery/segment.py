@@ -215,29 +215,31 @@ def follow_limit(b: Floats, chosen: Slots | slice, limit: Floats, traits: Traits
     close += np.sign(slope) * (1e-11 * (1.0 + want))
     close += limit
     is_limited = want > close
-    # The curve is followed until its next knot, the wanted power, or the power that feeds nothing.
+    # The curve is followed until its next knot, the wanted power, or the power that feeds nothing; constant power lasts
+    # until the next knot, or until it meets a falling limit.
+    rises, falls = slope > 0.0, slope < 0.0
     off_kw: float | Floats = 0.0
-    to: float | Floats = 1.0
-    meets, bends = want, slope > 0.0
+    meets = want
+    power = np.where(is_limited, limit, want)
+    lost = lost_kw(b, chosen, power, traits)
     if traits.has_discharge:
         to = b[TO][chosen]
         off_kw = np.where(to < 0.0, b[OFF_KW][chosen], 0.0)
-        meets = np.where(bends, want, off_kw)
-        bends |= (slope < 0.0) & (to < 0.0)
+        fades = falls & (to < 0.0)
+        meets = np.where(fades & is_limited, off_kw, want)
+        rises |= fades
+        flow = to * power + lost
+    else:
+        flow = power + lost
+    flow = np.where(is_limited, flow, b[ASK][chosen])
+    bends = np.where(is_limited, rises, falls)
     is_off = is_limited & (limit <= off_kw + 1e-12)
-    power = np.where(is_limited, limit, want)
-    lost = lost_kw(b, chosen, power, traits)
-    flow = np.where(is_limited, to * power + lost, b[ASK][chosen])
-    power[is_off] = lost[is_off] = flow[is_off] = 0.0
-    is_limited &= ~is_off
+    if np.count_nonzero(is_off):
+        power[is_off] = lost[is_off] = flow[is_off] = 0.0
+        is_limited &= ~is_off
+        bends &= ~is_off
     end = knot
-    bends &= is_limited
-    # Constant power may meet a falling limit before the knot.
-    falls = ~is_limited & (slope < 0.0)
-    falls &= ~is_off
-    meets = np.where(falls, want, meets)
-    bends |= falls
-    if bends.any():
+    if np.count_nonzero(bends):
         met = b[U][chosen] + np.maximum((meets - limit) / np.where(bends, slope, 1.0), 0.0)
         end = np.where(bends, np.minimum(met, knot), knot)
     b[B][chosen] = power
