@@ -119,7 +119,7 @@ async def run_demo(options: DemoOptions, console: Console) -> DemoOutcome:
     credentials, pacer = _set_up(options, scene, http_port, ocpp_port)
     async with httpx.AsyncClient(base_url=f"http://{HOST}:{http_port}", timeout=20.0) as http:
         world = OutsideWorld(scene, credentials, pacer.clock, http)
-        pacer.newest = world.newest_reading
+        pacer.seen_to = world.seen_to
         if options.resume and (before := interrupted(options.data)) is not None:
             world.already_kwh = before.delivered_kwh(scene.scenario.truth().visits)
         stage = _Stage(options, scene, http_port, ocpp_port, console, world, pacer)
@@ -261,8 +261,8 @@ async def _run_day(stage: _Stage) -> None:
         async with asyncio.TaskGroup() as group:
             background = [
                 group.create_task(work) for work in (
-                    _listen(stage, group), stage.pacer.run(), stage.world.meter(), _keep_service(stage),
-                    *_future(stage),
+                    _listen(stage, group), stage.pacer.run(), stage.world.meter(), stage.world.operator(),
+                    _keep_service(stage), *_future(stage),
                 )
             ]
             await _watch_clock(stage)

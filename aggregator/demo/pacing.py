@@ -1,8 +1,8 @@
 """Let the day go on only while everybody keeps up: a machine that is too busy makes it slower instead of wrong.
 
 The demo grants the time of all its processes a quarter of a second ahead. If it is starved itself, time stands with it;
-if a station or the service is, the meter's readings come back late and it grants no more until they do. A service that
-is down is not waited for: it is missed, as it would be in the world.
+if a station, the service or its planner is, the meter's readings are acknowledged late, or the plan for a car is late,
+and it grants no more until they are there. A service that is down is not waited for: it is missed, as in the world.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class Pacer:
     """Grants time to the clocks of the demo, wall seconds throughout.
 
     clock: on the lease that `keeper` keeps; it stands until `open`.
-    newest: instant of the newest meter reading that the service acknowledged; None if there is nobody to wait for.
+    seen_to: the instant up to which the service has kept up; None if there is nobody to wait for.
     """
 
     def __init__(
-        self, keeper: LeaseKeeper, clock: ScaledClock, newest: Callable[[], datetime | None] = lambda: None
+        self, keeper: LeaseKeeper, clock: ScaledClock, seen_to: Callable[[], datetime | None] = lambda: None
     ) -> None:
-        self.keeper, self.clock, self.newest = keeper, clock, newest
+        self.keeper, self.clock, self.seen_to = keeper, clock, seen_to
         self._opening = keeper.run_at(time.time())
         self._is_open = False
         self._waiting_since: float | None = None
@@ -78,10 +78,10 @@ class Pacer:
         return max(following[0], run + LEASE_S) if following else float("inf")
 
     def _is_late(self, run: float) -> bool:
-        newest = self.newest()
-        if newest is None or _at(self.clock.segments, run).factor <= 1.0:
+        seen_to = self.seen_to()
+        if seen_to is None or _at(self.clock.segments, run).factor <= 1.0:
             return False
-        return run - self.clock.run_at(newest) > LATE_S
+        return run - self.clock.run_at(seen_to) > LATE_S
 
     def _has_waited(self, wall: float, patience_s: float) -> bool:
         if self._waiting_since is None:

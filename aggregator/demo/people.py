@@ -23,6 +23,7 @@ from twin.scenario import DeclaredVisit
 _TOKEN_MARGIN_S = 30.0
 _RETRY_S = 0.3
 _ATTEMPTS = 60
+_LOOK_S = 0.1
 _DECISION_WAIT_S = 60.0
 _OPENADR = "/openadr3/3.1.0"
 
@@ -98,8 +99,9 @@ class OutsideWorld:
         self._scene, self.clock = scene, clock
         self._site_id = scene.scenario.public().site.id
         secrets = credentials.clients
-        self._utility, self._grid_operator, self._fleet, self._meter = (
-            ApiClient(http, name, secrets[name]) for name in ("utility", "grid-operator", "fleet-manager", "site-meter")
+        self._utility, self._grid_operator, self._fleet, self._meter, self._operator = (
+            ApiClient(http, name, secrets[name])
+            for name in ("utility", "grid-operator", "fleet-manager", "site-meter", "operator")
         )
         self._apps = {
             declared.id_token: ApiClient(http, app_client(declared.id_token), secrets[app_client(declared.id_token)])
@@ -109,6 +111,9 @@ class OutsideWorld:
         self._metered = asyncio.Event()
         self.is_metered = True
         self._acknowledged: datetime | None = None
+        self._declared: dict[str, datetime] = {}
+        """When the driver of each car set out to declare it that no plan has been made since, by EVSE."""
+        self._has_declared = asyncio.Event()
         self._programmes: dict[str, str] = {}
         self.event, self.limit = SignalTrace(), SignalTrace()
         self.notes: list[str] = []
@@ -120,11 +125,13 @@ class OutsideWorld:
     async def driver_plugged_in(self, visit_id: str) -> None:
         """The driver's app says when the car leaves and what it needs."""
         declared = self._scene.declared()[visit_id]
+        self._await_plan(declared)
         try:
             await self._apps[declared.id_token].request(
                 "PUT", "/v1/departure-targets", self._rest(declared)
             )
         except ClientFault as fault:  # the driver sees an error in the app and charges without a declaration
+            self._declared.pop(declared.evse_id, None)
             self.notes.append(f"a driver's declaration at {declared.evse_id} was refused: {fault}")
 
     def _rest(self, declared: DeclaredVisit) -> dict[str, Any]:
@@ -137,8 +144,32 @@ class OutsideWorld:
         change = self._scene.tables.demo.fleet_change
         await self.clock.sleep_until(change.at.astimezone(UTC))
         declared = self._scene.changed_visit()
+        self._await_plan(declared)
         await self._fleet.request("PUT", "/v1/departure-targets", _target(declared, change.departure))
         self.notes.append(f"fleet manager moved the departure at {change.evse} to {change.departure:%H:%M}")
+
+    def _await_plan(self, declared: DeclaredVisit) -> None:
+        self._declared[declared.evse_id] = self.clock.now()
+        self._has_declared.set()
+
+    async def operator(self) -> None:
+        """Looks, as long as a declaration is new, whether a plan has been made since."""
+        while True:
+            await self._has_declared.wait()
+            created = await self._latest_plan()
+            if created is not None:
+                self._declared = {evse_id: at for evse_id, at in self._declared.items() if at > created}
+            if not self._declared:
+                self._has_declared.clear()
+            await asyncio.sleep(_LOOK_S)
+
+    async def _latest_plan(self) -> datetime | None:
+        """For which instant the latest plan was made; None while there is none."""
+        try:
+            answer = await self._operator.request("GET", "/v1/plans/latest")
+        except ClientFault:
+            return None
+        return datetime.fromisoformat(answer.json()["created_at"])
 
     # --- meter ---------------------------------------------------------------------------------------------------
 
@@ -157,12 +188,15 @@ class OutsideWorld:
                 await self._meter.request("POST", f"/v1/sites/{self._site_id}/meter-readings", batch)
                 self._acknowledged = datetime.fromisoformat(batch[-1]["at"])
 
-    def newest_reading(self) -> datetime | None:
-        """Instant of the newest meter reading that the service has taken; None if there is nobody to wait for.
+    def seen_to(self) -> datetime | None:
+        """The instant up to which the service has kept up; None if there is nobody to wait for.
 
-        That is before the first, after the last, and while the meter finds no service at all: it is down, not slow.
+        It has taken the meter's readings and made plans for the cars that were declared. Nobody is waited for before
+        the first reading, after the last, and while the meter finds no service at all: that is down, not slow.
         """
-        return self._acknowledged if self.is_metered and not self._meter.is_cut_off else None
+        if self._acknowledged is None or not self.is_metered or self._meter.is_cut_off:
+            return None
+        return min([self._acknowledged, *self._declared.values()])
 
     # --- utility -------------------------------------------------------------------------------------------------
 

@@ -33,8 +33,8 @@ class Rehearsal:
         self.wall = segments[0].wall_start
         self.keeper = LeaseKeeper.create(folder / "clock.lease", self.wall)
         self.clock = ScaledClock(segments, self.keeper)
-        self.pacer = Pacer(self.keeper, self.clock, lambda: self.newest)
-        self.newest: datetime | None = None
+        self.pacer = Pacer(self.keeper, self.clock, lambda: self.seen_to)
+        self.seen_to: datetime | None = None
         self.is_metering = True
 
     def now(self) -> datetime:
@@ -49,7 +49,7 @@ class Rehearsal:
         while self.wall < until:
             self.wall += BEAT_S
             if self.is_metering:
-                self.newest = self.now()
+                self.seen_to = self.now()
             self.pacer.beat(self.wall)
 
 
@@ -103,7 +103,7 @@ def test_nobody_is_waited_for_longer_than_patience_lasts(rehearsal: Rehearsal) -
 
 def test_a_service_that_is_away_is_missed_and_not_waited_for(rehearsal: Rehearsal) -> None:
     rehearsal.go_on(1.0)
-    rehearsal.is_metering, rehearsal.newest = False, None
+    rehearsal.is_metering, rehearsal.seen_to = False, None
     before = rehearsal.now()
     rehearsal.go_on(5.0)
     assert (rehearsal.now() - before).total_seconds() == pytest.approx(5.0 * SPEED, abs=SPEED * BEAT_S * 1.01)
