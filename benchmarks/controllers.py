@@ -51,7 +51,7 @@ class Row:
     promised_kwh: tuple[float, float]
     delivered_kwh: tuple[float, float]
     held_asked: float
-    held_promised: float
+    held_promised: float | None
     event_short_drivers: tuple[float, float]
     event_short_kwh: tuple[float, float]
     cpu_s: float
@@ -82,15 +82,15 @@ def row(control: str, replicas: int) -> Row:
     )
 
 
-def held(result: SimulationResult, control: str) -> tuple[float, float]:
-    """Share of the event's quarter hours at or below the level asked, and below the promised one."""
+def held(result: SimulationResult, control: str) -> tuple[float, float | None]:
+    """Share of the event's quarter hours at or below the level asked, and below the promised one if there is one."""
     (event,) = result.facts.events
     steps = slice(event.first_step, event.first_step + event.asked_net_kw.size)
     net_kw = quarters(result.outcome.net_kw[:, 0, steps])
     asked_kw = quarters(np.tile(event.asked_net_kw, (net_kw.shape[0], 1)))
     # What was promised is a level: net import without the event less the promised reduction, where there is one.
     level_kw = quarters(np.where(event.promised_kw > 0, event.without_kw - event.promised_kw, np.inf))
-    promised = float((net_kw <= level_kw + FORGIVEN_KW).mean()) if control == "planner" else float("nan")
+    promised = float((net_kw <= level_kw + FORGIVEN_KW).mean()) if control == "planner" else None
     return float((net_kw <= asked_kw + FORGIVEN_KW).mean()), promised
 
 
@@ -103,8 +103,8 @@ def table(rows: list[Row]) -> str:
     def cell(value: tuple[float, float], digits: int = 0) -> str:
         return f"{value[0]:.{digits}f} ± {value[1]:.{digits}f}"
 
-    def share(value: float) -> str:
-        return "-" if np.isnan(value) else f"{100 * value:.0f}%"
+    def share(value: float | None) -> str:
+        return "-" if value is None else f"{100 * value:.0f}%"
 
     lines = [
         f"{rows[0].replicas} courses; means and 95 % confidence intervals.", "",
