@@ -75,11 +75,11 @@ def rule(control: Control, ensemble: Ensemble) -> Controller:
         case "round_robin":
             return RoundRobin(discharges=control.discharges)
         case "edf":
-            return EarliestDeadline(discharges=control.discharges, asks_between=True)
+            return EarliestDeadline(discharges=control.discharges, asks_between=control.between_steps)
         case "laxity":
-            return ProportionalToLaxity(discharges=control.discharges, asks_between=True)
+            return ProportionalToLaxity(discharges=control.discharges, asks_between=control.between_steps)
         case "proportional":
-            return Proportional(discharges=control.discharges, asks_between=True)
+            return Proportional(discharges=control.discharges, asks_between=control.between_steps)
         case "schedule":
             if control.schedule is None:
                 raise Refused("control.schedule: none, expected the path of a CSV with evse, time and power_kw")

@@ -52,6 +52,7 @@ class Control:
     discharges: bool = False
     schedule: Path | None = None
     horizon_h: float = 24.0
+    between_steps: bool = True
 
 
 @dataclass(frozen=True)

@@ -198,7 +198,7 @@ def _control(path: Path, file: ScenarioFile) -> Control:
     if (table.name == "schedule") != (table.schedule is not None):
         raise ScenarioError(path, "$.control.schedule", table.schedule, "a file exactly where the name is schedule")
     schedule = None if table.schedule is None else Path(table.schedule)
-    return Control(table.name, table.discharges, schedule, table.horizon_h)
+    return Control(table.name, table.discharges, schedule, table.horizon_h, table.between_steps)
 
 
 def _events(path: Path, file: ScenarioFile, start: datetime, end: datetime) -> tuple[Event, ...]:

@@ -277,12 +277,14 @@ class ControlTable(Table, frozen=True):
     """Who decides the set-points.
 
     discharges: cars may discharge where a limit or an event asks for less than the building draws.
+    between_steps: rules also share anew whenever a car comes or goes; else who comes waits for the next step.
     schedule: a CSV of `evse`, `time` (with offset) and `power_kw`; each set-point holds until the EVSE's next row.
     horizon_h: how far the planner looks ahead.
     """
 
     name: ControlName = "uncontrolled"
     discharges: bool = False
+    between_steps: bool = True
     schedule: Name | None = None
     horizon_h: Positive = 24.0
 

@@ -147,3 +147,11 @@ def test_a_promise_to_hold_a_level_is_kept_exactly_where_the_level_is_held(tmp_p
     assert (kept == (net <= 9.0 + 1e-9)).all()
     assert kept.all()
     assert event.kept_share() == pytest.approx(np.ones(8))
+
+
+@pytest.mark.parametrize("name", ["edf", "laxity", "proportional"])
+def test_who_comes_between_steps_waits_for_the_next_one_only_where_that_is_asked_for(tmp_path: Path, name: str) -> None:
+    late = visit("late", 1, "08:05", "09:05", wants_kwh=30.0)
+    for between, expected_kwh in (("true", 11.0), ("false", 11.0 * 50 / 60)):
+        facts = run(tmp_path, scenario(late, more=f'[control]\nname = "{name}"\nbetween_steps = {between}\n'))
+        assert facts.measures["ev_import_kwh"] == pytest.approx([expected_kwh])
