@@ -61,7 +61,7 @@ def ampacity(code: str, ohm_per_km: float) -> Rating:
 
 
 def published(value: float) -> float:
-    """A length as it was printed: pandapower's copy passed through single precision."""
+    """A figure as it was printed: pandapower's copy passed through single precision."""
     return float(f"{value:.7g}")
 
 
@@ -69,7 +69,7 @@ def line(row: dict) -> Line:
     length = published(row["length_km"] * 1000.0)
 
     def ohm(per_km: float) -> float:
-        return float(f"{per_km * length / 1000.0:.12g}")
+        return float(f"{published(per_km) * length / 1000.0:.12g}")
 
     return Line.of_sequence(
         row["name"], bus_name(row["from_bus"]), bus_name(row["to_bus"]), r1=ohm(row["r_ohm_per_km"]),
@@ -96,7 +96,11 @@ def connection_points(loads: list[dict]) -> tuple[ConnectionPoint, ...]:
 def feeder(net: dict) -> Feeder:
     trafo, grid = net["trafo"][0], net["ext_grid"][0]
     places = [json.loads(row["geo"])["coordinates"] for row in net["bus"]]
-    rated = trafo["sn_mva"] * 1e6
+    rated = published(trafo["sn_mva"] * 1e6)
+    upper, lower, uk, load_loss = (
+        published(trafo[name] * scale)
+        for name, scale in (("vn_hv_kv", 1e3), ("vn_lv_kv", 1e3), ("vk_percent", 0.01), ("vkr_percent", 0.01 * rated))
+    )
     return Feeder(
         name="IEEE European LV Test Feeder",
         licence="BSD-3-Clause (pandapower); see LICENSE-ieee-european-lv.md",
@@ -105,18 +109,17 @@ def feeder(net: dict) -> Feeder:
             "OpenDSS. Assumed: ampacities, fuses, paper of the transformer, which 40 homes have an EV."
         ),
         buses=tuple(
-            Bus(bus_name(number), row["vn_kv"] * 1000.0, xy=(round(x, 1), round(y, 1)))
+            Bus(bus_name(number), published(row["vn_kv"] * 1000.0), xy=(round(x, 1), round(y, 1)))
             for number, (row, (x, y)) in enumerate(zip(net["bus"], places, strict=True))
         ),
         lines=tuple(line(row) for row in net["line"]),
         source=Source(
-            bus_name(grid["bus"]), grid["vm_pu"],
-            short_circuit_va=math.sqrt(3.0) * net["bus"][0]["vn_kv"] * 1000.0 * SHORT_CIRCUIT_A,
+            bus_name(grid["bus"]), published(grid["vm_pu"]),
+            short_circuit_va=math.sqrt(3.0) * upper * SHORT_CIRCUIT_A,
             rx_ratio=1.0 / SHORT_CIRCUIT_XR,
         ),
         transformers=(Transformer(
-            "TR1", bus_name(trafo["hv_bus"]), bus_name(trafo["lv_bus"]), rated, trafo["vn_hv_kv"] * 1000.0,
-            trafo["vn_lv_kv"] * 1000.0, trafo["vk_percent"] / 100.0, trafo["vkr_percent"] / 100.0 * rated,
+            "TR1", bus_name(trafo["hv_bus"]), bus_name(trafo["lv_bus"]), rated, upper, lower, uk, load_loss,
             f"{trafo['vector_group']}{round(trafo['shift_degree'] / 30.0)}", paper=Paper.NORMAL,
         ),),
         connection_points=connection_points(net["asymmetric_load"]),

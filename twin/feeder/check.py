@@ -70,8 +70,10 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answers:
-    """Of the second engine: (step, row, phase) and, for transformers, (step, row)."""
+class Answers:
+    """Of the second engine, for every bus and line: (step, row, phase); for transformers (step, row). NaN without
+    solution.
+    """
 
     volts_pu: Complex
     from_a: Real
@@ -83,7 +85,7 @@ class _Answers:
 class Checker:
     """A feeder in power-grid-model, made once and asked often.
 
-    threads: of power-grid-model.
+    threads: of power-grid-model. model, output: the engine itself, and which of its results are compared.
 
     Raises:
         NotCheckable: delta loads, which that engine does not have.
@@ -125,16 +127,16 @@ class Checker:
         tabled = tables(feeder)
         data: dict[ComponentType, Any] = {ComponentType[kind]: _array(kind, rows) for kind, rows in tabled.items()}
         data[ComponentType.asym_load] = loads
-        self._output: dict[ComponentType, Any] = {ComponentType.node: ["u_pu", "u_angle"]}
+        self.output: dict[ComponentType, Any] = {ComponentType.node: ["u_pu", "u_angle"]}
         self._line_rows: dict[ComponentType, NDArray[np.intp]] = {}
         for kind in ("line", "asym_line"):
             if kind in tabled:
-                self._output[ComponentType[kind]] = ["i_from", "i_to"]
+                self.output[ComponentType[kind]] = ["i_from", "i_to"]
                 row_of: dict[Any, int] = {number: row for row, number in enumerate(numbers.lines.values())}
                 self._line_rows[ComponentType[kind]] = np.array([row_of[row["id"]] for row in tabled[kind]])
         if feeder.transformers:
-            self._output[ComponentType.transformer] = ["loading"]
-        self._model = PowerGridModel(data, system_frequency=feeder.frequency_hz)
+            self.output[ComponentType.transformer] = ["loading"]
+        self.model = PowerGridModel(data, system_frequency=feeder.frequency_hz)
 
     def check(self, solution: Solution) -> Difference:
         """Solve the steps of `solution` again and compare all voltages, line currents and transformer loadings.
@@ -151,7 +153,7 @@ class Checker:
         worst = np.zeros(3)
         here_only = there_only = steps = 0
         for block in solution.blocks(BATCH):
-            theirs = self._answers(block)
+            theirs = self.solve(block)
             here, there = block.has_solution, theirs.has_solution
             steps += len(here)
             here_only += int((here & ~there).sum())
@@ -168,8 +170,8 @@ class Checker:
             worst = np.maximum(worst, (figures[0], max(figures[1], figures[2]), figures[3]))
         return Difference(steps, float(worst[0]), float(worst[1]), float(worst[2]), here_only, there_only)
 
-    def _updates(self, block: Solution) -> NDArray[np.void]:
-        """Loads of every step, of shape (step, load); the source stays as it is."""
+    def updates(self, block: Solution) -> NDArray[np.void]:
+        """Loads of every step in power-grid-model's form, (step, load)."""
         demand = block.demand
         columns = demand.shape[1]
         updates: NDArray[np.void] = initialize_array(
@@ -204,8 +206,9 @@ class Checker:
         beyond = np.where(inside, 0.0, self._loads.drawn(demand, border) / np.where(border > 0.0, border, 1.0) ** 2)
         return [share("power"), (share("impedance") + beyond) * scale**2, share("current") * scale]
 
-    def _answers(self, block: Solution) -> _Answers:
-        updates = {ComponentType.asym_load: self._updates(block)}
+    def solve(self, block: Solution) -> Answers:
+        """The steps of `block` in power-grid-model: its loads and its source's voltage, not its results."""
+        updates = {ComponentType.asym_load: self.updates(block)}
         columns = block.demand.shape[1]
         source = block.state[0].real
         if (source != self._feeder.source.u_pu).any():
@@ -217,12 +220,12 @@ class Checker:
         rest = np.arange(columns)
         for method, tolerance in TOLERANCES:
             some = {kind: rows[rest] for kind, rows in updates.items()}
-            found: dict[ComponentType, Any] = self._model.calculate_power_flow(
+            found: dict[ComponentType, Any] = self.model.calculate_power_flow(
                 symmetric=False, error_tolerance=tolerance, max_iterations=MOST_ITERATIONS, calculation_method=method,
-                update_data=some, threading=self._threads, output_component_types=self._output,
+                update_data=some, threading=self._threads, output_component_types=self.output,
                 continue_on_batch_error=True,
             )
-            error = self._model.batch_error
+            error = self.model.batch_error
             failed = np.zeros(len(rest), dtype=np.bool_)
             if error is not None:
                 failed[error.failed_scenarios] = True
@@ -232,15 +235,15 @@ class Checker:
                 break
         return answers
 
-    def _unsolved(self, columns: int) -> _Answers:
+    def _unsolved(self, columns: int) -> Answers:
         feeder = self._feeder
-        return _Answers(
+        return Answers(
             np.full((columns, len(feeder.buses), 3), np.nan, dtype=np.complex128),
             np.full((columns, len(feeder.lines), 3), np.nan), np.full((columns, len(feeder.lines), 3), np.nan),
             np.full((columns, len(feeder.transformers)), np.nan), np.zeros(columns, dtype=np.bool_),
         )
 
-    def _take(self, answers: _Answers, at: NDArray[np.intp], good: Claims, found: dict[ComponentType, Any]) -> None:
+    def _take(self, answers: Answers, at: NDArray[np.intp], good: Claims, found: dict[ComponentType, Any]) -> None:
         node = found[ComponentType.node]
         answers.volts_pu[at] = (node["u_pu"] * np.exp(1j * node["u_angle"]))[good]
         for kind, rows in self._line_rows.items():

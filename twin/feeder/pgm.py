@@ -1,7 +1,8 @@
 """A feeder as power-grid-model components: the columns of its input tables, and the number of each element.
 
 power-grid-model knows three-phase nodes only. A phase that a line does not have is written as a conductor of its own
-that couples with nothing; as nothing draws from it, it carries nothing and changes nothing.
+that couples with nothing and has no capacitance; as nothing draws from it, it carries nothing and changes nothing.
+(The optional validator of power-grid-model calls such couplings too small; its engine takes them.)
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def _matrices(line: Line) -> Row:
     there = [PHASES.index(phase) for phase in line.phases]
     found: Row = {}
     for name, matrix in (("r", line.r_ohm), ("x", line.x_ohm), ("c", line.c_farad)):
-        own = float(np.mean([matrix[phase][phase] for phase in there]))
+        own = 0.0 if name == "c" else float(np.mean([matrix[phase][phase] for phase in there]))
         filled: Matrix = symmetric(own, 0.0)
         for entry, i, j in ENTRIES:
             found[f"{name}_{entry}"] = matrix[i][j] if i in there and j in there else filled[i][j]

@@ -108,7 +108,10 @@ def admittance(transformer: Transformer) -> Complex:
         if winding is Winding.GROUNDED_ZIGZAG:
             zero[side, side] += scale / (ZIGZAG_ZERO_SEQUENCE * series + 3.0 * ground)
         elif grounds(winding, other):
-            zero[side, side] += scale * (1.0 / (series + 3.0 * ground) + shunt)
+            zero[side, side] += scale / (1.0 / (1.0 / series + shunt) + 3.0 * ground)
+        elif winding is Winding.GROUNDED_STAR and other is not Winding.GROUNDED_STAR and shunt:
+            # Nothing answers on the other side: what is left is the iron's branch.
+            zero[side, side] += scale / (1.0 / shunt + 3.0 * ground)
 
     blocks = (zero, sequence(series, turn), sequence(series, -turn))
     ports = np.zeros((6, 6), dtype=np.complex128)

@@ -75,11 +75,10 @@ def faults(feeder: Feeder) -> tuple[FeederFault, ...]:
     """Everything that is wrong with `feeder`, blocking faults first, each in the order of the elements."""
     report = _Report(feeder)
     report.names()
-    if not report.found:
-        report.lines()
-        report.transformers()
-        report.connection_points()
-        report.supply()
+    report.lines()
+    report.transformers()
+    report.connection_points()
+    report.supply()
     found = [
         FeederFault(fault.kind, fault.element, fault.field, fault.value, fault.expected, fault.blocking,
                     feeder.origins.get((fault.kind, fault.element)))
@@ -95,13 +94,27 @@ class _Report:
         self.found: list[FeederFault] = []
         self._feeder = feeder
         self._bus: dict[str, Bus] = {bus.id: bus for bus in feeder.buses}
+        self._kinds = {kind.id: kind for kind in feeder.load_types}
         self._groups: dict[str, VectorGroup] = {}
+        # What names a bus or a load type that is not there is looked at no further than that.
+        self._lines = tuple(line for line in feeder.lines if self._knows(line.from_bus, line.to_bus))
+        self._transformers = tuple(
+            transformer for transformer in feeder.transformers
+            if self._knows(transformer.from_bus, transformer.to_bus)
+        )
+        self._points = tuple(
+            point for point in feeder.connection_points
+            if self._knows(point.bus) and point.load_type in self._kinds
+        )
+
+    def _knows(self, *buses: str) -> bool:
+        return all(bus in self._bus for bus in buses)
 
     def _say(self, kind: str, element: str, field: str, value: object, expected: str, *, blocking: bool = True) -> None:
         self.found.append(FeederFault(kind, element, field, value, expected, blocking))
 
     def names(self) -> None:
-        """Double ids, and names of buses and load types that are not there; nothing else can be looked at before."""
+        """Double ids, and names of buses and load types that are not there."""
         feeder = self._feeder
         kinds: tuple[tuple[str, Iterable[str]], ...] = (
             ("bus", (bus.id for bus in feeder.buses)), ("line", (line.id for line in feeder.lines)),
@@ -116,11 +129,10 @@ class _Report:
         for kind, name, field, bus in self._mentions():
             if bus not in self._bus:
                 self._say(kind, name, field, bus, "a bus of this feeder")
-        known = {kind.id for kind in feeder.load_types}
         for point in feeder.connection_points:
-            if point.load_type not in known:
+            if point.load_type not in self._kinds:
                 self._say("connection point", point.id, "load_type", point.load_type,
-                          f"one of {', '.join(sorted(known))}")
+                          f"one of {', '.join(sorted(self._kinds))}")
 
     def _mentions(self) -> Iterator[tuple[str, str, str, str]]:
         feeder = self._feeder
@@ -133,7 +145,7 @@ class _Report:
         yield "source", feeder.source.id, "bus", feeder.source.bus
 
     def lines(self) -> None:
-        lines = self._feeder.lines
+        lines = self._lines
         r, x, c = (_filled(lines, name) for name in ("r_ohm", "x_ohm", "c_farad"))
         with np.errstate(divide="ignore", invalid="ignore"):
             singular = ~(np.linalg.cond(r + 1j * x) < SINGULAR)
@@ -199,7 +211,7 @@ class _Report:
                           blocking=False)
 
     def transformers(self) -> None:
-        for transformer in self._feeder.transformers:
+        for transformer in self._transformers:
             self._vector_group(transformer)
             sides = (("from", transformer.from_bus, transformer.from_volts),
                      ("to", transformer.to_bus, transformer.to_volts))
@@ -226,15 +238,14 @@ class _Report:
             self._say("transformer", transformer.id, error.field_name, error.value, error.expected)
 
     def connection_points(self) -> None:
-        kinds = {kind.id: kind for kind in self._feeder.load_types}
-        for point in self._feeder.connection_points:
-            bus, kind = self._bus[point.bus], kinds[point.load_type]
+        for point in self._points:
+            bus, kind = self._bus[point.bus], self._kinds[point.load_type]
             if any(phase not in bus.phases for phase in point.phases):
                 self._say("connection point", point.id, "phases", point.phases, f"phases of bus {bus.id}: {bus.phases}")
             if kind.connection == "delta" and len(point.phases) == 1:
                 self._say("connection point", point.id, "phases", point.phases, "two or three phases for a delta load")
             self._load_volts(point, bus)
-        used = {point.load_type for point in self._feeder.connection_points}
+        used = {point.load_type for point in self._points}
         for kind in self._feeder.load_types:
             low, high = kind.valid_pu
             if kind.id in used and (low > ASSUMED_VALID_PU[0] or high < ASSUMED_VALID_PU[1]):
@@ -243,7 +254,7 @@ class _Report:
                           blocking=False)
 
     def _load_volts(self, point: ConnectionPoint, bus: Bus) -> None:
-        kind = next(kind for kind in self._feeder.load_types if kind.id == point.load_type)
+        kind = self._kinds[point.load_type]
         across = bus.volts if kind.connection == "delta" else bus.volts / sqrt(3.0)
         if kind.rated_volts is not None and abs(kind.rated_volts / across - 1.0) > VOLTS_TOLERANCE:
             self._say("connection point", point.id, "load_type", f"{kind.id}, {kind.rated_volts:g} V",
@@ -252,6 +263,8 @@ class _Report:
     def supply(self) -> None:
         """Which phases the source reaches, and where ground is."""
         feeder = self._feeder
+        if not self._knows(feeder.source.bus) or len(self._lines) < len(feeder.lines):
+            return
         if self._bus[feeder.source.bus].phases != PHASES:
             self._say("source", feeder.source.id, "bus", feeder.source.bus, "a bus with phases abc")
         joined = _Groups()
@@ -265,7 +278,7 @@ class _Report:
     def _islands(self, joined: _Groups) -> None:
         feeder = self._feeder
         live = _Groups(joined)
-        for transformer in feeder.transformers:
+        for transformer in self._transformers:
             nodes = [(bus, phase) for bus in (transformer.from_bus, transformer.to_bus) for phase in PHASES]
             for node in nodes[1:]:
                 live.join(nodes[0], node)

@@ -1,0 +1,171 @@
+"""The validity report: every kind of fault, all at once, each with element, field, value and what was expected."""
+
+from dataclasses import replace
+from math import nan
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twin.feeder import (
+    Bus,
+    Connection,
+    ConnectionPoint,
+    Feeder,
+    FeederError,
+    Line,
+    LoadType,
+    Origin,
+    Rating,
+    Source,
+    Transformer,
+    Zip,
+    faults,
+)
+
+TRANSFORMER = Transformer("t", "high", "near", 250e3, 10_000.0, 400.0, 0.04, 3000.0, "Dyn11")
+
+
+def wrong(feeder: Feeder) -> list[tuple[str, str, str, bool]]:
+    return [(fault.kind, fault.element, fault.field, fault.blocking) for fault in faults(feeder)]
+
+
+def with_line(feeder: Feeder, **fields: Any) -> Feeder:
+    return replace(feeder, lines=(replace(feeder.lines[0], **fields),))
+
+
+def with_transformer(feeder: Feeder, **fields: Any) -> Feeder:
+    return replace(
+        feeder, buses=(Bus("high", 10_000.0), *feeder.buses), source=Source("high"),
+        transformers=(replace(TRANSFORMER, **fields),),
+    )
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_sound_feeders_have_no_blocking_fault(build: Any, seed: int) -> None:
+    assert [fault for fault in faults(build.feeder(seed)) if fault.blocking] == []
+
+
+CASES = {
+    "an island": (lambda f: replace(f, buses=(*f.buses, Bus("x", 400.0))), ("bus", "x", "phases", True)),
+    "a line to nowhere": (lambda f: with_line(f, to_bus="x"), ("line", "line", "to_bus", True)),
+    "a load nowhere": (
+        lambda f: replace(f, connection_points=(ConnectionPoint("load", "x", load_type="power"),)),
+        ("connection point", "load", "bus", True),
+    ),
+    "an unknown load type": (
+        lambda f: replace(f, connection_points=(ConnectionPoint("load", "far", load_type="x"),)),
+        ("connection point", "load", "load_type", True),
+    ),
+    "a name twice": (lambda f: replace(f, lines=f.lines * 2), ("line", "line", "id", True)),
+    "a load on a phase its bus lacks": (
+        lambda f: replace(with_line(f, phases="ab"), buses=(f.buses[0], replace(f.buses[1], phases="ab"))),
+        ("connection point", "load", "phases", True),
+    ),
+    "a line with a phase its bus lacks": (
+        lambda f: replace(f, buses=(f.buses[0], replace(f.buses[1], phases="ab"))), ("line", "line", "phases", True),
+    ),
+    "a phase that no line brings": (lambda f: with_line(f, phases="ab"), ("bus", "far", "phases", True)),
+    "two voltage bases": (
+        lambda f: replace(f, buses=(f.buses[0], replace(f.buses[1], volts=230.0))), ("line", "line", "to_bus", True),
+    ),
+    "a line from a bus to itself": (lambda f: with_line(f, to_bus="near"), ("line", "line", "to_bus", True)),
+    "a line without impedance": (
+        lambda f: with_line(f, r_ohm=((0.0,) * 3,) * 3, x_ohm=((0.0,) * 3,) * 3),
+        ("line", "line", "r_ohm, x_ohm", True),
+    ),
+    "a line that makes power": (
+        lambda f: with_line(f, r_ohm=((0.1, 0.4, 0.4), (0.4, 0.1, 0.4), (0.4, 0.4, 0.1))),
+        ("line", "line", "r_ohm", True),
+    ),
+    "R0 below R1": (
+        lambda f: with_line(f, r_ohm=((0.2, -0.02, -0.02), (-0.02, 0.2, -0.02), (-0.02, -0.02, 0.2))),
+        ("line", "line", "r_ohm", False),
+    ),
+    "capacitance of an impossible sign": (
+        lambda f: with_line(f, c_farad=((-1e-6, 0.0, 0.0), (0.0, -1e-6, 0.0), (0.0, 0.0, -1e-6))),
+        ("line", "line", "c_farad", False),
+    ),
+    "no ampacity": (lambda f: with_line(f, ampacity=None), ("line", "line", "ampacity", False)),
+    "an ampacity in kA": (
+        lambda f: with_line(f, ampacity=Rating.even(0.2, "a table")), ("line", "line", "ampacity", False),
+    ),
+    "an ampacity too large for the cable": (
+        lambda f: with_line(f, length_m=100.0, ampacity=Rating.even(421.0, "a placeholder")),
+        ("line", "line", "ampacity", False),
+    ),
+    "a length of zero": (lambda f: with_line(f, length_m=0.0), ("line", "line", "length_m", False)),
+    "a length in km": (lambda f: with_line(f, length_m=0.1), ("line", "line", "length_m", False)),
+    "no vector group": (
+        lambda f: with_transformer(f, vector_group=None), ("transformer", "t", "vector_group", True),
+    ),
+    "a vector group that cannot be": (
+        lambda f: with_transformer(f, vector_group="Dyn0"), ("transformer", "t", "vector_group", True),
+    ),
+    "no ground below a transformer": (
+        lambda f: with_transformer(f, vector_group="YNd11"), ("transformer", "t", "vector_group", True),
+    ),
+    "a transformer turned round": (
+        lambda f: with_transformer(f, from_bus="near", to_bus="high"), ("transformer", "t", "from_volts", True),
+    ),
+    "uk in per cent": (lambda f: with_transformer(f, uk=4.0), ("transformer", "t", "uk", False)),
+    "a load of another voltage": (
+        lambda f: replace(f, load_types=(LoadType("power", rated_volts=400.0),)),
+        ("connection point", "load", "load_type", True),
+    ),
+    "a load that leaves its law within the supply's range": (
+        lambda f: replace(f, load_types=(LoadType("power", valid_pu=(0.95, 1.05)),)),
+        ("load type", "power", "valid_pu", False),
+    ),
+    "a delta load on one phase": (
+        lambda f: replace(
+            f, load_types=(LoadType("power", connection=Connection.DELTA),),
+            connection_points=(ConnectionPoint("load", "far", "a", None, "power"),),
+        ),
+        ("connection point", "load", "phases", True),
+    ),
+    "a source on two phases": (
+        lambda f: replace(f, buses=(replace(f.buses[0], phases="ab"), f.buses[1])), ("source", "source", "bus", True),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_kind_of_fault_is_found(build: Any, case: str) -> None:
+    change, expected = CASES[case]
+    assert wrong(build.two_buses()) == []
+    assert expected in wrong(change(build.two_buses()))
+
+
+def test_all_are_named_at_once_blocking_ones_first_with_file_and_line(build: Any) -> None:
+    feeder = with_transformer(with_line(build.two_buses(), ampacity=None, length_m=0.0), vector_group=None)
+    feeder = replace(
+        feeder, buses=(*feeder.buses, Bus("x", 400.0)), origins={("line", "line"): Origin("Lines.txt", 12)},
+    )
+    found = faults(feeder)
+    assert [fault.blocking for fault in found] == [True, True, False, False]
+    assert [fault.element for fault in found] == ["t", "x", "line", "line"]
+    expected = "expected amperes per phase and where they come from"
+    assert str(found[-1]) == f"Lines.txt:12: line line: ampacity: None, {expected}"
+
+
+@pytest.mark.parametrize(("make", "complaint"), [
+    (lambda: Bus("b", 0.0), "bus b: volts: 0.0"),
+    (lambda: Bus("b", 400.0, "ca"), "bus b: phases: 'ca'"),
+    (lambda: Bus("b", 400.0, ""), "bus b: phases: ''"),
+    (lambda: Rating((1.0, 1.0, 1.0), ""), "rating: source: ''"),
+    (lambda: Line.of_sequence("l", "a", "b", r1=nan, x1=0.1, r0=0.1, x0=0.1), "line l: r_ohm"),
+    (lambda: Line("l", "a", "b", ((1.0, 2.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)), ((0.0,) * 3,) * 3),
+     "expected a symmetric matrix"),
+    (lambda: Transformer("t", "a", "b", 1e5, 1e4, 400.0, 0.04, 5000.0, "Dyn11"), "pk_w: 5000.0, expected at most"),
+    (lambda: Zip(0.5, 0.5, 0.5), "expected finite shares that add up to 1"),
+    (lambda: LoadType("x", valid_pu=(1.1, 0.9)), "valid_pu"),
+    (lambda: Source("b", u_pu=nan), "source source: u_pu: nan"),
+    (lambda: ConnectionPoint("p", "b", "a", -1.0), "connection point p: fuse_a: -1.0"),
+])
+def test_what_is_impossible_in_one_element_cannot_be_made(make: Any, complaint: str) -> None:
+    with pytest.raises(FeederError) as caught:
+        make()
+    assert complaint in str(caught.value)
