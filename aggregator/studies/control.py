@@ -20,6 +20,7 @@ from twin.controllers import (
     Controller,
     EarliestDeadline,
     FollowSchedule,
+    Metered,
     Proportional,
     ProportionalToLaxity,
     RoundRobin,
@@ -73,7 +74,7 @@ def rule(control: Control, ensemble: Ensemble) -> Controller:
         case "uncontrolled":
             return Uncontrolled()
         case "round_robin":
-            return RoundRobin(discharges=control.discharges)
+            return Metered(RoundRobin(discharges=control.discharges))
         case "edf":
             return EarliestDeadline(discharges=control.discharges, asks_between=control.between_steps)
         case "laxity":

@@ -6,13 +6,11 @@ some minutes; until then nobody can know.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Self
-
 import numpy as np
 
-from twin.controllers.rules import FULL_TOLERANCE_KWH, Bools, Controller, FleetView, Floats, Ints
+from twin.controllers.rules import FULL_TOLERANCE_KWH, Controller, FleetView, Floats
 from twin.controllers.sharing import sum_by
+from twin.controllers.told import Told
 from twin.ensemble import Ensemble
 
 WATCHED_S = 300.0
@@ -20,34 +18,6 @@ WATCHED_S = 300.0
 
 _LEAST_ORDER_KWH = 0.02
 _LEAST_FOLLOWED = 0.1
-
-
-@dataclass(frozen=True)
-class _Told:
-    """A `FleetView` as it is handed on."""
-
-    ensemble: Ensemble
-    now_s: float
-    step: int
-    is_plugged: Bools
-    energy_kwh: Floats
-    target_kwh: Floats
-    floor_kwh: Floats
-    declared_s: Floats
-    capacity_kwh: Floats
-    efficiency: Floats
-    max_charge_kw: Floats
-    min_charge_kw: Floats
-    max_discharge_kw: Floats
-    min_discharge_kw: Floats
-    site: Ints
-    room_kw: Floats
-    export_room_kw: Floats
-    visit: Ints
-
-    @classmethod
-    def of(cls, view: FleetView, **changed: Floats) -> Self:
-        return cls(**{each.name: getattr(view, each.name) for each in fields(cls)} | changed)
 
 
 class Watchful:
@@ -77,7 +47,7 @@ class Watchful:
             self._begin(view)
         self._watch(view)
         is_deaf = view.now_s < self._until_s
-        told = _Told.of(
+        told = Told.of(
             view, max_charge_kw=np.where(is_deaf, 0.0, view.max_charge_kw),
             max_discharge_kw=np.where(is_deaf, 0.0, view.max_discharge_kw),
             room_kw=view.room_kw - sum_by(view.site, np.where(is_deaf, self._drawn_kw, 0.0), view.room_kw.size),

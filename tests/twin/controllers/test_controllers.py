@@ -24,6 +24,7 @@ from twin.controllers.rules import (
     laxity_s,
     spare_discharge_kw,
 )
+from twin.controllers.sharing import Grouping
 from twin.ensemble import Ensemble
 
 GRID = TimeGrid(utc("2019-07-15T13:00:00Z"), 900, 8)
@@ -261,6 +262,18 @@ def test_laxity_is_time_left_minus_time_needed_at_full_power() -> None:
 def test_minimum_currents_that_do_not_all_fit_go_to_the_earliest_departures() -> None:
     people = [Car(0, 10.0, declared, 11.0, 4.14) for declared in (7200.0, 3600.0, 5400.0)]
     assert Proportional().setpoints(fleet(people, [9.0])).tolist() == pytest.approx([0.0, 4.5, 4.5])
+
+
+@given(st.lists(st.integers(0, 4), max_size=30), st.booleans())
+def test_groups_add_up_and_spread_the_same_whatever_the_order_of_their_members(
+    groups: list[int], is_sorted: bool
+) -> None:
+    group = np.array(sorted(groups) if is_sorted else groups, dtype=np.int64)
+    values, figures = np.sin(np.arange(1.0, group.size + 1.0)), np.arange(5.0)
+    grouping = Grouping(group, 5)
+    expected = [sum(value for value, place in zip(values, group, strict=True) if place == k) for k in range(5)]
+    assert grouping.sum(values) == pytest.approx(expected, abs=1e-12)
+    assert grouping.spread(figures).tolist() == group.tolist()
 
 
 def test_round_robin_gives_every_car_the_same_number_of_turns() -> None:
