@@ -2,7 +2,7 @@
 
 power-grid-model knows three-phase nodes only. A phase that a line does not have is written as a conductor of its own
 that couples with nothing and has no capacitance; as nothing draws from it, it carries nothing and changes nothing.
-(The optional validator of power-grid-model calls such couplings too small; its engine takes them.)
+The optional validator of power-grid-model wants such couplings, and every capacitance, above 0; its engine does not.
 """
 
 from __future__ import annotations

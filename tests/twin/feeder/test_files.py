@@ -41,14 +41,18 @@ def test_a_feeder_survives_the_way_to_disk_and_back(
 
 
 def test_power_grid_model_reads_the_grid_file_and_finds_it_sound(build: Any, tmp_path: Path) -> None:
-    """But for conductors that stand in for phases that are not there: its validator wants every coupling above 0."""
+    """But for what its validator wants above 0 and its engine takes: couplings of stand-in phases, and capacitances,
+    which are 0 in many cables and negative between phases.
+    """
     for seed in range(5):
         feeder = build.feeder(seed)
         write(feeder, tmp_path)
         found = validate_input_data(json_deserialize((tmp_path / GRID_FILE).read_text()), symmetric=False) or []
         numbers = Numbers.of(feeder).lines
         partial = {numbers[line.id] for line in feeder.lines if line.phases != "abc"}
-        assert all(isinstance(error, NotGreaterThanError) and set(error.ids) <= partial for error in found)
+        for error in found:
+            assert isinstance(error, NotGreaterThanError)
+            assert str(error.field).startswith("c_") or set(error.ids) <= partial
 
 
 def test_sequence_figures_come_back_as_they_were_printed(build: Any, tmp_path: Path) -> None:
