@@ -76,11 +76,11 @@ def rule(control: Control, ensemble: Ensemble) -> Controller:
         case "round_robin":
             return Metered(RoundRobin(discharges=control.discharges))
         case "edf":
-            return EarliestDeadline(discharges=control.discharges, asks_between=control.between_steps)
+            return Metered(EarliestDeadline(discharges=control.discharges, asks_between=control.between_steps))
         case "laxity":
-            return ProportionalToLaxity(discharges=control.discharges, asks_between=control.between_steps)
+            return Metered(ProportionalToLaxity(discharges=control.discharges, asks_between=control.between_steps))
         case "proportional":
-            return Proportional(discharges=control.discharges, asks_between=control.between_steps)
+            return Metered(Proportional(discharges=control.discharges, asks_between=control.between_steps))
         case "schedule":
             if control.schedule is None:
                 raise Refused("control.schedule: none, expected the path of a CSV with evse, time and power_kw")
