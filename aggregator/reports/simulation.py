@@ -6,16 +6,17 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from aggregator.reports.figures import Figure
-from aggregator.reports.simulation_facts import SimulationFacts
+from aggregator.reports.simulation_facts import SHORT_KWH, SimulationFacts
 from aggregator.reports.simulation_figures import simulation_figures
 from aggregator.reports.simulation_page import Page, Section, render_page
 from aggregator.reports.simulation_tables import headline, simulation_tables, summary
+from aggregator.reports.simulation_warnings import warnings
 from aggregator.reports.tables import Table
 
 _SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("power", "Power", ("power", "courses"), ("figures", "sites")),
     ("event", "The grid event", ("event-",), ("event-table-",)),
-    ("drivers", "Drivers", ("causes", "departures"), ("short-causes", "shorts")),
+    ("drivers", "Drivers", ("causes", "departures"), ("short-causes", "shorts", "plugged-in")),
     ("batteries", "Batteries", ("soc",), ("ledger",)),
     ("wear", "Battery wear", (), ("wear", "wear-cars")),
     ("surprises", "What went wrong", (), ("faults",)),
@@ -42,7 +43,7 @@ def simulation_page(facts: SimulationFacts) -> Page:
         title=facts.name, where=f"Simulation · {_when(facts)} · {facts.control.replace('_', ' ')} · {courses}",
         summary=summary(facts), headline=headline(facts),
         sections=tuple(section for section in sections if section.figures or section.tables),
-        notes=(*facts.notes, *_words(facts)),
+        warning="; ".join(warnings(facts)), notes=(*facts.notes, *_words(facts)),
         footer=f"Everything here was simulated. Times are local to {facts.timezone}. Power is positive when it is "
                f"drawn from the grid.{version}",
     )
@@ -56,7 +57,9 @@ def _when(facts: SimulationFacts) -> str:
 
 
 def _words(facts: SimulationFacts) -> tuple[str, ...]:
-    words = ["Short is a driver who leaves with more than 0.2 kWh less than wanted at departure."]
+    words = [f"Short is a driver who leaves with more than {SHORT_KWH} kWh less than wanted at departure."]
+    if facts.measures["plugged_in"].any():
+        words.append("Of a car that is still plugged in at the end nothing is judged: it counts as short in no figure.")
     if facts.replicas > 1:
         words.append(
             "A course is one way in which the time may go: drivers and faults drawn anew, everything else the same. "

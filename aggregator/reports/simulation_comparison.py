@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,10 @@ MOST_RUNS = len(_COLOURS)
 
 @dataclass(frozen=True)
 class RunFact:
-    """One of the compared runs. net, ev: P10, P50, P90 in kW per step, all sites together. causes: short drivers."""
+    """One of the compared runs. net, ev: P10, P50, P90 in kW per step, all sites together. causes: short drivers.
+
+    settings: the fields of its scenario in words, by their path. scenario_sha256: of all files of the scenario.
+    """
 
     label: str
     scenario: str
@@ -35,6 +38,8 @@ class RunFact:
     cap_kw: Floats
     measures: Mapping[str, Floats]
     causes: Mapping[str, float]
+    settings: Mapping[str, str] = field(default_factory=dict)
+    scenario_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,15 +74,31 @@ class ComparisonFacts:
     confidence: float
     program_version: str = ""
 
+    @property
+    def differing(self) -> tuple[tuple[str, ...], ...]:
+        """Path and value in every run of the scenarios' fields that are not the same in all."""
+        paths = dict.fromkeys(path for run in self.runs for path in run.settings)
+        rows = ((path, *(run.settings.get(path, ABSENT) for run in self.runs)) for path in paths)
+        return tuple(row for row in rows if len(set(row[1:])) > 1)
+
+    @property
+    def always_zero(self) -> tuple[Measure, ...]:
+        """Measures that are 0 in every course of every run."""
+        return tuple(measure for measure in MEASURES if (
+            (found := [run.measures[measure.key] for run in self.runs if measure.key in run.measures])
+            and not any(values.any() for values in found)
+        ))
+
 
 def render_comparison(facts: ComparisonFacts) -> str:
     """The comparison as one HTML page with everything in it."""
     first = facts.runs[0]
     version = f" v2g {facts.program_version}." if facts.program_version else ""
     return render_page(Page(
-        title="Runs compared", where=" · ".join(run.label for run in facts.runs), summary=_summary(facts),
-        headline=_headline(facts),
+        title="Runs compared", where=" · ".join(run.label for run in facts.runs),
+        summary=" ".join(differences_in_words(facts)), headline=_headline(facts),
         sections=(
+            Section("changed", "What was changed", (), (_changed(facts),)),
             Section("curves", "Power", tuple(_curves(facts))),
             Section(
                 "differences", f"Differences from {first.label}", _difference_figures(facts),
@@ -91,7 +112,8 @@ def render_comparison(facts: ComparisonFacts) -> str:
     ))
 
 
-def _summary(facts: ComparisonFacts) -> str:
+def differences_in_words(facts: ComparisonFacts) -> list[str]:
+    """One sentence for each run but the first: what of its means goes beyond chance."""
     first = facts.runs[0]
     sentences = []
     for run, differences in zip(facts.runs[1:], facts.differences, strict=True):
@@ -112,13 +134,15 @@ def _summary(facts: ComparisonFacts) -> str:
                 for one in sure[:4]
             ]
             sentences.append(f"Against {first.label}, {run.label} changes: {'; '.join(parts)}.")
-    return " ".join(sentences)
+    return sentences
 
 
 def _headline(facts: ComparisonFacts) -> tuple[tuple[str, str, str], ...]:
     return tuple(
         (run.label, figure(float(np.mean(run.measures["peak_kw"])), "kW"),
-         f"highest power, {figure(float(np.mean(run.measures['short_drivers'])))} drivers short")
+         f"highest power, {figure(float(np.mean(run.measures['short_drivers'])))} drivers short" + (
+             " (means)" if facts.replicas > 1 else ""
+         ))
         for run in facts.runs
     )
 
@@ -127,10 +151,11 @@ def _how(facts: ComparisonFacts) -> str:
     if facts.replicas == 1:
         return "Each run had one course, so nothing is known about chance: differences stand without an interval."
     return (
-        f"{facts.confidence:.0%} {facts.method}, n = {facts.replicas}. Replica k of every run met the same drivers "
-        f"and the same faults (seed {facts.seed}), so what differs comes from what was changed. A difference whose "
-        "interval does not hold 0 is beyond chance. The column “If not paired” gives half the width that the interval "
-        "would have otherwise."
+        "Figures are means over the courses, since differences of means can be paired; the reports of the runs show "
+        f"medians. {facts.confidence:.0%} {facts.method}, n = {facts.replicas}. Replica k of every run met the same "
+        f"drivers and the same faults (seed {facts.seed}), so what differs comes from what was changed. A difference "
+        "whose interval does not hold 0 is beyond chance. The column “If not paired” gives half the width that the "
+        "interval would have otherwise."
     )
 
 
@@ -179,13 +204,15 @@ def _difference_figures(facts: ComparisonFacts) -> tuple[Figure, ...]:
             "Left of 0 is less than in the first run. Bars are the intervals.",
             [{
                 "type": "scatter", "mode": "markers", "y": [label for label, _ in shown],
-                "x": [round(one.mean, 3) for _, one in shown], "marker": {"size": 10, "color": "--planned"},
-                "error_x": {"type": "data", "array": [round(one.half_width, 3) for _, one in shown],
+                "x": [one.mean for _, one in shown], "marker": {"size": 10, "color": "--planned"},
+                "error_x": {"type": "data", "array": [one.half_width for _, one in shown],
                             "color": "--planned", "thickness": 2, "width": 6},
-                "hovertemplate": "%{y}: %{x:.2f}<extra></extra>", "name": measure.title,
+                # The same words as in the table, so that the two never round apart.
+                "text": [f"{_signed(one, one.mean)} {measure.unit} ({_interval(one)})" for _, one in shown],
+                "hovertemplate": "%{y}: %{text}<extra></extra>", "name": measure.title,
             }],
-            {"xaxis": {"title": {"text": f"{measure.unit} per course"}, "zeroline": True, "zerolinecolor": "--ink",
-                       "zerolinewidth": 1, "rangemode": "tozero"},
+            {"xaxis": {"title": {"text": f"{measure.unit}, mean difference"}, "zeroline": True,
+                       "zerolinecolor": "--ink", "zerolinewidth": 1, "rangemode": "tozero"},
              "yaxis": {"type": "category", "autorange": "reversed"}, "hovermode": "closest"},
             110 + 44 * len(shown),
         ))
@@ -193,33 +220,53 @@ def _difference_figures(facts: ComparisonFacts) -> tuple[Figure, ...]:
 
 
 def _difference_tables(facts: ComparisonFacts) -> list[Table]:
-    made = []
+    made, zero = [], {measure.key for measure in facts.always_zero}
     for number, (run, differences) in enumerate(zip(facts.runs[1:], facts.differences, strict=True), 1):
         rows = tuple(
-            (_title(one.measure), _cell(one.measure, float(facts.runs[0].measures[one.measure.key].mean())),
-             _cell(one.measure, float(run.measures[one.measure.key].mean())), _signed(one, one.mean),
+            (_title(one.measure), _cell(one.measure, float(facts.runs[0].measures[one.measure.key].mean()), 1),
+             _cell(one.measure, float(run.measures[one.measure.key].mean()), 1), _signed(one, one.mean),
              _interval(one), _worth(one), _verdict(one))
-            for one in differences
+            for one in differences if one.measure.key not in zero
         )
         made.append(Table(
             f"difference-table-{number}", f"{run.label} minus {facts.runs[0].label}",
             (("Mean per course", False), (facts.runs[0].label, True), (run.label, True), ("Difference", True),
              (f"{facts.confidence:.0%} interval", True), ("If not paired", True),
-             ("Beyond chance", False)), rows,
+             ("Beyond chance", False)), rows, _folded(facts),
         ))
     return made
 
 
+def _folded(facts: ComparisonFacts) -> str:
+    """What is left out of the tables because there is nothing of it."""
+    zero = [measure.title[0].lower() + measure.title[1:] for measure in facts.always_zero]
+    return f"Zero in all runs: {'; '.join(zero)}." if zero else ""
+
+
+def _changed(facts: ComparisonFacts) -> Table:
+    rows = facts.differing
+    one_file = len({run.scenario_sha256 for run in facts.runs}) == 1
+    if not rows:
+        rows = (("No field of the twin's tables" if not one_file else "No field", *(ABSENT for _ in facts.runs)),)
+    note = "" if one_file or facts.differing else (
+        "The files are not the same to the byte: remarks, or tables of the service (prices, programmes), differ."
+    )
+    return Table("changed-fields", "Fields of the scenarios that differ",
+                 (("Field", False), *((run.label, False) for run in facts.runs)), rows, note)
+
+
 def _side_by_side(facts: ComparisonFacts) -> Table:
+    zero = {measure.key for measure in facts.always_zero}
     rows = tuple(
         (_title(measure), *(
             _cell(measure, float(run.measures[measure.key].mean())) if measure.key in run.measures else ABSENT
             for run in facts.runs
         ))
-        for measure in MEASURES if any(measure.key in run.measures for run in facts.runs)
+        for measure in MEASURES
+        if measure.key not in zero and any(measure.key in run.measures for run in facts.runs)
     )
     return Table("side-by-side", "Means over the courses", (("", False), *((run.label, True) for run in facts.runs)),
-                 rows)
+                 rows, _folded(facts))
 
 
 def _causes(facts: ComparisonFacts) -> Table:
@@ -242,8 +289,8 @@ def _title(measure: Measure) -> str:
     return measure.title + (f", {measure.unit}" if measure.unit else "")
 
 
-def _cell(measure: Measure, value: float) -> str:
-    return figure(value * measure.shown_times, "", measure.digits)
+def _cell(measure: Measure, value: float, least_digits: int = 0) -> str:
+    return figure(value * measure.shown_times, "", max(measure.digits, least_digits))
 
 
 def _signed(difference: DifferenceFact, value: float) -> str:

@@ -21,13 +21,16 @@ Ints = NDArray[np.int64]
 SHORT_KWH = 0.2
 """A driver is short when more than this is missing, as everywhere in the service."""
 
+KEPT_WITHIN_KW, KEPT_WITHIN_SHARE = 0.5, 0.01
+"""A promise is kept where no more than this is missing: kW, or the share of the reduction asked for if that is more."""
+
 
 class Cause(StrEnum):
-    """Why a driver left with less than was wanted; the first that holds, in this order.
+    """Why a driver left with less than was wanted; the first that holds, in this order. Who has not left has none.
 
+    event: the same course without the event leaves this driver with what was wanted.
     stay: full power from arrival to the declared departure would not have sufficed.
     left_early: full power would have sufficed until the declared departure, but the driver left before it was done.
-    event: the same course without the event leaves this driver with what was wanted.
     fault: something was wrong with this charger, its link or its meter while the car stood there.
     changed: the driver changed the departure or the wish while the car was charging.
     early_and_shared: there was power enough for a prompt charge; it was planned for later and the driver left early.
@@ -35,9 +38,9 @@ class Cause(StrEnum):
     """
 
     NONE = "none"
+    EVENT = "event"
     STAY = "stay"
     LEFT_EARLY = "left_early"
-    EVENT = "event"
     FAULT = "fault"
     CHANGED = "changed"
     EARLY_AND_SHARED = "early_and_shared"
@@ -47,9 +50,9 @@ class Cause(StrEnum):
 CAUSES = tuple(Cause)
 CAUSE_WORDS: Mapping[Cause, str] = {
     Cause.NONE: "not short",
+    Cause.EVENT: "the grid event",
     Cause.STAY: "stay too short for the wish, even at full power",
     Cause.LEFT_EARLY: "left early, before full power could have done it",
-    Cause.EVENT: "the grid event",
     Cause.FAULT: "a faulty charger or link",
     Cause.CHANGED: "changed the wish or the departure on the way",
     Cause.EARLY_AND_SHARED: "left early, while charging was planned for later",
@@ -124,6 +127,7 @@ class VisitColumns:
     full_power_kwh: battery energy that this charger at full power, without faults, caps and events, would have reached
     by the earlier of declared and real departure (known where the driver was short, else NaN).
     event_kwh: shortfall that the event added, from the paired run (NaN without one). cause: index into `CAUSES`.
+    has_left: False for a car still plugged in at the end: energy_kwh and shortfall_kwh are then those of the end.
     wear: None where it was not asked for.
     """
 
@@ -152,7 +156,8 @@ class VisitColumns:
 
     @property
     def is_short(self) -> NDArray[np.bool_]:
-        short: NDArray[np.bool_] = self.shortfall_kwh > SHORT_KWH
+        """Left with too little; nothing is said of cars that are still plugged in."""
+        short: NDArray[np.bool_] = self.has_left & (self.shortfall_kwh > SHORT_KWH)
         return short
 
 
@@ -193,6 +198,13 @@ class EventFact:
         """What was delivered of the promise when it was due; more in one step makes up for no other."""
         energy: Floats = np.clip(self.delivered_kw, 0.0, np.maximum(self.promised_kw, 0.0)).sum(axis=1) * step_hours
         return energy
+
+    def is_kept(self) -> NDArray[np.bool_]:
+        """Whether a step of a course kept its promise, up to the tolerance; shape (replica, step of the event)."""
+        asked_kw = np.maximum(self.without_kw - self.asked_net_kw, 0.0)
+        tolerance_kw = np.maximum(KEPT_WITHIN_KW, KEPT_WITHIN_SHARE * asked_kw)
+        kept: NDArray[np.bool_] = self.delivered_kw >= self.promised_kw - tolerance_kw
+        return kept
 
     def kept_share(self) -> Floats:
         """`due_kwh` as a share of the promise in each replica.
@@ -271,6 +283,8 @@ MEASURES: tuple[Measure, ...] = (
     Measure("visits", "Cars that came", "", 0),
     Measure("short_drivers", "Drivers who left short", "", 1, less_is_better=True),
     Measure("short_kwh", "Energy they lacked", "kWh", 1, less_is_better=True),
+    Measure("plugged_in", "Cars still plugged in at the end", "", 1),
+    Measure("plugged_in_kwh", "Energy those still lacked then", "kWh", 1),
     Measure("peak_kw", "Highest power drawn at a connection point (mean of a step)", "kW", 1, less_is_better=True),
     Measure("over_cap_kwh", "Energy beyond the caps", "kWh", 2, less_is_better=True),
     Measure("site_import_kwh", "Drawn from the grid", "kWh", 0),
@@ -281,8 +295,9 @@ MEASURES: tuple[Measure, ...] = (
     Measure("loss_kwh", "Lost on the way", "kWh", 0, less_is_better=True),
     Measure("event_delivered_kwh", "Reduction delivered in events", "kWh", 1, less_is_better=False),
     Measure("event_kept_share", "Share of the promise that was kept", "%", 1, less_is_better=False, shown_times=100.0),
-    Measure("event_short_drivers", "Drivers short because of an event", "", 1, less_is_better=True),
-    Measure("event_short_kwh", "Energy missing because of an event", "kWh", 1, less_is_better=True),
+    Measure("event_short_drivers", "Drivers short who were not without the event", "", 1, less_is_better=True),
+    Measure("event_short_kwh", "Energy lacking to all who left, more than without the event", "kWh", 1,
+            less_is_better=True),
     Measure("throughput_kwh", "Through the batteries, in and out", "kWh", 0),
     Measure("wear_calendar", "Battery life used by time at the chargers, all cars", "millionths of a life", 1,
             less_is_better=True, shown_times=1e6),

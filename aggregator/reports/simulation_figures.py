@@ -220,8 +220,8 @@ def _causes(facts: SimulationFacts) -> Figure | None:
               "hovermode": "closest"}
     return Figure(
         "causes", "Who left short, and why",
-        "Each short driver counts once, under the first cause that holds: physics first, then the event (found by "
-        "running the same course without it), then faults, then sharing.", data, layout, 110 + 46 * len(present),
+        "Each short driver counts once, under the first cause that holds: the event (found by running the same course "
+        "without it), then physics, then faults, then sharing.", data, layout, 110 + 46 * len(present),
     )
 
 

@@ -36,7 +36,7 @@ def find_causes(
     outcome: Outcome, visits: VisitTable, rows: Rows, *,
     without_event: Outcome | None = None, faults: FaultPlan | None = None, changed: Ints | None = None,
 ) -> Verdict:
-    """The cause of every shortfall above `SHORT_KWH`, the first that holds in the order of `Cause`.
+    """The cause of every shortfall above `SHORT_KWH` of who has left, the first that holds in the order of `Cause`.
 
     without_event: the same visits, drivers and faults without the event. changed: rows of `visits` whose driver
     changed the wish or the departure on the way.
@@ -46,7 +46,7 @@ def find_causes(
     if without_event is not None:
         paired = Rows.of(without_event, visits)
         event_kwh = missing - without_event.visits.shortfall_kwh[paired.order]
-    short = np.flatnonzero(missing > SHORT_KWH)
+    short = np.flatnonzero((missing > SHORT_KWH) & outcome.visits.has_left[rows.order])
     cause = np.full(missing.shape, CAUSES.index(Cause.NONE))
     full_power_kwh = np.full(missing.shape, np.nan)
     if not short.size:
@@ -61,9 +61,9 @@ def find_causes(
     full_power_kwh[short] = really_kwh
 
     holds = {
+        Cause.EVENT: missing[short] - np.nan_to_num(event_kwh[short]) <= SHORT_KWH,
         Cause.STAY: declared_kwh < target_kwh - SHORT_KWH,
         Cause.LEFT_EARLY: left_early & (really_kwh < target_kwh - SHORT_KWH),
-        Cause.EVENT: np.nan_to_num(event_kwh[short]) >= missing[short] - SHORT_KWH,
         Cause.FAULT: _met_a_fault(outcome.ensemble, visits, at, rows.replica[short], faults),
         Cause.CHANGED: np.isin(at, changed) if changed is not None else np.zeros(at.shape, dtype=np.bool_),
         Cause.EARLY_AND_SHARED: left_early,
@@ -76,10 +76,9 @@ def find_causes(
 def full_power(ensemble: Ensemble, visits: VisitTable, rows: Ints, until_s: Floats) -> Floats:
     """Battery energy of the visits `rows` at `until_s` if each charged at full power from arrival, up to its target.
 
-    Each has a charger of its kind to itself: no cap, no fault, no delay. Nothing is known beyond the end of the grid.
+    Each has a charger of its kind to itself: no cap, no fault, no delay, and as much time as that takes.
     """
     arrival_s = visits.arrival_s[rows]
-    until_s = np.minimum(until_s, float(ensemble.grid.step_s * ensemble.grid.steps))
     energy_kwh = visits.energy_kwh[rows].copy()
     stays = np.flatnonzero(until_s > arrival_s)
     if not stays.size:
@@ -91,17 +90,16 @@ def full_power(ensemble: Ensemble, visits: VisitTable, rows: Ints, until_s: Floa
         departure_s=until_s[order], declared_s=until_s[order], energy_kwh=visits.energy_kwh[chosen],
         target_kwh=visits.target_kwh[chosen], floor_kwh=visits.floor_kwh[chosen],
     )
-    done = run(
-        _one_charger_each(ensemble, visits.evse[chosen]), alone, Uncontrolled(), response=False, record_evses=False
-    ).visits
+    chargers = _one_charger_each(ensemble, visits.evse[chosen], float(until_s[order].max()))
+    done = run(chargers, alone, Uncontrolled(), response=False, record_evses=False).visits
     energy_kwh[order[done.row]] = done.energy_kwh
     return energy_kwh
 
 
-def _one_charger_each(ensemble: Ensemble, evses: Ints) -> Ensemble:
-    """A copy of the charger of each visit, at its site, over the whole time in one step."""
+def _one_charger_each(ensemble: Ensemble, evses: Ints, until_s: float) -> Ensemble:
+    """A copy of the charger of each visit, at its site, in one step that ends after `until_s`."""
     copies: list[Evse] = [replace(ensemble.evses[index], id=str(k)) for k, index in enumerate(evses.tolist())]
-    grid = TimeGrid(ensemble.grid.start, ensemble.grid.step_s * ensemble.grid.steps, 1)
+    grid = TimeGrid(ensemble.grid.start, int(until_s) + 1, 1)
     nothing, everything = np.zeros((len(ensemble.sites), 1)), np.full((len(ensemble.sites), 1), np.inf)
     return Ensemble(ensemble.sites, tuple(copies), ensemble.vehicles, grid, nothing, everything, everything)
 

@@ -23,6 +23,7 @@ from aggregator.reports.simulation_comparison import MOST_RUNS, ComparisonFacts,
 from aggregator.reports.simulation_facts import MEASURES, Measure
 from aggregator.studies.folder import KIND, RESULT
 from aggregator.studies.result import SCHEMA
+from aggregator.studies.settings import in_words
 from twin.assets import TimeGrid, utc
 
 Floats = NDArray[np.float64]
@@ -65,7 +66,8 @@ def comparison_json(facts: ComparisonFacts) -> dict[str, Any]:
 
     return {
         "kind": "v2g-comparison", "schema": SCHEMA, "confidence": facts.confidence, "method": facts.method,
-        "replicas": facts.replicas, "seed": facts.seed, "runs": [
+        "replicas": facts.replicas, "seed": facts.seed, "always_zero": [one.key for one in facts.always_zero],
+        "settings": [{"field": path, "values": values} for path, *values in facts.differing], "runs": [
             {"label": run.label, "scenario": run.scenario, "control": run.control,
              "mean": {key: float(values.mean()) for key, values in run.measures.items()}}
             for run in facts.runs
@@ -135,6 +137,7 @@ def _read(folder: Path, label: str) -> tuple[dict[str, Any], RunFact]:
         run = RunFact(
             label, raw["scenario"], raw["control"], curve("net"), curve("ev"),
             _whole(site, "import_cap_kw", raw["steps"]), by_replica, raw["short_by_cause"],
+            {name: in_words(value) for name, value in raw["settings"].items()}, raw["scenario_sha256"],
         )
         return {name: raw[name] for name in _MUST_AGREE}, run
     except (KeyError, TypeError, ValueError, OSError) as error:

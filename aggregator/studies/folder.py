@@ -57,13 +57,11 @@ def new_folder(folder: Path) -> Iterator[Path]:
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 - `resolve` would follow the link that is to be refused
     require_replaceable(folder)
     partial = folder.parent / f".{folder.name}.partial-{os.getpid()}"
+    # A signal may end the work between any two lines: from the first file on, everything is cleared away.
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
         partial.mkdir()
-    except OSError as error:
-        raise Refused(f"{folder}: {error.strerror}") from None
-    try:
         yield partial
         require_replaceable(folder)
         if folder.exists():

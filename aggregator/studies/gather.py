@@ -143,10 +143,13 @@ def measures(
         return np.bincount(visits.replica[of], weights=chosen, minlength=replicas).astype(np.float64)
 
     everyone, short = np.ones(len(visits), dtype=np.bool_), visits.is_short
+    gone, stays = visits.has_left, ~visits.has_left
     found = {
         "visits": count(everyone),
         "short_drivers": count(short),
-        "short_kwh": count(everyone, visits.shortfall_kwh),
+        "short_kwh": count(short, visits.shortfall_kwh),
+        "plugged_in": count(stays),
+        "plugged_in_kwh": count(stays, visits.shortfall_kwh),
         "peak_kw": net.max(axis=(1, 2), initial=0.0),
         "over_cap_kwh": whole.over_cap_kwh,
         "site_import_kwh": np.maximum(net, 0.0).sum(axis=(1, 2)) * hours,
@@ -163,7 +166,7 @@ def measures(
             due = np.sum([event.due_kwh(hours) for event in events], axis=0)
             found["event_kept_share"] = np.where(promised > 0.0, due / np.where(promised > 0.0, promised, 1.0), 1.0)
         found["event_short_drivers"] = count(visits.cause == CAUSES.index(Cause.EVENT))
-        found["event_short_kwh"] = count(np.isfinite(visits.event_kwh), visits.event_kwh)
+        found["event_short_kwh"] = count(gone & np.isfinite(visits.event_kwh), visits.event_kwh)
     if visits.wear is not None:
         worn = WearTotals.of(visits.wear, visits.replica, replicas)
         found |= {"throughput_kwh": worn.throughput_kwh, "wear_calendar": worn.calendar, "wear_cycle": worn.cycle,

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.reports.simulation_facts import CAUSES, MEASURES, Cause, EventFact, SimulationFacts
+from aggregator.reports.simulation_warnings import warnings
 from aggregator.reports.simulation_wear import wear_totals
 from aggregator.studies.folder import KIND
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised whenever a reader of the last version would misunderstand."""
 
 _DIGITS = 6
 
 
-def result_json(facts: SimulationFacts, scenario_sha256: str, files: tuple[str, ...]) -> dict[str, Any]:
+def result_json(
+    facts: SimulationFacts, scenario_sha256: str, settings: Mapping[str, Any], files: tuple[str, ...]
+) -> dict[str, Any]:
     """Everything of the run that is not a table. Energies in kWh, powers in kW; what is not known is null."""
     grid = facts.grid
     return {
@@ -26,6 +30,7 @@ def result_json(facts: SimulationFacts, scenario_sha256: str, files: tuple[str, 
         "program_version": facts.program_version,
         "scenario": facts.name,
         "scenario_sha256": scenario_sha256,
+        "settings": dict(settings),
         "control": facts.control,
         "seed": facts.seed,
         "replicas": facts.replicas,
@@ -43,6 +48,7 @@ def result_json(facts: SimulationFacts, scenario_sha256: str, files: tuple[str, 
         "short_by_cause": short_by_cause(facts),
         "events": [_event(event, grid.step_hours) for event in facts.events],
         "occurrences": dict(facts.occurrences),
+        "warnings": list(warnings(facts)),
         "dropped": dict(facts.dropped),
         "assumptions": list(facts.assumptions),
         "notes": list(facts.notes),
@@ -98,6 +104,7 @@ def _event(event: EventFact, step_hours: float) -> dict[str, Any]:
         "promised_kw": _numbers(np.median(event.promised_kw, axis=0)),
         "promised_kwh": _spread(event.promised_kwh(step_hours)),
         "delivered_kwh": _spread(event.delivered_kwh(step_hours)), "kept_share": _spread(event.kept_share()),
+        "kept_step_share": _numbers(event.is_kept().mean(axis=0)),
     }
 
 

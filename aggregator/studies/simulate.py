@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import cast
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -32,6 +34,7 @@ from aggregator.studies.gather import (
     visit_columns,
 )
 from aggregator.studies.result import result_json
+from aggregator.studies.settings import Setting, settings_of
 from aggregator.studies.tables import write_tables
 from aggregator.studies.wear import ageing_fact, wear_columns
 from twin.ageing import StayWear
@@ -44,14 +47,15 @@ from twin.scenario import ScenarioError, load_scenario, scenario_sha256
 from twin.scenario.experiment import Experiment
 from twin.scenario.tables import ControlName
 
-Progress = Callable[[str, float], None]
-"""Told the phase and the share of it that is done, 0 to 1."""
+Progress = Callable[[str, float, str], None]
+"""Told the phase, the share of it that is done (0 to 1), and how far that is in words (may be empty)."""
 
 
-def _silent(_phase: str, _done: float) -> None:
+def _silent(_phase: str, _done: float, _where: str) -> None:
     """Nobody watches."""
 
 
+_A_DAY_S = 86_400
 MOST_RECORDED = 50_000_000
 """EVSE-steps over all replicas above which chargers are not recorded one by one (16 bytes each)."""
 
@@ -73,13 +77,14 @@ class SimulationOptions:
 class SimulationResult:
     """A finished run. outcome: with the events, if there are any; without_event: the same without them.
 
-    scenario_sha256: of all files of the scenario, as `twin.scenario.scenario_sha256` has it.
+    scenario_sha256: of all files of the scenario, as `twin.scenario.scenario_sha256` has it. settings: its fields.
     """
 
     facts: SimulationFacts
     outcome: Outcome
     without_event: Outcome | None
     scenario_sha256: str
+    settings: Mapping[str, Setting]
 
 
 @dataclass
@@ -90,11 +95,13 @@ class _Stopwatch:
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[Callable[[float], None]]:
+    def phase(
+        self, name: str, where: Callable[[float], str] = lambda _done: ""
+    ) -> Iterator[Callable[[float], None]]:
         begun = time.perf_counter()
-        self.progress(name, 0.0)
-        yield lambda done: self.progress(name, done)
-        self.progress(name, 1.0)
+        self.progress(name, 0.0, where(0.0))
+        yield lambda done: self.progress(name, done, where(done))
+        self.progress(name, 1.0, "")
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
 
 
@@ -111,7 +118,7 @@ def simulate_scenario(
         raise Refused(f"--control: {options.control!r}, expected one of {', '.join(CONTROLS)}")
     watch = _Stopwatch(progress)
     with watch.phase("read the scenario"):
-        experiment, digest = _read(path, options)
+        experiment, digest, settings = _read(path, options)
     with watch.phase("draw drivers and faults"):
         drawn = draw_drivers(
             experiment.visits, experiment.drivers, replicas=experiment.ensemble.replicas, seed=experiment.seed,
@@ -123,7 +130,7 @@ def simulate_scenario(
     record = ensemble.slots * ensemble.grid.steps <= MOST_RECORDED
 
     def outcome_of(limited: Ensemble, events: tuple[Asked, ...], name: str, *, record_evses: bool) -> Outcome:
-        with watch.phase(name) as tell:
+        with watch.phase(name, lambda done: _whereabouts(experiment, done)) as tell:
             return runner(limited, events, record_evses=record_evses, tell=tell)
 
     def wear_of(done: Outcome) -> StayWear | None:
@@ -149,7 +156,7 @@ def simulate_scenario(
     wear = wear_of(outcome)
     with watch.phase("find out why drivers were short"):
         facts = _facts(experiment, drawn, faults, outcome, without, asked, runner, wear, without_wear)
-    return SimulationResult(replace(facts, seconds=watch.seconds), outcome, without, digest)
+    return SimulationResult(replace(facts, seconds=watch.seconds), outcome, without, digest, settings)
 
 
 def simulate_into(
@@ -164,21 +171,22 @@ def simulate_into(
     require_replaceable(folder)
     result = simulate_scenario(path, options, progress=progress)
     with new_folder(folder) as partial:
-        progress("write tables and report", 0.0)
+        progress("write tables and report", 0.0, "")
         begun = time.perf_counter()
         files = (*write_tables(result.facts, result.outcome, partial), "report.html", RESULT)
         seconds = {**result.facts.seconds, "write tables": time.perf_counter() - begun}
         facts = replace(result.facts, seconds=seconds)
         (partial / "report.html").write_text(render_simulation(facts), "utf-8")
-        written = result_json(facts, result.scenario_sha256, files)
+        written = result_json(facts, result.scenario_sha256, result.settings, files)
         (partial / RESULT).write_text(json.dumps(written, indent=1, allow_nan=False) + "\n", "utf-8")
-        progress("write tables and report", 1.0)
+        progress("write tables and report", 1.0, "")
     return written
 
 
-def _read(path: Path, options: SimulationOptions) -> tuple[Experiment, str]:
+def _read(path: Path, options: SimulationOptions) -> tuple[Experiment, str, Mapping[str, Setting]]:
+    """The scenario as it is to be run, the hash of its files, and its fields with what `options` put in their place."""
     try:
-        digest = scenario_sha256(path)
+        digest, settings = scenario_sha256(path), settings_of(path)
         experiment = load_scenario(path, skip_bad=options.skip_bad).experiment()
     except ScenarioError as error:
         raise Refused(str(error)) from None
@@ -188,7 +196,21 @@ def _read(path: Path, options: SimulationOptions) -> tuple[Experiment, str]:
     if options.control is not None:
         name = cast("ControlName", options.control)  # `simulate_scenario` has looked it up
         experiment = replace(experiment, control=replace(experiment.control, name=name))
-    return experiment, digest
+    ran = {"control.name": experiment.control.name, "run.seed": experiment.seed,
+           "run.replicas": experiment.ensemble.replicas}
+    return experiment, digest, {**settings, **ran}
+
+
+def _whereabouts(experiment: Experiment, done: float) -> str:
+    """How far a run is: the planner goes through one course after the other, the rules through all of them at once."""
+    grid, replicas = experiment.ensemble.grid, experiment.ensemble.replicas
+    zone = ZoneInfo(experiment.ensemble.sites[0].timezone)
+    in_turn = experiment.control.name == "planner"
+    course = min(int(done * replicas), replicas - 1)
+    part = done * replicas - course if in_turn else done
+    when = (grid.start + timedelta(seconds=part * grid.step_s * grid.steps)).astimezone(zone)
+    day = f"{when:%H:%M}" if grid.step_s * grid.steps <= _A_DAY_S else f"{when:%a %d %b %H:%M}"
+    return f"course {course + 1} of {replicas}, {day} of the day" if in_turn else f"{day} of the day"
 
 
 def _faults(experiment: Experiment, drawn: Drawn) -> FaultPlan | None:
@@ -241,12 +263,21 @@ def _facts(
     return SimulationFacts(
         name=experiment.name, control=experiment.control.name, seed=experiment.seed, replicas=ensemble.replicas,
         grid=ensemble.grid, timezone=ensemble.sites[0].timezone, evses=len(ensemble.evses),
-        assumptions=(*experiment.assumptions, *runner.assumed), notes=_notes(experiment, outcome),
+        assumptions=_told_once((*experiment.assumptions, *runner.assumed)), notes=_notes(experiment, outcome),
         dropped=experiment.dropped,
         sites=sites, whole=whole, soc=soc_fan(outcome, visits), visits=columns, events=events,
         measures=measures(outcome, columns, whole, events), occurrences=counts,
         residual=outcome.ledger.relative_residual, digest=outcome.digest(), program_version=version("v2g-aggregator"),
         ageing=None if wear is None or experiment.ageing is None else ageing_fact(experiment.ageing, ensemble),
+    )
+
+
+def _told_once(texts: Sequence[str]) -> tuple[str, ...]:
+    """Without what another text says word for word: a scenario's author and its importer may assume the same."""
+    plain = [text.rstrip(". ").casefold() for text in texts]
+    return tuple(
+        text for k, text in enumerate(texts)
+        if not any(plain[k] in other and (plain[k] != other or j < k) for j, other in enumerate(plain) if j != k)
     )
 
 

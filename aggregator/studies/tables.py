@@ -46,6 +46,8 @@ def write_tables(facts: SimulationFacts, outcome: Outcome, folder: Path) -> tupl
 def visits_table(facts: SimulationFacts) -> pa.Table:
     """One row per visit and replica, by replica and arrival. Energies in kWh; `*_kwh` of the car are battery side.
 
+    A car that is still plugged in at the end has no departure; departure_kwh and shortfall_kwh are those of the end.
+
     Where wear was judged, `wear_*` are shares of a battery's life, and throughput_kwh what went through the battery.
     """
     visits = facts.visits
@@ -60,7 +62,7 @@ def visits_table(facts: SimulationFacts) -> pa.Table:
         "evse": list(visits.evse_id),
         "vehicle": list(visits.vehicle),
         "arrival": _instants(start, visits.arrival_s),
-        "departure": _instants(start, visits.departure_s),
+        "departure": _instants(start, np.where(visits.has_left, visits.departure_s, np.nan)),
         "declared_departure": _instants(start, visits.declared_s),
         "arrival_kwh": visits.arrival_kwh,
         "target_kwh": visits.target_kwh,

@@ -29,7 +29,8 @@ from aggregator.reports.simulation_facts import (
     WearColumns,
 )
 from aggregator.reports.simulation_figures import StepAxis, simulation_figures
-from aggregator.reports.simulation_tables import simulation_tables, summary
+from aggregator.reports.simulation_tables import headline, simulation_tables, summary
+from aggregator.reports.simulation_warnings import warnings
 from twin.assets import TimeGrid
 
 GRID = TimeGrid(datetime(2019, 7, 15, 7, tzinfo=UTC), 900, 96)
@@ -67,7 +68,8 @@ def facts(replicas: int = 5, grid: TimeGrid = GRID) -> SimulationFacts:
     short = np.bincount(course[lacks > 0.2], minlength=replicas).astype(float)
     measures = {measure.key: np.arange(replicas) + 100.0 for measure in MEASURES}
     measures |= {"visits": np.full(replicas, float(CARS)), "short_drivers": short, "over_cap_kwh": np.zeros(replicas),
-                 "event_kept_share": event.kept_share(), "peak_kw": net.max(axis=1)}
+                 "event_kept_share": event.kept_share(), "peak_kw": net.max(axis=1),
+                 "plugged_in": np.zeros(replicas), "plugged_in_kwh": np.zeros(replicas)}
     soc = np.where((step % 96 > 8) & (step % 96 < 70), 0.5, np.nan)
     return SimulationFacts(
         "A day at the campus", "edf", 7, replicas, grid, "America/Los_Angeles", CARS, ("Drivers were drawn.",),
@@ -83,8 +85,9 @@ def comparison(replicas: int = 5) -> ComparisonFacts:
     other = {**made.measures, "peak_kw": made.measures["peak_kw"] - 3.0}
     bands = (made.whole.net.p10, made.whole.net.p50, made.whole.net.p90)
     runs = tuple(
-        RunFact(label, "campus.toml", "edf", bands, bands, made.whole.cap_kw, measures, {"fault": 1.0})
-        for label, measures in (("base", made.measures), ("what-if", other))
+        RunFact(label, "campus.toml", "edf", bands, bands, made.whole.cap_kw, measures, {"fault": 1.0},
+                {"control.name": "edf", "faults.level": level}, level)
+        for label, measures, level in (("base", made.measures, "0.02"), ("what-if", other, "0.1"))
     )
     differences = tuple(
         DifferenceFact(measure, float((other[measure.key] - made.measures[measure.key]).mean()),
@@ -135,7 +138,7 @@ def test_short_drivers_are_counted_by_cause_and_listed_worst_first() -> None:
 def test_the_event_table_shows_promise_and_spread() -> None:
     first = table(facts(), "event-table-0")["15:00"]
     assert first == ("50.0", "20.0", "5.6", "12.0", "18.4", "20 %")
-    total = table(facts(), "event-table-0")["Total, kWh"]
+    total = table(facts(), "event-table-0")["Total of a course, kWh"]
     assert total[1:5] == ("20.0", "5.6", "12.0", "18.4")
 
 
@@ -161,6 +164,62 @@ def test_the_summary_never_hides_what_flowed_beyond_the_cap() -> None:
     assert "the caps were never exceeded" in summary(kept)
     broken = replace(kept, measures={**kept.measures, "over_cap_kwh": np.full(5, 0.03)})
     assert "beyond the caps flowed 0.03" in summary(broken)
+
+
+def test_a_run_beyond_its_cap_says_so_before_anything_else() -> None:
+    kept = facts()
+    assert warnings(kept) == ()
+    broken = replace(kept, measures={**kept.measures, "over_cap_kwh": np.array([0.0, 296.0, 296.0, 296.0, 0.0]),
+                                     "peak_kw": np.full(5, 207.0)})
+    (line,) = warnings(broken)
+    assert line.startswith("peak 207.0 of 110.0 kW, 296.00 kWh (0.00 to 296.00) over the cap")
+    assert "over it in 3 of 5 courses" in line
+    assert line in render_simulation(broken).split("<main>")[0]
+
+
+def test_a_step_is_kept_up_to_the_stated_tolerance() -> None:
+    event = facts(3).events[0]
+    missing = np.array([0.49, 0.51, 0.0])[:, None]
+    held = replace(event, delivered_kw=event.promised_kw - missing)
+    assert held.is_kept().tolist() == [[True] * 4, [False] * 4, [True] * 4]
+    of_much = replace(held, without_kw=np.full((3, 4), 50.0 + 100.0))
+    assert of_much.is_kept().all(), "one per cent of 100 kW"
+    notes = {one.id: one.note for one in simulation_tables(facts())}
+    assert "0.5 kW, or 1% of the reduction asked for" in notes["event-table-0"]
+
+
+def test_cars_still_plugged_in_are_told_apart_in_sentence_chart_and_table() -> None:
+    made = facts()
+    still = np.arange(len(made.visits)) % CARS == 8
+    visits = replace(made.visits, has_left=~still, cause=np.where(still, 0, made.visits.cause))
+    lacking = np.bincount(visits.replica[still], visits.shortfall_kwh[still], minlength=5)
+    made = replace(made, visits=visits, measures={
+        **made.measures, "plugged_in": np.ones(5), "plugged_in_kwh": lacking,
+        "short_drivers": np.bincount(visits.replica[visits.is_short], minlength=5).astype(float),
+    })
+    assert "Still plugged in at the end: 1, still lacking 0.0" in summary(made).replace("\u00a0", " ")
+    tables = {one.id: one for one in simulation_tables(made)}
+    assert [row[0] for row in tables["plugged-in"].rows] == ["CA-308"]
+    assert "CA-308" not in [row[0] for row in tables["shorts"].rows]
+    causes = next(one for one in simulation_figures(made) if one.id == "causes")
+    by_table = sum(float(row[1]) for row in tables["short-causes"].rows)
+    assert sum(causes.data[0]["x"]) == pytest.approx(by_table, abs=0.1)
+    assert by_table == pytest.approx(made.measures["short_drivers"].mean(), abs=0.1)
+
+
+def test_headlines_are_medians_and_say_so() -> None:
+    cards = {label: (value, relation) for label, value, relation in headline(facts())}
+    assert all(label.endswith(", median") for label in cards)
+    peak = facts().measures["peak_kw"]
+    assert cards["Highest power, median"][0] == f"{np.median(peak):.1f} kW"
+    assert cards["Promise kept, median"] == ("60 %", "P10 to P90: 28 to 92 %")
+    assert not any("median" in label for label, _, _ in headline(facts(1)))
+
+
+def test_no_section_repeats_its_own_heading() -> None:
+    html = without_plotly(render_simulation(facts()))
+    headings = re.findall(r"<h[23][^>]*>(.*?)</h[23]>", html)
+    assert len(set(headings)) == len(headings)
 
 
 def test_one_course_shows_no_spread_it_does_not_have() -> None:
@@ -208,6 +267,27 @@ def test_a_comparison_names_what_is_beyond_chance_and_what_is_not() -> None:
     assert [title for title, verdict in verdicts.items() if verdict == "yes"] == [
         "Highest power drawn at a connection point (mean of a step), kW"
     ]
+
+
+def test_a_comparison_names_the_fields_that_differ_and_folds_what_is_zero_everywhere() -> None:
+    made = comparison()
+    assert made.differing == (("faults.level", "0.02", "0.1"),)
+    html = without_plotly(render_comparison(made))
+    changed = html.split('id="changed-fields"')[1].split("</table>")[0]
+    assert re.findall(r"<td[^>]*>(.*?)</td>", changed) == ["faults.level", "0.02", "0.1"]
+    table = html.split('id="difference-table-1"')[1].split("</table>")[0]
+    assert "Energy beyond the caps" not in table
+    assert (
+        "Zero in all runs: cars still plugged in at the end; energy those still lacked then; energy beyond the caps."
+    ) in html
+
+
+def test_a_comparisons_charts_and_tables_round_alike() -> None:
+    made = comparison()
+    drawn = without_plotly(render_comparison(made)).split('id="figure-data">')[1].split("</script>")[0]
+    chart = json.loads(drawn)["difference-peak-kw"]
+    assert chart["data"][0]["text"] == ["−3.0 kW (−3.5 to −2.5)"]
+    assert chart["layout"]["xaxis"]["title"]["text"] == "kW, mean difference"
 
 
 def test_a_comparison_of_single_courses_says_that_it_has_no_interval() -> None:

@@ -82,6 +82,15 @@ def test_a_difference_is_that_of_the_runs_results(runs: dict[str, Path]) -> None
     json.dumps(comparison_json(facts), allow_nan=False)
 
 
+def test_runs_say_which_fields_of_their_scenarios_differ(runs: dict[str, Path]) -> None:
+    facts = compare([runs["edf"], runs["free"]])
+    assert facts.differing == (("control.name", "edf", "uncontrolled"),)
+    written = comparison_json(facts)
+    assert written["settings"] == [{"field": "control.name", "values": ["edf", "uncontrolled"]}]
+    assert set(written["always_zero"]) <= set(facts.runs[0].measures)
+    assert all(not run.measures[key].any() for run in facts.runs for key in written["always_zero"])
+
+
 @pytest.mark.parametrize(("other", "field"), [("seed", "seed"), ("few", "replicas")])
 def test_runs_of_other_draws_are_refused_in_one_line(runs: dict[str, Path], other: str, field: str) -> None:
     with pytest.raises(Refused, match=f"{field}: ") as refused:

@@ -7,7 +7,8 @@ import pytest
 
 from aggregator.refusal import Refused
 from aggregator.reports.simulation_facts import CAUSES, SHORT_KWH, Cause
-from aggregator.studies.simulate import SimulationOptions, simulate_scenario
+from aggregator.studies.simulate import SimulationOptions, _told_once, simulate_scenario
+from aggregator.studies.tables import visits_table
 from tests.aggregator.studies.conftest import DAY, EVENT, scenario, visit
 
 COMES_AND_GOES = visit("only", 1, "08:00", "16:00")
@@ -118,7 +119,50 @@ def test_the_first_courses_do_not_depend_on_how_many_are_run(day: Path) -> None:
 
 def test_every_short_driver_has_one_cause_and_nobody_else_has(day: Path) -> None:
     visits = simulate_scenario(day).facts.visits
-    assert ((visits.cause != CAUSES.index(Cause.NONE)) == (visits.shortfall_kwh > SHORT_KWH)).all()
+    is_short = visits.has_left & (visits.shortfall_kwh > SHORT_KWH)
+    assert ((visits.cause != CAUSES.index(Cause.NONE)) == is_short).all()
+    assert is_short.any()
+
+
+def test_cars_that_have_not_left_at_the_end_are_counted_apart_and_have_no_cause(tmp_path: Path) -> None:
+    # Three buses of a night that the scenario cuts at 18:00, each with 30 kWh to go, and one that left hungry before.
+    night = [visit(f"v{k}", k, "17:00", "23:00", wants_kwh=30.0) for k in (1, 2, 3)]
+    hungry = visit("hungry", 1, "08:00", "09:00", wants_kwh=30.0)
+    more = '[control]\nname = "edf"\n'
+    text = scenario(hungry, *night, more=more).replace("[run]", '[run]\nunfinished = "keep"')
+    facts = run(tmp_path, text)
+    assert facts.measures["short_drivers"] == [1]
+    assert facts.measures["short_kwh"] == pytest.approx([30.0 - 11.0])
+    assert facts.measures["plugged_in"] == [3]
+    assert facts.measures["plugged_in_kwh"] == pytest.approx([3 * (30.0 - 11.0)])
+    assert {cause_of(facts, f"v{k}") for k in (1, 2, 3)} == {Cause.NONE}
+    departures = visits_table(facts)["departure"].to_pylist()
+    assert [when is None for when in departures] == [False, True, True, True]
+
+
+def test_a_stay_is_judged_by_its_own_end_even_beyond_that_of_the_scenario(tmp_path: Path) -> None:
+    # Declared until midnight: full power would have done it by then, so leaving at 17:30 was what went wrong.
+    facts = run(tmp_path, scenario(visit("late", 1, "17:00", "17:30", says="23:50", wants_kwh=30.0)))
+    assert cause_of(facts, "late") is Cause.LEFT_EARLY
+
+
+def test_drivers_short_because_of_the_event_are_those_short_with_it_and_not_without_it(day: Path) -> None:
+    with_event = simulate_scenario(day, SimulationOptions(replicas=12)).facts
+    day.write_text(day.read_text("utf-8").replace(EVENT, ""), "utf-8")
+    without = simulate_scenario(day, SimulationOptions(replicas=12)).facts
+    made_short = with_event.visits.is_short & ~without.visits.is_short
+    assert made_short.any()
+    counted = np.bincount(with_event.visits.replica[made_short], minlength=12)
+    assert with_event.measures["event_short_drivers"].tolist() == counted.tolist()
+    more = (with_event.visits.shortfall_kwh - without.visits.shortfall_kwh)[with_event.visits.has_left].sum()
+    assert with_event.measures["event_short_kwh"].sum() == pytest.approx(more, abs=1e-9)
+
+
+def test_an_assumption_that_author_and_importer_share_is_told_once() -> None:
+    told = _told_once((
+        "Sessions are recorded; energy is read as wanted.", "Energy is read as wanted.", "Other.", "Other.",
+    ))
+    assert told == ("Sessions are recorded; energy is read as wanted.", "Other.")
 
 
 def test_control_on_the_command_line_wins_over_the_file(day: Path) -> None:

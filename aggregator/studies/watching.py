@@ -1,0 +1,106 @@
+"""A long command on a terminal: how far it is, and how it is stopped."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from aggregator.refusal import Refused
+
+Tell = Callable[[str, float, str], None]
+
+_EVERY_S = 5.0
+"""Seconds between lines where there is no terminal to draw a bar on."""
+
+
+@contextmanager
+def told(console: Console) -> Iterator[Tell]:
+    """Progress on `console`: a bar that goes when the work is done, or a line now and then without a terminal."""
+    if not console.is_terminal:
+        yield _lines(console)
+        return
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
+        TextColumn("{task.fields[where]}"), console=console, transient=True,
+    ) as bar:
+        tasks: dict[str, Any] = {}
+
+        def tell(phase: str, done: float, where: str) -> None:
+            if phase not in tasks:
+                tasks[phase] = bar.add_task(phase, total=1.0, where=where)
+            bar.update(tasks[phase], completed=done, where=where)
+
+        yield tell
+
+
+def _lines(console: Console) -> Tell:
+    last = time.monotonic()
+
+    def tell(phase: str, done: float, where: str) -> None:
+        nonlocal last
+        if time.monotonic() - last < _EVERY_S:
+            return
+        last = time.monotonic()
+        console.print(f"{phase}: {done:.0%}{', ' * bool(where)}{where}", highlight=False, soft_wrap=True)
+
+    return tell
+
+
+class Stop(BaseException):
+    """SIGTERM or SIGINT came. No `Exception`: nothing between here and the command may take it for a failure."""
+
+
+class Stopper:
+    """Knows whether the work is to stop, also where a library has swallowed the exception that said so."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def stop(self, number: int, _frame: object) -> None:
+        """Handle a signal. Solvers and their modelling layers report what flies through them: they are silenced."""
+        if self.signal is not None:
+            return
+        self.signal = number
+        logging.disable(logging.CRITICAL)
+        sys.unraisablehook = lambda _unraisable: None
+        raise Stop
+
+    def check(self) -> None:
+        """Raise `Stop` if a signal came."""
+        if self.signal is not None:
+            raise Stop
+
+
+@contextmanager
+def stopped_cleanly() -> Iterator[Stopper]:
+    """A signal to end (SIGTERM, SIGINT) clears away what was begun and is told in one line.
+
+    Raises:
+        Refused: SIGINT or SIGTERM came.
+    """
+    stopper = Stopper()
+    former = {number: signal.signal(number, stopper.stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    hook = sys.unraisablehook
+    try:
+        yield stopper
+    except BaseException as error:
+        if stopper.signal is None:
+            raise
+        if not isinstance(error, Stop | Exception):
+            raise
+        name = signal.Signals(stopper.signal).name
+        raise Refused(f"stopped by {name}; nothing was written") from None
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+        if stopper.signal is not None:
+            logging.disable(logging.NOTSET)
+            sys.unraisablehook = hook
