@@ -18,4 +18,10 @@ class ScenarioError(ValueError):
         super().__init__(f"{file}: {where}: {value!r}, expected {expected}")
         self.file = str(file)
         self.where = where
+        self.value = value
+        self.expected = expected
         self.reason = reason or f"{where.rpartition(', ')[2]}: expected {expected}"
+
+    def at(self, where: str) -> ScenarioError:
+        """The same fault with its place in other words."""
+        return ScenarioError(self.file, where, self.value, self.expected, self.reason)

@@ -88,7 +88,8 @@ def test_visits_are_the_recorded_sessions_of_these_stations(shipped: Scenario) -
     truth = shipped.truth()
     assert {visit.id for visit in truth.visits} == set(rows)
     assert len(truth.visits) == 33
-    assert shipped.dropped == {"not claimed by a driver": 3, "other station": 2, "outside the scenario's time": 5}
+    assert shipped.dropped == {"not claimed by a driver": 3, "other station": 2, "outside the scenario's time": 2,
+                               "not over at the end (see run.unfinished)": 3}
     for visit in truth.visits:
         row, declared = rows[visit.id], truth.declared[visit.id]
         assert visit.arrival == datetime.fromisoformat(row["arrival"]).astimezone(UTC) == declared.arrival
@@ -238,14 +239,14 @@ def test_a_simple_case_fits_on_a_page(write: Callable[[str], Path]) -> None:
         ("departure = 2019-07-15T12:00", "departure = 2019-07-15T07:00", r"visits\[0\], departure.*after arrival"),
         ('station = "A"', 'station = "Z"', r"visits\[0\], station: 'Z', expected a station"),
         ("arrival = 2019-07-15T08:00:00-07:00", "arrival = 2019-07-15T08:00:00", r"arrival.*with offset"),
-        ("arrival_soc = 0.5", "arrival_soc = 1.5", r"\$\.visits\[0\]\.arrival_soc.*<= 1"),
-        ("requested_kwh = 5.0", "requested_kwh = -5.0", r"\$\.visits\[0\]\.requested_kwh.*>= 0"),
-        ("capacity_kwh = 50", 'capacity_kwh = "big"', r"\$\.vehicles\[0\]\.capacity_kwh.*float"),
+        ("arrival_soc = 0.5", "arrival_soc = 1.5", r"\$\.visits\[0\]\.arrival_soc.*a number, at most 1"),
+        ("requested_kwh = 5.0", "requested_kwh = -5.0", r"\$\.visits\[0\]\.requested_kwh.*a number, at least 0"),
+        ("capacity_kwh = 50", 'capacity_kwh = "big"', r"\$\.vehicles\[0\]\.capacity_kwh: 'big', expected a number$"),
         ("charge_kw = [7, 7]", "charge_kw = [7, 7, 7]", r"\$\.vehicles\[0\].*one power for each SoC"),
         ('type = "t"', 'type = "x"', r"\$\.stations\[0\]\.type: 'x'"),
         ("America/Los_Angeles", "America/Nowhere", r"\$\.site\.timezone"),
-        ("import_cap_kw", "import_capp_kw", r"\$\.site"),
-        ("[tariff]", "[tarif]", r"tarif"),
+        ("import_cap_kw", "import_capp_kw", r"\$\.site: 'import_capp_kw', .*did you mean `import_cap_kw`\?"),
+        ("[tariff]", "[tarif]", r"'tarif'"),
         ("end = 2019-07-15T20", "end = 2019-07-15T05", r"\$\.end"),
         ('name = "small"', "name = ", r"TOML"),
         ("[tariff]", SECOND + "[tariff]", r"visit two at A, arrival.*not before"),

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ from zoneinfo import ZoneInfo
 
 from twin.local_time import LocalTimeError, instant
 from twin.scenario_error import ScenarioError
+
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,9 @@ class Cells:
         """Refuse a row that has more or fewer cells than the header."""
         if self.lengths is not None:
             raise ScenarioError(
-                self.path, self.label, f"{self.lengths[0]} cells", f"{self.lengths[1]} as in the header",
+                self.path, self.label, f"{self.lengths[0]} cells",
+                f"{self.lengths[1]} as in the header"
+                + " (decimals are written with a point: 7.5)" * (self.lengths[0] > self.lengths[1]),
                 "row of the wrong length",
             )
 
@@ -64,6 +69,8 @@ class Cells:
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
+            if _DECIMAL_COMMA.fullmatch(text):
+                expected += f", its decimals after a point: {text.replace(',', '.')}"
             raise self.fault(column, value, expected, f"{column} is not a number")
         return number
 
@@ -124,7 +131,8 @@ def read_csv(path: Path, zone: ZoneInfo | None, required: tuple[str, ...]) -> tu
     header = [name.strip() for name in next(reader, [])]
     for column in required:
         if column not in header:
-            raise ScenarioError(path, "row 1", ",".join(header), f"a column {column}")
+            hint = ", and commas between the cells, not semicolons" if ";" in ",".join(header) else ""
+            raise ScenarioError(path, "row 1", ",".join(header), f"a column {column}{hint}")
     rows = [
         Cells(
             path, f"row {number}", dict(zip(header, (cell.strip() for cell in row), strict=False)), zone,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from twin.scenario.loading import Scenario, assemble
-from twin.scenario.reading import decode, import_sessions, merged, read_tables, table_faults
+from twin.scenario.reading import decode, import_sessions, merged, named, read_tables, table_faults
 from twin.scenario_error import ScenarioError
 
 
@@ -19,6 +21,7 @@ class ScenarioCheck:
     faults: everything that cannot be true, in order of the file. skippable: how many of them are single sessions or
     visits, which `load_scenario(..., skip_bad=True)` leaves out; bad: those, counted by reason.
     kept: visits of the scenario; dropped: those that are not part of it on purpose, counted by reason.
+    warnings: what can be true but is hardly meant, in sentences.
     scenario: as it stands without the skippable rows; None where there are other faults.
     """
 
@@ -29,6 +32,7 @@ class ScenarioCheck:
     kept: int
     dropped: Mapping[str, int]
     assumptions: tuple[str, ...]
+    warnings: tuple[str, ...]
     scenario: Scenario | None
 
     @property
@@ -45,6 +49,7 @@ def check_scenario(path: Path | str) -> ScenarioCheck:
     rows: list[ScenarioError] = []
     others: list[ScenarioError] = []
     scenario: Scenario | None = None
+    tables: dict[str, Any] = {}
     try:
         tables = read_tables(path)
         imported = import_sessions(path, tables)
@@ -56,9 +61,18 @@ def check_scenario(path: Path | str) -> ScenarioCheck:
             rows.extend(imported.faults)
     except ScenarioError as fault:
         others.append(fault)
+    rows.sort(key=_place)
+    faults = named([*others, *rows], path, tables) if tables else tuple(others)
     return ScenarioCheck(
-        file=path, faults=(*others, *rows), skippable=len(rows), bad=dict(Counter(fault.reason for fault in rows)),
+        file=path, faults=faults, skippable=len(rows), bad=dict(Counter(fault.reason for fault in rows)),
         kept=0 if scenario is None else len(scenario.truth().visits),
         dropped={} if scenario is None else scenario.dropped,
-        assumptions=() if scenario is None else scenario.public().assumptions, scenario=scenario,
+        assumptions=() if scenario is None else scenario.public().assumptions,
+        warnings=() if scenario is None else scenario.warnings, scenario=scenario,
     )
+
+
+def _place(fault: ScenarioError) -> tuple[str, str, int]:
+    """File, kind of row and number of row: the order in which someone who mends them goes through."""
+    number = re.search(r"\d+", fault.where)
+    return fault.file, fault.where[: number.start()] if number else fault.where, int(number[0]) if number else 0

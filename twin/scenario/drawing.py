@@ -6,6 +6,7 @@ Draws are keyed by (seed, visit, what), so that adding or dropping a visit chang
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,8 @@ from twin.scenario.fleet import Model, models_by_plug
 from twin.scenario.tables import DriversTable, TruthTable
 from twin.scenario.world import DeclaredVisit, Station
 from twin.scenario_error import ScenarioError
+
+_SAME_KWH = 1e-6
 
 
 class VisitDraw:
@@ -31,6 +34,8 @@ class VisitDraw:
         self.models = models
         self.drivers = drivers
         self.truth = truth
+        self.cut = 0
+        """Wishes so far that were cut to what the battery holds, as nobody says how full it was on arrival."""
 
     def visit(self, session: Session) -> tuple[Visit, DeclaredVisit]:
         """The true visit and what its driver declares.
@@ -45,6 +50,7 @@ class VisitDraw:
         requested = session.requested_kwh
         if requested is None:
             requested = max((session.target_soc or 0.0) * capacity - energy, 0.0)
+        self._require_fit(session, vehicle, energy, requested)
         evse = self.stations[session.station].evse
         floor_soc = session.floor_soc if session.floor_soc is not None else self.drivers.floor_soc
         consents = session.v2g_consent
@@ -67,6 +73,21 @@ class VisitDraw:
         except AssetError as error:
             raise ScenarioError(session.source, session.label, str(error), "a possible visit") from error
         return visit, declared
+
+    def _require_fit(self, session: Session, vehicle: Vehicle, energy_kwh: float, requested_kwh: float) -> None:
+        """Raise a `ScenarioError` if more is asked for than fits on top of what the file says is there."""
+        room = max(vehicle.battery.soc_max * vehicle.battery.capacity_kwh - energy_kwh, 0.0)
+        if requested_kwh <= room + _SAME_KWH:
+            return
+        if session.arrival_soc is None or session.requested_kwh is None:
+            self.cut += 1
+            return
+        raise ScenarioError(
+            session.source, f"{session.label}, requested_kwh", requested_kwh,
+            f"at most {math.floor(room * 10.0 + _SAME_KWH) / 10.0:g} kWh: {vehicle.model} holds "
+            f"{vehicle.battery.soc_max * vehicle.battery.capacity_kwh:g} kWh and comes with {energy_kwh:g} kWh",
+            "more energy wanted than fits",
+        )
 
     def _uniform(self, key: str, what: str) -> float:
         return random.Random(f"{self.truth.seed}/{key}/{what}").random()

@@ -22,6 +22,7 @@ from twin.draws import uniforms
 from twin.importers import Session
 from twin.local_time import MINUTES_A_DAY, scheduled_s
 from twin.scenario.fleet import group_ids
+from twin.scenario.rows import known_vehicles
 from twin.scenario.tables import Day, DutyTable, ScenarioFile, SocTable, TimeTable
 from twin.scenario_error import ScenarioError
 
@@ -149,7 +150,7 @@ class Duties:
         if duty.id in before:
             raise ScenarioError(self.path, f"{where}.id", duty.id, "every duty once")
         if duty.vehicle is not None and duty.vehicle not in models:
-            raise ScenarioError(self.path, f"{where}.vehicle", duty.vehicle, "a model of the scenario or the catalogue")
+            raise ScenarioError(self.path, f"{where}.vehicle", duty.vehicle, known_vehicles(models, duty.vehicle))
         for name in ("arrival", "departure"):
             table = getattr(duty, name)
             if table.mean is None and (table.earliest is None or table.latest is None):

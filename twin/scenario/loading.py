@@ -8,18 +8,21 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
+
 from twin.assets import Site, Visit
 from twin.drivers import DriverModel
 from twin.faults import FaultModel
 from twin.importers import Imported, Session
 from twin.scenario.ageing import Ageing, ageing_of
+from twin.scenario.assumptions import assumed, overloads, without_effect
 from twin.scenario.building import net_building_kw
 from twin.scenario.drawing import VisitDraw
 from twin.scenario.duties import Duties
 from twin.scenario.experiment import Control, Course, Event, Experiment, ensemble_of, table_of, together
 from twin.scenario.fleet import models_of, stations_of
-from twin.scenario.models import driver_model, fault_model
-from twin.scenario.reading import Report, decode, import_sessions, read_tables, zone_of
+from twin.scenario.models import driver_model, fault_model, settled
+from twin.scenario.reading import Report, decode, import_sessions, named, read_tables, zone_of
 from twin.scenario.regular import RegularVisits
 from twin.scenario.rows import Frame, chosen, written_sessions
 from twin.scenario.tables import EventRow, RunTable, ScenarioFile
@@ -35,13 +38,15 @@ class Scenario:
     """A loaded scenario.
 
     dropped: visits that are not part of it on purpose, counted by reason. bad: rows that could not be used and were
-    skipped because the caller asked for it, counted by reason. run: step, replicas, seed.
+    skipped because the caller asked for it, counted by reason. warnings: what can be true but is hardly meant, in
+    sentences. run: step, replicas, seed.
     """
 
     _public: PublicScenario
     _truth: Truth
     dropped: Mapping[str, int]
     bad: Mapping[str, int]
+    warnings: tuple[str, ...]
     drivers: DriverModel
     faults: FaultModel | None
     control: Control
@@ -90,8 +95,13 @@ def load_scenario(path: Path | str, *, skip_bad: bool = False) -> Scenario:
 
     tables = read_tables(path)
     imported = import_sessions(path, tables)
-    file = decode(path, tables, imported, report)
-    return replace(assemble(path, file, imported, report), bad=dict(bad))
+    try:
+        file = decode(path, tables, imported, report)
+        scenario = assemble(path, file, imported, report)
+    except ScenarioError as fault:
+        (told,) = named([fault], path, tables)
+        raise told from fault
+    return replace(scenario, bad=dict(bad))
 
 
 def assemble(path: Path, file: ScenarioFile, imported: Imported | None, report: Report) -> Scenario:
@@ -100,6 +110,7 @@ def assemble(path: Path, file: ScenarioFile, imported: Imported | None, report: 
     Raises:
         ScenarioError: anything else that cannot be true.
     """
+    file = msgspec.structs.replace(file, drivers=settled(file))
     zone = zone_of(path, "$.site.timezone", file.site.timezone)
     start, end = _span(path, file)
     site = Site(file.site.id, file.site.timezone, file.site.import_cap_kw, file.site.export_cap_kw)
@@ -129,7 +140,12 @@ def assemble(path: Path, file: ScenarioFile, imported: Imported | None, report: 
         raise ScenarioError(path, "$.building", "here and in truth", "the building's load once")
     building = file.building if file.building is not None else file.truth.building
     ageing, aged = ageing_of(file.ageing, models)
-    assumptions = (*file.assumptions, *(imported.assumed if imported is not None else ()), *aged)
+    faults = fault_model(path, file.faults)
+    idle = tuple(without_effect(file, stations, models))
+    assumptions = (
+        *file.assumptions, *(imported.assumed if imported is not None else ()),
+        *assumed(file, models, faults, fixed, draw.cut), *aged, *idle,
+    )
     vehicles = {name: model.vehicle for name, model in models.items()}
     truth = Truth(
         site=site, evses=tuple(station.evse for station in stations.values()), start=start, end=end,
@@ -142,9 +158,11 @@ def assemble(path: Path, file: ScenarioFile, imported: Imported | None, report: 
         raise ScenarioError(path, "$.run.step_s", file.run.step_s, str(error).partition("expected ")[2]) from error
     public = PublicScenario(file.name, start, end, site, tuple(stations.values()), vehicles, assumptions)
     return Scenario(
-        public, truth, dropped=dict(+dropped), bad={}, drivers=driver_model(path, file.drivers),
-        faults=fault_model(path, file.faults), control=_control(path, file), events=_events(path, file, start, end),
-        ageing=ageing, run=file.run, _visits_in=_Visits(public, others, regular, redraws=file.run.redraw_duties),
+        public, truth, dropped=dict(+dropped), bad={},
+        warnings=(*_emptiness(drawn), *overloads(site, truth.building_kw), *idle),
+        drivers=driver_model(path, file.drivers), faults=faults, control=_control(path, file),
+        events=_events(path, file, start, end), ageing=ageing, run=file.run,
+        _visits_in=_Visits(public, others, regular, redraws=file.run.redraw_duties),
     )
 
 
@@ -174,6 +192,10 @@ def _drawn(draw: VisitDraw, sessions: Iterable[Session], report: Report) -> Cour
         except ScenarioError as fault:
             report(fault)
     return drawn
+
+
+def _emptiness(drawn: Course) -> tuple[str, ...]:
+    return () if drawn else ("No visit takes place in the scenario's time.",)
 
 
 def _arrival(drawn: tuple[Visit, DeclaredVisit]) -> datetime:
@@ -207,6 +229,12 @@ def _events(path: Path, file: ScenarioFile, start: datetime, end: datetime) -> t
         if any(event.id == row.id for event in events):
             raise ScenarioError(path, f"$.events[{index}].id", row.id, "every event once")
         event = _event(path, f"$.events[{index}]", row, start, end)
+        for name, when in (("start", event.start), ("end", event.end)):
+            if (when - start) % timedelta(seconds=file.run.step_s):
+                raise ScenarioError(
+                    path, f"$.events[{index}].{name}", getattr(row, name).isoformat(),
+                    f"on a step of {file.run.step_s} s after the scenario's start (run.step_s)",
+                )
         if row.enabled:
             events.append(event)
     return tuple(sorted(events, key=lambda event: event.start))

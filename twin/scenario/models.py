@@ -23,15 +23,25 @@ from twin.drivers.departures import (
     RecordedDepartures,
 )
 from twin.faults import PUBLIC_CHARGING, FaultKind, FaultModel, FaultModelError
-from twin.scenario.tables import DriversTable
+from twin.scenario.tables import DriversTable, ScenarioFile
+from twin.scenario.wording import kind_in_words, one_of
 from twin.scenario_error import ScenarioError
 
 PRESETS: Mapping[str, FaultModel] = {"public_charging": PUBLIC_CHARGING}
 SHORT_CUTS = ("preset", "level", "kinds")
 
 
+def settled(file: ScenarioFile) -> DriversTable:
+    """The drivers' table with its departures: a duty keeps its timetable, who comes otherwise is a person at work."""
+    if file.drivers.departures is not None:
+        return file.drivers
+    is_all_by_rule = bool(file.duties) and file.sessions is None and not file.visits
+    is_acn = file.drivers.acn_site != DriversTable().acn_site or not is_all_by_rule
+    return msgspec.structs.replace(file.drivers, departures="acn" if is_acn else "perfect")
+
+
 def driver_model(path: Path, table: DriversTable) -> DriverModel:
-    """The model that the table describes. Raises a `ScenarioError` where its fields contradict each other."""
+    """The model that the `settled` table describes. Raises a `ScenarioError` where its fields contradict each other."""
     try:
         return DriverModel(
             departures=_departures(table), no_show_share=table.no_show_share, unplug_share=table.unplug_share,
@@ -44,7 +54,7 @@ def driver_model(path: Path, table: DriversTable) -> DriverModel:
 
 def _departures(table: DriversTable) -> Departures:
     match table.departures:
-        case "acn":
+        case "acn" | None:
             return AcnDepartures(table.acn_site)
         case "perfect":
             return PerfectDepartures()
@@ -65,7 +75,7 @@ def fault_model(path: Path, table: Mapping[str, Any]) -> FaultModel | None:
     known = [field.name for field in fields(FaultModel)]
     for name in table:
         if name not in known and name not in SHORT_CUTS:
-            raise ScenarioError(path, f"$.faults.{name}", name, f"one of {', '.join((*SHORT_CUTS, *known))}")
+            raise ScenarioError(path, f"$.faults.{name}", name, one_of((*SHORT_CUTS, *known), name))
     preset = table.get("preset")
     if preset is not None and preset not in PRESETS:
         raise ScenarioError(path, "$.faults.preset", preset, f"one of {', '.join(PRESETS)}")
@@ -80,9 +90,10 @@ def fault_model(path: Path, table: Mapping[str, Any]) -> FaultModel | None:
         if level:
             model = model.swept(level, *kinds)
     except msgspec.ValidationError as error:
-        message, _, place = str(error).partition(" - at ")
-        where = "$.faults" + place.strip("`").removeprefix("$")
-        raise ScenarioError(path, where, message, "a possible fault") from error
+        message, _, place = str(error).replace("`", "").partition(" - at ")
+        where = "$.faults" + place.removeprefix("$")
+        expected = kind_in_words(message.removeprefix("Expected ").partition(", got ")[0])
+        raise ScenarioError(path, where, table.get(place.removeprefix("$.")), expected) from error
     except FaultModelError as error:
         raise ScenarioError(path, "$.faults", str(error), "possible faults") from error
     return None if model == FaultModel() else model

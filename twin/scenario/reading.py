@@ -19,6 +19,7 @@ import msgspec
 from twin.importers import FORMATS, Imported, ImportOptions
 from twin.scenario.paths import resolve
 from twin.scenario.tables import AGGREGATOR_TABLES, ScenarioFile, SessionsTable, VisitRow
+from twin.scenario.wording import kind_in_words, names_of, one_of, type_at
 from twin.scenario_error import ScenarioError
 
 Tables = dict[str, Any]
@@ -124,6 +125,22 @@ def _merged_rows(below: list[Tables], above: list[Tables], name: str) -> list[Ta
     return list(rows.values())
 
 
+def named(faults: Sequence[ScenarioError], path: Path, tables: Tables) -> tuple[ScenarioError, ...]:
+    """The faults, with the names of their rows where the file extends another: numbers alone would mislead there."""
+    if not faults or sum(1 for _ in read_chain(path)) == 1:
+        return tuple(faults)
+    return tuple(_named(fault, path, tables) for fault in faults)
+
+
+def _named(fault: ScenarioError, path: Path, tables: Tables) -> ScenarioError:
+    place = re.match(r"\$\.(\w+)\[(\d+)\]", fault.where)
+    if place is None or fault.file != str(path) or place[1] not in ROW_NAMES:
+        return fault
+    row = _at(tables, place[0].removeprefix("$"), is_whole=True)
+    name = row.get(ROW_NAMES[place[1]]) if isinstance(row, dict) else None
+    return fault.at(f"{fault.where} ({name})") if isinstance(name, str) else fault
+
+
 def import_sessions(path: Path, tables: Tables) -> Imported | None:
     """What the session file that `tables` names holds; None if they name none.
 
@@ -167,7 +184,7 @@ def table_faults(path: Path, tables: Tables) -> list[ScenarioError]:
             faults.append(ScenarioError(path, "$", f"no {name}", f"a field {name}"))
     for name, table in tables.items():
         if name not in fields:
-            faults.append(ScenarioError(path, "$", name, f"one of {', '.join(fields)}"))
+            faults.append(ScenarioError(path, "$", name, one_of(fields, name), f"unknown field {name}"))
             continue
         kind = fields[name].type
         rows = [(f"$.{name}", table, kind)]
@@ -192,26 +209,51 @@ def _convert(path: Path, where: str, table: Any, kind: type[Kind]) -> Kind:
         message = message.replace("`", "")
         value = _at(table, place)
         field = re.split(r"[.\]]", place)[-1] or where.rpartition(".")[2]
-        if message.startswith("Expected ") and value is not _MISSING:
-            expected = message.removeprefix("Expected ").partition(", got ")[0]
-            raise ScenarioError(path, where + place, value, expected, f"{field}: expected {expected}") from error
+        known = names_of(type_at(kind, place))
         if (missing := message.removeprefix("Object missing required field ")) != message:
             raise ScenarioError(path, where + place, None, f"a field {missing}", f"no {missing}") from error
         if (unknown := message.removeprefix("Object contains unknown field ")) != message:
-            expected = "a field of docs/scenario.md"
-            raise ScenarioError(path, where + place, unknown, expected, f"unknown field {unknown}") from error
-        said = message if value is _MISSING else value
-        raise ScenarioError(path, where + place, said, f"what docs/scenario.md allows ({message})") from error
+            raise ScenarioError(
+                path, where + place, unknown, one_of(known, unknown), f"unknown field {unknown}"
+            ) from error
+        if known and message.startswith("Invalid enum value "):
+            written = message.removeprefix("Invalid enum value ").strip("'")
+            expected = f"one of {', '.join(known)}"
+            raise ScenarioError(path, where + place, written, expected, f"{field}: expected {expected}") from error
+        expected = _expected(message, type_at(kind, place))
+        if value is _MISSING:
+            value = _in_short(_at(table, place, is_whole=True), message)
+        raise ScenarioError(path, where + place, value, expected, f"{field}: expected {expected}") from error
+
+
+def _expected(message: str, kind: msgspec.inspect.Type | None) -> str:
+    kinds = kind.types if isinstance(kind, msgspec.inspect.UnionType) else (kind,)
+    match next((one for one in kinds if not isinstance(one, msgspec.inspect.NoneType)), None):
+        case msgspec.inspect.ListType(min_length=int(least), max_length=most) if least == most:
+            return f"a list of {least} entries"
+        case msgspec.inspect.DateTimeType():
+            return kind_in_words("datetime")
+    said = message.removeprefix("Expected ").partition(", got ")[0]
+    return kind_in_words(said) if said != message else f"something else ({message})"
+
+
+def _in_short(value: object, message: str) -> str:
+    match value:
+        case list():
+            return f"a list of {len(value)}"
+        case dict():
+            return "a table"
+    return message
 
 
 _MISSING = object()
 
 
-def _at(table: Any, place: str) -> Any:
-    """What stands at `place` (`.site.id`, `[3].kw`) in the table."""
+def _at(table: Any, place: str, *, is_whole: bool = False) -> Any:
+    """What stands at `place` (`.site.id`, `[3].kw`) in the table; is_whole: also where it is a table or list."""
     for key, index in re.findall(r"\.([^.\[]+)|\[(\d+)\]", place):
         try:
             table = table[key] if key else table[int(index)]
         except (KeyError, IndexError, TypeError):
             return _MISSING
-    return _MISSING if isinstance(table, dict | list) else table
+    return _MISSING if isinstance(table, dict | list) and not is_whole else table

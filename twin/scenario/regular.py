@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from twin.importers import Session
 from twin.scenario.drawing import VisitDraw
 from twin.scenario.duties import Duties, DutyRows
-from twin.scenario.rows import OCCUPIED, OUTSIDE
+from twin.scenario.rows import OCCUPIED, UNFINISHED
 from twin.scenario_error import ScenarioError
 from twin.visits import VisitTable
 
@@ -40,7 +40,7 @@ class RegularVisits:
         length_s = (self.duties.end - self.duties.start).total_seconds()
         in_time = rows.departure_s <= length_s
         if not self.keeps_unfinished:
-            dropped[OUTSIDE] += int((~in_time).sum())
+            dropped[UNFINISHED] += int((~in_time).sum())
             rows = rows.take(in_time)
         free = self._find_room(rows)
         dropped[OCCUPIED] += int((~free).sum())

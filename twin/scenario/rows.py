@@ -7,19 +7,22 @@ merely not part of the scenario is dropped and counted by reason.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from twin.catalogue import names as catalogue_names
 from twin.importers import Session
 from twin.scenario.tables import ScenarioFile, VisitRow
+from twin.scenario.wording import one_of
 from twin.scenario_error import ScenarioError
 
 Report = Callable[[ScenarioError], None]
 
 OTHER_STATION = "other station"
 OUTSIDE = "outside the scenario's time"
+UNFINISHED = "not over at the end (see run.unfinished)"
 OCCUPIED = "EVSE still occupied (visits by rule)"
 
 
@@ -34,6 +37,11 @@ class Frame:
     end: datetime
     skips_others: bool
     keeps_unfinished: bool
+
+
+def known_vehicles(models: Collection[str], written: str) -> str:
+    """What may stand where a car is named: a model of the scenario or of the catalogue."""
+    return one_of(dict.fromkeys((*sorted(models), *catalogue_names()[0])), written)
 
 
 def written_sessions(path: Path, file: ScenarioFile, report: Report) -> list[Session]:
@@ -72,8 +80,10 @@ def chosen(sessions: Iterable[Session], frame: Frame, report: Report, dropped: C
         arrival, departure = session.arrival.astimezone(UTC), session.departure.astimezone(UTC)
         if session.station not in frame.stations:
             dropped[OTHER_STATION] += 1
-        elif arrival < frame.start or arrival >= frame.end or (departure > frame.end and not frame.keeps_unfinished):
+        elif arrival < frame.start or arrival >= frame.end:
             dropped[OUTSIDE] += 1
+        elif departure > frame.end and not frame.keeps_unfinished:
+            dropped[UNFINISHED] += 1
         else:
             said = session.declared_departure
             kept.append(replace(
@@ -105,7 +115,7 @@ def _require_possible(session: Session, frame: Frame, ids: set[str]) -> None:
     if session.requested_kwh is not None and session.requested_kwh < 0:
         raise fault("requested_kwh", session.requested_kwh, "0 kWh or more", "negative energy")
     if session.vehicle is not None and session.vehicle not in frame.models:
-        raise fault("vehicle", session.vehicle, "a model of the scenario", "unknown vehicle")
+        raise fault("vehicle", session.vehicle, known_vehicles(frame.models, session.vehicle), "unknown vehicle")
     if session.id in ids:
         raise fault("id", session.id, "every visit id once", "visit id twice")
 

@@ -201,13 +201,14 @@ class DriversTable(Table, frozen=True):
 
     floor_soc: no discharge below it. v2g_consent_share: drivers who agree to discharge where car and EVSE can.
     departures: when drivers really leave: as recorded at workplaces (`acn`, of `acn_site`), as declared (`perfect`), by
-    the early_ and late_ fields (`parametric`), as the file of sessions has it (`replay`). The other fields are those
-    of `twin.drivers.DriverModel` and `twin.departures.ParametricDepartures`.
+    the early_ and late_ fields (`parametric`), as the file of sessions has it (`replay`). Where nothing is said:
+    `perfect` if all visits are by rule and no `acn_site` is given, else `acn`. The other fields are those of
+    `twin.drivers.DriverModel` and `twin.departures.ParametricDepartures`.
     """
 
     floor_soc: Fraction = 0.2
     v2g_consent_share: Fraction = 1.0
-    departures: Literal["acn", "perfect", "parametric", "replay"] = "acn"
+    departures: Literal["acn", "perfect", "parametric", "replay"] | None = None
     acn_site: Name = "pooled"
     early_share: Fraction = 0.3
     early_mean_min: Positive = 120.0

@@ -137,7 +137,8 @@ def test_a_row_of_the_wrong_length_and_a_strange_claim_are_named(tmp_path: Path)
     path.write_text("\n".join([lines[0], lines[1] + ",extra", lines[2].replace("True", "perhaps"), lines[3]]), "utf-8")
     imported = read_acn_csv(path, ImportOptions())
     assert [str(fault).removeprefix(f"{path}: ") for fault in imported.faults] == [
-        "row 2: '9 cells', expected 8 as in the header", "row 3, claimed: 'perhaps', expected True or False",
+        "row 2: '9 cells', expected 8 as in the header (decimals are written with a point: 7.5)",
+        "row 3, claimed: 'perhaps', expected True or False",
     ]
     assert len(imported.sessions) == 1
 

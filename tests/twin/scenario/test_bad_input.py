@@ -91,7 +91,7 @@ vehicle = "zoe"
     with pytest.raises(ScenarioError, match=r"visits\[0\]\.target_soc: .*1\.2"):
         load_scenario(path)
     scenario = load_scenario(path, skip_bad=True)
-    assert scenario.bad == {"target_soc: expected float <= 1.0": 1}
+    assert scenario.bad == {"target_soc: expected a number, at most 1": 1}
     assert [visit.id for visit in scenario.truth().visits if not visit.id.startswith("night")] == ["two"]
 
 
@@ -118,6 +118,19 @@ vehicle = "zoe"
         (EVENT.format("2025-03-29T14:00:00Z", "2025-03-29T13:00:00Z"), r"events\[0\]\.end.*after"),
         (EVENT.format("2025-03-20T14:00:00Z", "2025-03-29T13:00:00Z"), r"events\[0\]\.start.*within"),
         (EVENT.format("2025-03-29T12:00:00Z", "2025-03-29T13:00:00Z"), r"events\[0\]: 'neither'"),
+        (EVENT.format("2025-03-29T12:10:00Z", "2025-03-29T13:00:00Z") + "max_net_kw = 1.0\n",
+         r"events\[0\]\.start: .*12:10.*expected on a step of 900 s"),
+        (EVENT.format("2025-03-29T12:00:00Z", "2025-03-29T12:50:00Z") + "max_net_kw = 1.0\n",
+         r"events\[0\]\.end: .*12:50.*expected on a step of 900 s"),
+        ("[control]\nname = 'edff'\n", r"\$\.control\.name: 'edff', expected one of edf, laxity, planner, "),
+        ("[run]\nreplica = 5\n", r"\$\.run: 'replica', expected a known name: did you mean `replicas`\?"),
+        ("[faults]\nstuck_shares = 0.1\n", "did you mean `stuck_share`"),
+        ("[building]\nhourly_kw = [1.0]\n", "'a list of 1', expected a list of 24 entries"),
+        ("[run]\nstep_s = 7.5\n", r"\$\.run\.step_s: 7\.5, expected a whole number"),
+        ("[ageing]\ntemperature_c = 'warm'\n", "expected a number or a list"),
+        ("[[duties]]\nid = 'x'\ngroup = 'home'\narrival = { mean = '18.00' }\ndeparture = { mean = '07:00' }\n",
+         r"\$\.duties\[1\]\.arrival\.mean: '18\.00', expected a time of day"),
+        ("[[events]]\nid = 'e'\nstart = 'noon'\nend = 2025-03-29T12:00:00Z\n", "'noon', expected a time such as"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(write: Write, base: str, text: str, said: str) -> None:
@@ -139,3 +152,65 @@ def test_stations_and_cars_that_cannot_be_are_named(write: Write, base: str, old
     assert old in base
     with pytest.raises(ScenarioError, match=said):
         load_scenario(write(base.replace(old, new, 1)))
+
+
+VISIT = """
+[[visits]]
+id = "{id}"
+station = "home-01"
+arrival = 2025-03-28T13:00:00+01:00
+departure = 2025-03-28T14:00:00+01:00
+vehicle = "zoe"
+requested_kwh = {kwh}
+{soc}
+"""
+
+
+def test_a_wish_that_does_not_fit_what_the_file_says_is_there_is_refused_or_skipped(write: Write, base: str) -> None:
+    path = write(base + VISIT.format(id="one", kwh=500, soc="arrival_soc = 0.4"))
+    with pytest.raises(ScenarioError, match=r"visits\[0\], requested_kwh: 500.*at most 31\.2 kWh: zoe holds 52 kWh"):
+        load_scenario(path)
+    assert load_scenario(path, skip_bad=True).bad == {"more energy wanted than fits": 1}
+    fits = load_scenario(write(base + VISIT.format(id="one", kwh=31.2, soc="arrival_soc = 0.4")))
+    assert next(visit for visit in fits.truth().visits if visit.id == "one").target_kwh == pytest.approx(52.0)
+
+
+def test_a_wish_that_does_not_fit_a_drawn_state_of_charge_is_cut_and_named(write: Write, base: str) -> None:
+    scenario = load_scenario(write(base + VISIT.format(id="one", kwh=500, soc="")))
+    assert next(visit for visit in scenario.truth().visits if visit.id == "one").target_kwh == pytest.approx(52.0)
+    assert "1 visits ask for more than their battery can take: they want it full." in scenario.public().assumptions
+
+
+def test_an_unknown_car_of_a_duty_is_one_fault_that_names_those_there_are(write: Write, base: str) -> None:
+    check = check_scenario(write(base + 'vehicle = "van"\n'))
+    (fault,) = check.faults
+    assert fault.where == "$.duties[0].vehicle"
+    assert "zoe" in fault.expected
+    assert "mercedes-ecitaro-12m" in fault.expected
+    (near,) = check_scenario(write(base + 'vehicle = "nissan-leaf"\n')).faults
+    assert "did you mean `nissan-leaf-40`?" in near.expected
+
+
+def test_faults_name_their_rows_where_numbers_would_mislead(write: Write, base: str) -> None:
+    write(base, "below.toml")
+    above = 'extends = "below.toml"\n[[duties]]\nid = "night"\nshare = 2.0\n[[station_groups]]\nid = "new"\n'
+    check = check_scenario(write(above + 'type = "teapot"\ncount = 0\n'))
+    assert {fault.where for fault in check.faults} == {"$.duties[0].share (night)", "$.station_groups[1].count (new)"}
+    with pytest.raises(ScenarioError, match=r"\(night\): 2\.0, expected a number, at most 1"):
+        load_scenario(write(above + 'type = "ac-wallbox-11"\ncount = 2\n'))
+
+
+def test_faults_come_in_order_of_their_rows(recorded: Callable[[str], Path]) -> None:
+    check = check_scenario(recorded("\n".join(BAD.values())))
+    assert [int(fault.where.split()[1].strip(",")) for fault in check.faults] == list(range(14, 21))
+
+
+def test_a_file_from_a_spreadsheet_of_other_customs_is_recognised(
+    write: Write, recorded: Callable[[str], Path]
+) -> None:
+    path = recorded('a,home-01,2025-03-28T18:00:00+01:00,2025-03-28T19:00:00+01:00,"7,5"\n')
+    with pytest.raises(ScenarioError, match=r"'7,5', expected a number of kWh, its decimals after a point: 7\.5"):
+        load_scenario(path)
+    write(HEAD.replace(",", ";") + GOOD.format(n=1).replace(",", ";"), "sessions.csv")
+    with pytest.raises(ScenarioError, match="commas between the cells, not semicolons"):
+        load_scenario(path)

@@ -174,7 +174,7 @@ def test_who_comes_after_midnight_by_the_rule_of_the_day_before_is_there(write: 
         ("[[duties]]", "[[duties]]\nnights = 0", r"duties\[0\], home-01 on 2025-03-28, departure.*after"),
         ("[[duties]]", "[[duties]]\narrival_soc = { low = 0.5, high = 0.4 }", r"arrival_soc\.low: 0\.5, expected"),
         ("[[duties]]", '[[duties]]\ndays = ["funday"]', r"duties\[0\]\.days"),
-        ("[[duties]]", '[[duties]]\nvehicle = "batmobile"', r"vehicle: 'batmobile', expected a model"),
+        ("[[duties]]", '[[duties]]\nvehicle = "batmobile"', r"'batmobile', expected one of zoe, nissan-leaf-40"),
     ],
 )
 def test_a_rule_without_a_meaning_is_refused(write: Write, base: str, old: str, new: str, said: str) -> None:

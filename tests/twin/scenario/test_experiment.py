@@ -108,7 +108,8 @@ def test_another_seed_changes_drivers_and_faults_but_no_visit(write: Write, base
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", AcnDepartures("pooled")),
+        ("", PerfectDepartures()),
+        ("departures = 'acn'", AcnDepartures("pooled")),
         ("acn_site = 'jpl'", AcnDepartures("jpl")),
         ("departures = 'perfect'", PerfectDepartures()),
         ("departures = 'replay'", RecordedDepartures()),
@@ -143,7 +144,7 @@ def test_faults_are_of_the_model_that_is_described(
         assert getattr(found, name) == pytest.approx(getattr(expected, name)), name
 
 
-def test_events_limit_every_step_that_they_touch(write: Write, base: str) -> None:
+def test_events_limit_the_steps_that_they_last(write: Write, base: str) -> None:
     event = """
 [[events]]
 id = "{id}"
@@ -152,7 +153,7 @@ end = 2025-03-28T{end}+01:00
 {what}
 notice_s = 600
 """
-    text = base + event.format(id="later", start="14:10:00", end="14:40:00", what="max_net_kw = -5.0") + event.format(
+    text = base + event.format(id="later", start="14:00:00", end="14:45:00", what="max_net_kw = -5.0") + event.format(
         id="earlier", start="13:00:00", end="13:30:00", what="reduction_kw = 8.0"
     ) + event.format(id="off", start="16:00:00", end="17:00:00", what="max_net_kw = 1.0\nenabled = false")
     ours = experiment(write(text))
@@ -199,6 +200,6 @@ def test_a_bad_row_of_a_load_is_named(write: Write, base: str, rows: str, said: 
 def test_visits_that_outlast_the_scenario_are_dropped_or_kept(write: Write, base: str) -> None:
     short = base.replace("end = 2025-03-31T12:00:00+02:00", "end = 2025-03-31T06:00:00+02:00")
     dropped = load_scenario(write(short))
-    assert (len(dropped.truth().visits), dropped.dropped) == (24, {"outside the scenario's time": 12})
+    assert (len(dropped.truth().visits), dropped.dropped) == (24, {"not over at the end (see run.unfinished)": 12})
     kept = load_scenario(write(short + '[run]\nunfinished = "keep"\n'))
     assert (len(kept.truth().visits), kept.dropped) == (36, {})

@@ -1,0 +1,136 @@
+"""What a scenario takes for granted without its file saying so, and what in it cannot have an effect, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.assets import LossCurve, Site, pair_limits
+from twin.faults import FaultModel
+from twin.importers import Session
+from twin.scenario.fleet import Model
+from twin.scenario.tables import ControlTable, DriversTable, EventRow, ScenarioFile, SocTable
+from twin.scenario.world import Station
+
+Floats = NDArray[np.float64]
+
+
+def assumed(
+    file: ScenarioFile, models: Mapping[str, Model], faults: FaultModel | None, fixed: Sequence[Session], cut: int,
+) -> Iterator[str]:
+    """Of drivers, of states of charge, of losses, of chargers without contact.
+
+    fixed: recorded and written visits. cut: how many wishes were cut to what the battery holds.
+    """
+    yield from _drivers(file.drivers)
+    unknown = sum(session.arrival_soc is None for session in fixed)
+    if unknown:
+        rule = file.truth.arrival
+        yield (
+            f"How full {unknown} of {len(fixed)} recorded or written visits arrive is not known: drawn around "
+            f"{_percent(rule.soc_mean)} (standard deviation {_percent(rule.soc_sd)}) between {_percent(rule.soc_low)} "
+            f"and {_percent(rule.soc_high)}, and lowered until the wish fits."
+        )
+    if cut:
+        yield f"{cut} visits ask for more than their battery can take: they want it full."
+    for duty in file.duties:
+        yield f"Cars of {duty.id} arrive {_soc(duty.arrival_soc)} full and want {_percent(duty.target_soc)}."
+    lossless = [name for name, model in models.items() if model.vehicle.battery.loss == LossCurve()]
+    if lossless:
+        yield f"Charging {', '.join(lossless)} on AC loses nothing, as no loss is given."
+    if faults is not None:
+        yield (
+            f"A charger without contact for {faults.fallback_after_s:g} s charges with {faults.fallback_kw:g} kW and "
+            "does not discharge."
+        )
+
+
+def without_effect(
+    file: ScenarioFile, stations: Mapping[str, Station], models: Mapping[str, Model],
+) -> Iterator[str]:
+    """Settings that can change nothing in this scenario."""
+    has_pair = any(
+        pair_limits(station.evse, model.vehicle).max_discharge_kw > 0.0
+        for station in stations.values() for model in models.values()
+    )
+    control, drivers = file.control, file.drivers
+    if control.discharges and control.name in {"uncontrolled", "schedule"}:
+        yield f"control.discharges has no effect: {control.name} does not ask for it."
+    elif control.discharges and not has_pair:
+        yield "control.discharges has no effect: no station and car of the scenario can discharge together."
+    elif control.discharges and drivers.v2g_consent_share == 0.0 and not _consents(file):
+        yield "control.discharges has no effect: no driver consents to discharge (drivers.v2g_consent_share = 0)."
+    yield from _unused(control, drivers)
+    for number, event in enumerate(file.events):
+        yield from _unreachable(f"events[{number}] ({event.id})", event, file)
+
+
+def overloads(site: Site, building_kw: Floats) -> Iterator[str]:
+    """That the building alone draws more than the connection carries; building_kw by minute."""
+    over = building_kw > site.import_cap_kw
+    if over.any():
+        yield (
+            f"The building alone draws more than site.import_cap_kw = {site.import_cap_kw:g} in {int(over.sum())} of "
+            f"{over.size} minutes, {float(building_kw.max()):.1f} kW at most: no control of cars can keep that cap."
+        )
+
+
+def _drivers(drivers: DriversTable) -> Iterator[str]:
+    match drivers.departures:
+        case "perfect":
+            yield "Cars leave exactly when they said they would."
+        case "parametric":
+            yield (
+                f"{_percent(drivers.early_share)} of the drivers leave early, by {drivers.early_mean_min:g} min on "
+                f"average, and {_percent(drivers.late_share)} late, by {drivers.late_mean_min:g} min on average."
+            )
+        case "replay":
+            yield "Drivers leave when the recording says, whatever they had declared."
+        case _:
+            yield (
+                f"Drivers leave as those of ACN-Data did at their workplaces ({drivers.acn_site}): 3 in 10 leave more "
+                "than half an hour before the time they declare."
+            )
+    shares = [
+        (drivers.no_show_share, "of the visits do not take place"),
+        (drivers.unplug_share, "of the cars are unplugged at some moment of their stay"),
+        (drivers.retarget_share, "of the drivers change the energy they want during their stay"),
+    ]
+    said = [f"{_percent(share)} {words}" for share, words in shares if share > 0.0]
+    yield f"{'; '.join(said)}." if said else "Everybody comes, stays plugged in and keeps to the energy asked for."
+
+
+def _unused(control: ControlTable, drivers: DriversTable) -> Iterator[str]:
+    defaults = DriversTable()
+    groups = {"parametric": ("early_share", "early_mean_min", "late_share", "late_mean_min"), "acn": ("acn_site",)}
+    for name, fields in groups.items():
+        changed = [field for field in fields if getattr(drivers, field) != getattr(defaults, field)]
+        if changed and drivers.departures != name:
+            yield f"drivers.{', '.join(changed)} has no effect: drivers.departures is {drivers.departures}, not {name}."
+    if control.horizon_h != ControlTable().horizon_h and control.name != "planner":
+        yield f"control.horizon_h has no effect: {control.name} does not look ahead."
+
+
+def _unreachable(where: str, event: EventRow, file: ScenarioFile) -> Iterator[str]:
+    if event.enabled and event.max_net_kw is not None and event.max_net_kw < -file.site.export_cap_kw:
+        yield (
+            f"{where}.max_net_kw = {event.max_net_kw:g} cannot be reached: site.export_cap_kw is "
+            f"{file.site.export_cap_kw:g}."
+        )
+
+
+def _consents(file: ScenarioFile) -> bool:
+    return any(row.v2g_consent for row in file.visits) or any(duty.v2g_consent for duty in file.duties)
+
+
+def _soc(table: SocTable) -> str:
+    between = f"{_percent(table.low)} to {_percent(table.high)}"
+    return between if table.mean is None else (
+        f"around {_percent(table.mean)} (standard deviation {_percent(table.sd)}, {between})"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100.0 * share:.4g} %"
