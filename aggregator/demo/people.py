@@ -22,14 +22,19 @@ from twin.scenario import DeclaredVisit
 
 _TOKEN_MARGIN_S = 30.0
 _RETRY_S = 0.3
-_ATTEMPTS = 60
+_AWAY_S = 90.0
+"""Wall seconds; a service that was killed is up again after three, on a very busy machine after half a minute."""
 _LOOK_S = 0.1
 _DECISION_WAIT_S = 60.0
 _OPENADR = "/openadr3/3.1.0"
 
 
 class ClientFault(RuntimeError):
-    """The service refused a request of the demo; the message is its problem document."""
+    """The service refused a request of the demo; the message is its problem document. status: 0 if nobody answered."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class ApiClient:
@@ -44,27 +49,31 @@ class ApiClient:
     async def request(
         self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
     ) -> httpx.Response:
-        """Send until the service answers; an answer of 400 or more is a `ClientFault`."""
-        for attempt in range(_ATTEMPTS):
+        """Send until the service answers, also if it is started again meanwhile.
+
+        Raises:
+            ClientFault: the answer is 400 or more, or nobody answers for longer than a service takes to start.
+        """
+        until, is_fresh = time.monotonic() + _AWAY_S, False
+        while True:
             try:
                 response = await self._http.request(
                     method, path, json=body,
                     headers={**(headers or {}), "Authorization": f"Bearer {await self._bearer()}"},
                 )
-            except httpx.TransportError:
+            except httpx.TransportError as fault:
                 self.is_cut_off = True
-                if attempt == _ATTEMPTS - 1:
-                    raise
+                if time.monotonic() > until:
+                    raise ClientFault(f"{method} {path}: nobody answered for {_AWAY_S:.0f} s: {fault}") from None
                 await asyncio.sleep(_RETRY_S)
                 continue
             self.is_cut_off = False
-            if response.status_code == httpx.codes.UNAUTHORIZED and attempt == 0:
-                self._expires = 0.0
+            if response.status_code == httpx.codes.UNAUTHORIZED and not is_fresh:
+                self._expires, is_fresh = 0.0, True
                 continue
             if response.is_error:
-                raise ClientFault(f"{method} {path}: {response.status_code} {response.text}")
+                raise ClientFault(f"{method} {path}: {response.status_code} {response.text}", response.status_code)
             return response
-        raise ClientFault(f"{method} {path}: no answer")
 
     async def _bearer(self) -> str:
         if time.monotonic() >= self._expires:
@@ -72,7 +81,7 @@ class ApiClient:
                 "grant_type": "client_credentials", "client_id": self._client_id, "client_secret": self._secret,
             })
             if response.is_error:
-                raise ClientFault(f"token for {self._client_id}: {response.status_code}")
+                raise ClientFault(f"token for {self._client_id}: {response.status_code}", response.status_code)
             answer = response.json()
             self._token = str(answer["access_token"])
             self._expires = time.monotonic() + float(answer["expires_in"]) - _TOKEN_MARGIN_S
@@ -167,7 +176,9 @@ class OutsideWorld:
         """For which instant the latest plan was made; None while there is none."""
         try:
             answer = await self._operator.request("GET", "/v1/plans/latest")
-        except ClientFault:
+        except ClientFault as fault:
+            if fault.status != httpx.codes.NOT_FOUND:
+                raise
             return None
         return datetime.fromisoformat(answer.json()["created_at"])
 

@@ -11,7 +11,7 @@ import pytest
 from aggregator.clock import WallClock
 from aggregator.demo.configuration import Credentials
 from aggregator.demo.day import SCENARIO
-from aggregator.demo.people import OutsideWorld
+from aggregator.demo.people import ClientFault, OutsideWorld
 from aggregator.demo.scene import load_scene
 from twin.scenario import resource_path
 
@@ -26,6 +26,7 @@ class Wire:
     def __init__(self) -> None:
         self.is_up = True
         self.planned_at: datetime | None = None
+        self.refuses: int | None = None
         self.declarations = 0
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
@@ -34,6 +35,8 @@ class Wire:
         path = request.url.path
         if path == "/oauth/token":
             return httpx.Response(200, json={"access_token": "t", "expires_in": 600})
+        if self.refuses is not None:
+            return httpx.Response(self.refuses, json={"title": "refused"})
         if path == "/v1/plans/latest":
             if self.planned_at is None:
                 return httpx.Response(404, json={"title": "no plan"})
@@ -96,6 +99,25 @@ async def test_a_declared_car_is_waited_for_until_a_plan_is_made_for_that_time()
         assert people.seen_to() == NOON, "that plan knew nothing of the car"
         wire.planned_at = NOON
         await until(lambda: people.seen_to() == NOON + timedelta(minutes=5))
+
+
+async def test_a_plan_that_may_not_be_read_is_no_plan_that_is_still_to_come() -> None:
+    wire = Wire()
+    async with world(wire) as people:
+        wire.refuses = httpx.codes.FORBIDDEN
+        with pytest.raises(ClientFault, match="403"):
+            await people._latest_plan()
+
+
+async def test_who_finds_nobody_for_longer_than_a_service_takes_to_start_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("aggregator.demo.people._AWAY_S", 0.5)
+    wire = Wire()
+    async with world(wire) as people:
+        wire.is_up = False
+        with pytest.raises(ClientFault, match="nobody answered"):
+            await people._latest_plan()
 
 
 async def test_a_service_that_is_away_is_not_waited_for_until_it_answers_again() -> None:
