@@ -69,13 +69,14 @@ def check_file(path: Path) -> Said:
     left_out = {**check.dropped, **{f"cannot be true: {reason}": count for reason, count in check.bad.items()}}
     written = {
         "file": str(path), "ok": check.is_clean, "kept": check.kept, "dropped": dict(check.dropped),
-        "bad": dict(check.bad), "assumptions": list(check.assumptions),
+        "bad": dict(check.bad), "warnings": list(check.warnings), "assumptions": list(check.assumptions),
         "faults": [
             {"file": fault.file, "field": fault.where, "message": str(fault)} for fault in check.faults
         ],
     }
     lines = [f"{path}: {_verdict(check)}"]
     lines += [f"  left out, {reason}: {count}" for reason, count in sorted(left_out.items())]
+    lines += [f"  warning: {text}" for text in check.warnings]
     lines += [f"  assumed: {text}" for text in check.assumptions]
     return Said(written, "\n".join(lines), faults)
 

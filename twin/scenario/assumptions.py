@@ -34,9 +34,14 @@ def assumed(
             f"and {_percent(rule.soc_high)}, and lowered until the wish fits."
         )
     if cut:
-        yield f"{cut} visits ask for more than their battery can take: they want it full."
+        wishes = "1 visit asks" if cut == 1 else f"{cut} visits ask"
+        yield f"{wishes} for more than the battery can take: there it is to be full."
     for duty in file.duties:
         yield f"Cars of {duty.id} arrive {_soc(duty.arrival_soc)} full and want {_percent(duty.target_soc)}."
+    yield (
+        "Losses grow with power: on AC those of the car's charger, on DC those of the station where its losses are "
+        "known, else the car's."
+    )
     lossless = [name for name, model in models.items() if model.vehicle.battery.loss == LossCurve()]
     if lossless:
         yield f"Charging {', '.join(lossless)} on AC loses nothing, as no loss is given."
@@ -82,10 +87,16 @@ def _drivers(drivers: DriversTable) -> Iterator[str]:
         case "perfect":
             yield "Cars leave exactly when they said they would."
         case "parametric":
-            yield (
-                f"{_percent(drivers.early_share)} of the drivers leave early, by {drivers.early_mean_min:g} min on "
-                f"average, and {_percent(drivers.late_share)} late, by {drivers.late_mean_min:g} min on average."
-            )
+            errors = [
+                (drivers.early_share, "early", drivers.early_mean_min),
+                (drivers.late_share, "late", drivers.late_mean_min),
+            ]
+            wrong = [
+                f"{_percent(share)} leave {when}, by {minutes:g} min on average"
+                for share, when, minutes in errors if share > 0.0
+            ]
+            said = f"{', '.join(wrong)}, the others on time" if wrong else "all leave when they said"
+            yield f"Of the drivers {said}."
         case "replay":
             yield "Drivers leave when the recording says, whatever they had declared."
         case _:
@@ -98,8 +109,8 @@ def _drivers(drivers: DriversTable) -> Iterator[str]:
         (drivers.unplug_share, "of the cars are unplugged at some moment of their stay"),
         (drivers.retarget_share, "of the drivers change the energy they want during their stay"),
     ]
-    said = [f"{_percent(share)} {words}" for share, words in shares if share > 0.0]
-    yield f"{'; '.join(said)}." if said else "Everybody comes, stays plugged in and keeps to the energy asked for."
+    happens = [f"{_percent(share)} {words}" for share, words in shares if share > 0.0]
+    yield f"{'; '.join(happens)}." if happens else "Everybody comes, stays plugged in and keeps to the energy asked for."
 
 
 def _unused(control: ControlTable, drivers: DriversTable) -> Iterator[str]:

@@ -17,7 +17,14 @@ def test_drivers_charge_and_contact_are_told_with_their_consequence(write: Write
     assert any("3 in 10 leave more than half an hour before" in line for line in said)
     assert "5 % of the visits do not take place." in said
     assert "Cars of night arrive 20 % to 60 % full and want 80 %." in said
+    assert any(line.startswith("Losses grow with power") for line in said)
     assert "A charger without contact for 300 s charges with 0 kW and does not discharge." in said
+
+
+def test_departures_by_shares_are_told_without_those_of_nobody(write: Write, base: str) -> None:
+    text = base + "[drivers]\ndepartures = 'parametric'\nearly_share = 0.0\nlate_share = 0.1\nlate_mean_min = 15\n"
+    said = "Of the drivers 10 % leave late, by 15 min on average, the others on time."
+    assert said in check_scenario(write(text)).assumptions
 
 
 def test_a_timetable_is_kept_unless_the_file_says_otherwise(write: Write, base: str) -> None:

@@ -178,7 +178,7 @@ def test_a_wish_that_does_not_fit_what_the_file_says_is_there_is_refused_or_skip
 def test_a_wish_that_does_not_fit_a_drawn_state_of_charge_is_cut_and_named(write: Write, base: str) -> None:
     scenario = load_scenario(write(base + VISIT.format(id="one", kwh=500, soc="")))
     assert next(visit for visit in scenario.truth().visits if visit.id == "one").target_kwh == pytest.approx(52.0)
-    assert "1 visits ask for more than their battery can take: they want it full." in scenario.public().assumptions
+    assert "1 visit asks for more than the battery can take: there it is to be full." in scenario.public().assumptions
 
 
 def test_an_unknown_car_of_a_duty_is_one_fault_that_names_those_there_are(write: Write, base: str) -> None:
