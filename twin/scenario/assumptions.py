@@ -110,7 +110,7 @@ def _drivers(drivers: DriversTable) -> Iterator[str]:
         (drivers.retarget_share, "of the drivers change the energy they want during their stay"),
     ]
     happens = [f"{_percent(share)} {words}" for share, words in shares if share > 0.0]
-    yield f"{'; '.join(happens)}." if happens else "Everybody comes, stays plugged in and keeps to the wish told on arrival."
+    yield f"{'; '.join(happens)}." if happens else "Everybody comes, stays plugged in and keeps to the wish."
 
 
 def _unused(control: ControlTable, drivers: DriversTable) -> Iterator[str]:
