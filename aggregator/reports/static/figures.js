@@ -23,7 +23,7 @@ globalThis.figures = (() => {
     };
   }
 
-  function layout(own, style, width) {
+  function layout(own, style) {
     const merged = {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "x unified",
       font: { family: style.getPropertyValue("--sans").trim(), size: 12, color: "--muted" },
@@ -37,8 +37,8 @@ globalThis.figures = (() => {
     merged.yaxis ??= axis({});
     if (merged.showlegend) {
       merged.legend = { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { color: "--ink" }, ...merged.legend };
-      // On a narrow screen the legend takes several rows above the plot.
-      merged.margin = { ...merged.margin, t: width < 560 ? 96 : 48 };
+      // Room for one row above the plot; Plotly makes more where the legend breaks into several.
+      merged.margin = { ...merged.margin, t: 30 };
     }
     return coloured(merged, style);
   }
@@ -50,7 +50,7 @@ globalThis.figures = (() => {
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const data = figure.data.map((trace) => coloured(trace, style));
     const own = still ? { ...figure.layout, transition: { duration: 0 } } : figure.layout;
-    return Plotly.react(element, data, layout(own ?? {}, style, element.clientWidth), config);
+    return Plotly.react(element, data, layout(own ?? {}, style), config);
   }
 
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {

@@ -185,7 +185,7 @@ def test_a_step_is_kept_up_to_the_stated_tolerance() -> None:
     of_much = replace(held, without_kw=np.full((3, 4), 50.0 + 100.0))
     assert of_much.is_kept().all(), "one per cent of 100 kW"
     notes = {one.id: one.note for one in simulation_tables(facts())}
-    assert "0.5 kW, or 1% of the reduction asked for" in notes["event-table-0"]
+    assert "0.5 kW, or 1 % of the reduction asked for" in notes["event-table-0"]
 
 
 def test_cars_still_plugged_in_are_told_apart_in_sentence_chart_and_table() -> None:
@@ -333,4 +333,13 @@ def test_the_file_opens_from_disk_draws_and_asks_nobody(
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
     assert faults == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    if width < 400:
+        for name in page.eval_on_selector_all(".scroll > table[id]", "all => all.map(one => one.id)"):
+            # Scrolled to its end, a table still shows what its rows are about.
+            page.evaluate("name => { const box = document.getElementById(name).parentElement; "
+                          "box.scrollLeft = box.scrollWidth; }", name)
+            left = page.evaluate("name => { const box = document.getElementById(name).parentElement; return "
+                                 "box.querySelector('tbody td').getBoundingClientRect().left "
+                                 "- box.getBoundingClientRect().left; }", name)
+            assert abs(left) < 1.0, name
     context.close()
