@@ -12,8 +12,8 @@ from aggregator.reports.tables import Table, figure
 
 _HOW = (
     "Delivered is the difference between the run without the event and the run with it, course by course. A step is "
-    f"kept where no more than {KEPT_WITHIN_KW:g} kW, or {100 * KEPT_WITHIN_SHARE:g} % of the reduction asked for if that "
-    "is more, is missing from the promise."
+    f"kept where no more is missing from the promise than {KEPT_WITHIN_KW:g} kW, or {100 * KEPT_WITHIN_SHARE:g} % of "
+    "the reduction asked for if that is more."
 )
 
 

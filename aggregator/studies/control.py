@@ -110,9 +110,13 @@ class RuleRunner:
         )
 
 
+_LEAST_VISITS = 50
+"""Of a table: fewer are not worth the stop between two."""
+
+
 def in_turn(visits: VisitTable, tables: int = 64) -> Iterator[VisitTable]:
     """The same visits in several tables, so that progress can be told between them; it changes nothing else."""
-    edges = np.linspace(0, len(visits), min(tables, max(len(visits) // 1000, 1)) + 1).astype(np.int64)
+    edges = np.linspace(0, len(visits), min(tables, max(len(visits) // _LEAST_VISITS, 1)) + 1).astype(np.int64)
     for begin, end in pairwise(edges.tolist()):
         yield visits.take(np.arange(begin, end))
 

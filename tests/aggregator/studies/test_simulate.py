@@ -1,5 +1,6 @@
 """A scenario file in, figures out: everything checked against what can be reckoned by hand or from the tables."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from aggregator.refusal import Refused
 from aggregator.reports.simulation_facts import CAUSES, SHORT_KWH, Cause
+from aggregator.studies import control
 from aggregator.studies.simulate import SimulationOptions, _told_once, simulate_scenario
 from aggregator.studies.tables import visits_table
 from tests.aggregator.studies.conftest import DAY, EVENT, scenario, visit
@@ -199,3 +201,13 @@ def test_who_comes_between_steps_waits_for_the_next_one_only_where_that_is_asked
     for between, expected_kwh in (("true", 11.0), ("false", 11.0 * 50 / 60)):
         facts = run(tmp_path, scenario(late, more=f'[control]\nname = "{name}"\nbetween_steps = {between}\n'))
         assert facts.measures["ev_import_kwh"] == pytest.approx([expected_kwh])
+
+
+def test_a_run_tells_how_far_it_is_and_that_changes_nothing(day: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, float, str]] = []
+    often = simulate_scenario(day, SimulationOptions(replicas=60), progress=lambda *said: told.append(said)).facts
+    between = [(share, where) for phase, share, where in told if phase == "run with the event" and 0.0 < share < 1.0]
+    assert len(between) > 3
+    assert all(re.fullmatch(r"\d\d:\d\d of the day", where) for _, where in between)
+    monkeypatch.setattr(control, "_LEAST_VISITS", 10**9)
+    assert simulate_scenario(day, SimulationOptions(replicas=60)).facts.digest == often.digest
