@@ -21,6 +21,7 @@ from aggregator.config import load_settings
 from aggregator.demo.scene import Scene, load_scene, target_of
 from aggregator.fleet.beliefs import Beliefs
 from aggregator.fleet.model import LiveSession
+from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate
 from aggregator.service import permit_book, site_defaults, site_model
 from aggregator.signals.limits import LimitBook
 from aggregator.signals.model import GridSignal
@@ -61,10 +62,12 @@ def uncontrolled_day(scene: Scene) -> SimulatedDay:
 def loop_day(
     scene: Scene, folder: Path, signals: Sequence[GridSignal] = (), *, speed: float = 0.0,
     progress: Callable[[datetime], None] | None = None,
+    plan: Callable[[PlanRequest], GateOutcome] = plan_through_gate,
 ) -> SimulatedDay:
     """The loop over the twin, from the configuration in `folder`, with `signals` as they are received.
 
     speed: clock factor of the run it is compared with, which stretches the loop's own seconds in domain time.
+    plan: answers each request of the loop.
     """
     settings = load_settings(folder / "v2g.toml")
     assets = AssetsFile.load(settings.assets)
@@ -83,7 +86,7 @@ def loop_day(
         later=[(change.at, target_of(scene.changed_visit(), change.departure))],
         signals=signals, book=LimitBook(model.site.id, {p.name: p for p in assets.programmes()}),
         peak_so_far_kw=assets.site_section.peak_so_far_kw, interval_s=settings.plan_interval_s,
-        latency_s=_LATENCY_WALL_S * speed, fallback_kw=assets.fallback_kw(), progress=progress,
+        latency_s=_LATENCY_WALL_S * speed, fallback_kw=assets.fallback_kw(), progress=progress, plan=plan,
     )
     return _day(simulate(true_world(scene), controller), controller.log)
 

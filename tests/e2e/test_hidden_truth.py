@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
-import aggregator.studies.loop as studied_loop
 from aggregator.clock import Segment
 from aggregator.demo.configuration import Credentials, assets_tables, write_clock, write_configuration
 from aggregator.demo.paired import SimulatedDay, loop_day
@@ -65,7 +63,7 @@ def told(value: Any) -> Any:
 
 
 def planner_inputs(
-    folder: Path, cars: Sequence[Car], monkeypatch: pytest.MonkeyPatch, *, building_kw: float | list[float] = 30.0
+    folder: Path, cars: Sequence[Car], *, building_kw: float | list[float] = 30.0
 ) -> tuple[list[bytes], dict[str, Any]]:
     """Each request that the planner gets until INSTANT, as bytes; and the service's assets."""
     folder.mkdir()
@@ -79,17 +77,14 @@ def planner_inputs(
         seen.append(pickle.dumps(told(request)))
         return plan_through_gate(request)
 
-    with monkeypatch.context() as patch, contextlib.suppress(Enough):
-        patch.setattr(studied_loop, "plan_through_gate", watch)
-        loop_day(scene, folder, [relief(28.0)])
+    with contextlib.suppress(Enough):
+        loop_day(scene, folder, [relief(28.0)], plan=watch)
     known = Credentials(dict.fromkeys(Credentials.make(scene).clients, "same"), {f"S{k:02}": "x" for k in range(9)})
     return seen, assets_tables(scene, known)
 
 
-def test_changing_only_hidden_truth_changes_no_input_of_the_planner(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    inputs, assets = planner_inputs(tmp_path / "a", CARS, monkeypatch)
+def test_changing_only_hidden_truth_changes_no_input_of_the_planner(tmp_path: Path) -> None:
+    inputs, assets = planner_inputs(tmp_path / "a", CARS)
     assert len(inputs) >= 4
     otherwise = [
         # Real departures after the instant, and what cars hold that report no SoC.
@@ -97,13 +92,13 @@ def test_changing_only_hidden_truth_changes_no_input_of_the_planner(
         for k, car in enumerate(CARS)
     ]
     noon, later = [30.0] * 14, [75.0] * 10  # local hours: the building rises an hour after the instant
-    hidden, same_assets = planner_inputs(tmp_path / "b", otherwise, monkeypatch, building_kw=noon + later)
+    hidden, same_assets = planner_inputs(tmp_path / "b", otherwise, building_kw=noon + later)
     assert same_assets == assets
     assert hidden == inputs
 
     # The comparison can fail: a declaration that differs by a quarter of an hour does change the inputs.
     declared = [dataclasses.replace(CARS[0], declared_h=5.75), *CARS[1:]]
-    assert planner_inputs(tmp_path / "c", declared, monkeypatch)[0] != inputs
+    assert planner_inputs(tmp_path / "c", declared)[0] != inputs
 
 
 def exported_kwh(day: SimulatedDay) -> dict[str, float]:
