@@ -20,9 +20,9 @@ def driver_tables(facts: SimulationFacts) -> tuple[Table, ...]:
 
 
 def plugged_in_sentence(facts: SimulationFacts) -> str:
-    """What is still plugged in at the end; empty where nothing is in any course."""
+    """What is still plugged in at the end; empty where nothing is in nine of ten courses."""
     cars, kwh = facts.measures["plugged_in"], facts.measures["plugged_in_kwh"]
-    if not cars.any():
+    if not float(np.quantile(cars, 0.9)) > 0.0:
         return ""
     return (
         f"Still plugged in at the end: {typical(cars, '', 0)}, still lacking {typical(kwh, 'kWh')}; they are not "

@@ -18,7 +18,7 @@ def in_words(written: Mapping[str, Any], folder: Path) -> str:
     if courses > 1:
         lines.append(f"  medians over {courses} courses, P10 to P90 in brackets")
     lines += [f"  warning: {text}" for text in written["warnings"]]
-    if any(summary["plugged_in"].values()):
+    if summary["plugged_in"]["p90"] > 0.0:
         lines.append(
             f"  still plugged in at the end: {_typical(summary['plugged_in'], '', 0)}, still lacking "
             f"{_typical(summary['plugged_in_kwh'], 'kWh')} (not counted as short)"

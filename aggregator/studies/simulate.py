@@ -209,8 +209,8 @@ def _whereabouts(experiment: Experiment, done: float) -> str:
     course = min(int(done * replicas), replicas - 1)
     part = done * replicas - course if in_turn else done
     when = (grid.start + timedelta(seconds=part * grid.step_s * grid.steps)).astimezone(zone)
-    day = f"{when:%H:%M}" if grid.step_s * grid.steps <= _A_DAY_S else f"{when:%a %d %b %H:%M}"
-    return f"course {course + 1} of {replicas}, {day} of the day" if in_turn else f"{day} of the day"
+    clock = f"{when:%H:%M} of the day" if grid.step_s * grid.steps <= _A_DAY_S else f"{when:%a %d %b %H:%M}"
+    return f"course {course + 1} of {replicas}, {clock}" if in_turn else clock
 
 
 def _faults(experiment: Experiment, drawn: Drawn) -> FaultPlan | None:
