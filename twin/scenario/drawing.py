@@ -47,9 +47,8 @@ class VisitDraw:
         capacity = vehicle.battery.capacity_kwh
         soc = session.arrival_soc if session.arrival_soc is not None else self._arrival_soc(session, vehicle)
         energy = soc * capacity
-        requested = session.requested_kwh
-        if requested is None:
-            requested = max((session.target_soc or 0.0) * capacity - energy, 0.0)
+        wanted = self._wanted_kwh(session, energy, capacity)
+        requested = max(wanted - energy, 0.0) if session.requested_kwh is None else session.requested_kwh
         self._require_fit(session, vehicle, energy, requested)
         evse = self.stations[session.station].evse
         floor_soc = session.floor_soc if session.floor_soc is not None else self.drivers.floor_soc
@@ -67,12 +66,18 @@ class VisitDraw:
             visit = Visit(
                 id=session.id, evse_id=evse.id, vehicle=vehicle, arrival=session.arrival,
                 departure=session.departure, energy_kwh=energy,
-                target_kwh=max(min(energy + requested, vehicle.battery.soc_max * capacity), energy),
+                target_kwh=min(wanted, max(vehicle.battery.soc_max * capacity, energy)),
                 floor_kwh=floor_soc * capacity,
             )
         except AssetError as error:
             raise ScenarioError(session.source, session.label, str(error), "a possible visit") from error
         return visit, declared
+
+    def _wanted_kwh(self, session: Session, energy_kwh: float, capacity_kwh: float) -> float:
+        """Energy in the battery that is asked for; a wished SoC may be below that on arrival, a request is on top."""
+        if session.requested_kwh is None and session.target_soc is not None:
+            return session.target_soc * capacity_kwh
+        return energy_kwh + (session.requested_kwh or 0.0)
 
     def _require_fit(self, session: Session, vehicle: Vehicle, energy_kwh: float, requested_kwh: float) -> None:
         """Raise a `ScenarioError` if more is asked for than fits on top of what the file says is there."""

@@ -7,7 +7,7 @@ once, as a month of a large depot in twenty replicas is some hundred thousand of
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -53,6 +53,11 @@ class DutyRows:
     def __len__(self) -> int:
         return int(self.duty.size)
 
+    @property
+    def is_backwards(self) -> NDArray[np.bool_]:
+        """Whether each would end before it begins."""
+        return self.departure_s <= self.arrival_s
+
     def take(self, rows: Ints | NDArray[np.bool_]) -> Self:
         return type(self)(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
@@ -91,6 +96,31 @@ class Duties:
         parts = [DutyRows(none, none, none, none, real, real, real, np.zeros(0, dtype=np.bool_))]
         parts += [self._rows_of(number, replicas) for number in range(len(self.tables))]
         return DutyRows.joined(parts)
+
+    def losses(self, replicas: range) -> Iterator[str]:
+        """Sentences on the duties some of whose visits would end before they begin.
+
+        Raises:
+            ScenarioError: so would all visits of a duty.
+        """
+        for number, duty in enumerate(self.tables):
+            if duty.nights is None:
+                continue  # leaves at the first departure after its arrival
+            rows = self._rows_of(number, replicas)
+            lost = np.flatnonzero(rows.is_backwards)
+            if not lost.size:
+                continue
+            if lost.size == len(rows):
+                (first,) = self.sessions(rows.take(lost[:1]))
+                raise ScenarioError(
+                    self.path, f"$.duties[{number}].nights", duty.nights,
+                    f"departures after arrivals; {first.id} would come at {first.arrival.isoformat()} and leave at "
+                    f"{first.departure.isoformat()}, and no other visit of the duty is possible either",
+                )
+            yield (
+                f"duties[{number}] ({duty.id}).nights = {duty.nights}: {lost.size} of {len(rows)} visits (all "
+                "replicas) would end before they begin; they are left out."
+            )
 
     def id_of(self, duty: int, evse: int, day: int) -> str:
         """The id of a visit; it is the same in all replicas."""
@@ -176,11 +206,15 @@ class Duties:
         replica, evse, day = (grid.ravel() for grid in np.meshgrid(np.array(replicas), evses, days, indexing="ij"))
         there = np.flatnonzero(comes < duty.share)
         arrival_min, departure_min = _minutes(duty.arrival, arrives[there]), _minutes(duty.departure, leaves[there])
-        nights = departure_min <= arrival_min if duty.nights is None else duty.nights
         first = date.fromordinal(int(days[0])) if days.size else self.start.date()
         since = (day[there] - first.toordinal()) * MINUTES_A_DAY
         arrival_s = scheduled_s(self.start, first, since + arrival_min, self.zone)
-        departure_s = scheduled_s(self.start, first, since + nights * MINUTES_A_DAY + departure_min, self.zone)
+        leaves_min = since + departure_min + (duty.nights or 0) * MINUTES_A_DAY
+        departure_s = scheduled_s(self.start, first, leaves_min, self.zone)
+        while duty.nights is None and (early := departure_s <= arrival_s).any():
+            # Instants decide, not what clocks show: 02:45 on the day that skips it comes after 03:15.
+            leaves_min[early] += MINUTES_A_DAY
+            departure_s[early] = scheduled_s(self.start, first, leaves_min[early], self.zone)
         rows = DutyRows(
             duty=np.full(there.size, number), evse=evse[there], day=day[there], replica=replica[there],
             arrival_s=arrival_s, departure_s=departure_s, arrival_soc=_soc(duty.arrival_soc, soc[there]),

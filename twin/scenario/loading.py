@@ -132,6 +132,9 @@ def assemble(path: Path, file: ScenarioFile, imported: Imported | None, report: 
     draw = VisitDraw(path, stations, models, file.drivers, file.truth)
     fixed = chosen(fixed, frame, report, dropped)
     duties = Duties(path, file, list(stations), frozenset(models), start, end, zone)
+    if not models and (fixed or duties.tables):
+        raise ScenarioError(path, "$.vehicles", "none", "at least one, as there are visits")
+    losses = tuple(duties.losses(range(file.run.replicas if file.run.redraw_duties else 1)))
     regular = RegularVisits(duties, draw, fixed, keeps_unfinished=frame.keeps_unfinished)
     by_rule = regular.rows(range(1), report, dropped)
     others = _drawn(draw, fixed, report)
@@ -159,7 +162,7 @@ def assemble(path: Path, file: ScenarioFile, imported: Imported | None, report: 
     public = PublicScenario(file.name, start, end, site, tuple(stations.values()), vehicles, assumptions)
     return Scenario(
         public, truth, dropped=dict(+dropped), bad={},
-        warnings=(*_emptiness(drawn), *overloads(site, truth.building_kw), *idle),
+        warnings=(*_emptiness(drawn), *losses, *overloads(site, truth.building_kw), *idle),
         drivers=driver_model(path, file.drivers), faults=faults, control=_control(path, file),
         events=_events(path, file, start, end), ageing=ageing, run=file.run,
         _visits_in=_Visits(public, others, regular, redraws=file.run.redraw_duties),

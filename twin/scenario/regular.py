@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from twin.importers import Session
 from twin.scenario.drawing import VisitDraw
 from twin.scenario.duties import Duties, DutyRows
-from twin.scenario.rows import OCCUPIED, UNFINISHED
+from twin.scenario.rows import BACKWARDS, OCCUPIED, UNFINISHED
 from twin.scenario_error import ScenarioError
 from twin.visits import VisitTable
 
@@ -36,7 +36,9 @@ class RegularVisits:
     def rows(self, replicas: range, report: Report, dropped: Counter[str]) -> DutyRows:
         """Those that take place. What cannot be true is reported, what has no place is added to `dropped` by reason."""
         rows = self.duties.rows(replicas)
-        rows = rows.take(self._are_possible(rows, report))
+        dropped[BACKWARDS] += int(rows.is_backwards.sum())
+        rows = rows.take(~rows.is_backwards)
+        rows = rows.take(self._are_new(rows, report))
         length_s = (self.duties.end - self.duties.start).total_seconds()
         in_time = rows.departure_s <= length_s
         if not self.keeps_unfinished:
@@ -59,14 +61,14 @@ class RegularVisits:
         capacity = np.array([battery.capacity_kwh for battery in batteries])[at]
         most = np.array([battery.soc_max * battery.capacity_kwh for battery in batteries])[at]
         energy = rows.arrival_soc * capacity
-        requested = np.maximum(np.array(targets)[rows.duty] * capacity - energy, 0.0)
+        target = np.minimum(np.array(targets)[rows.duty] * capacity, np.maximum(most, energy))
         discharges = rows.consents & np.array([can for _, can in cars], dtype=np.bool_)[at]
         vehicle = np.array([models.index(name) for name, _ in cars], dtype=np.int64)[at]
         order = np.argsort(rows.arrival_s, kind="stable")
         return VisitTable(
             evse=rows.evse[order], vehicle=vehicle[order],
             arrival_s=rows.arrival_s[order], departure_s=rows.departure_s[order], declared_s=rows.departure_s[order],
-            energy_kwh=energy[order], target_kwh=np.maximum(np.minimum(energy + requested, most), energy)[order],
+            energy_kwh=energy[order], target_kwh=target[order],
             floor_kwh=np.where(discharges, np.array(floors)[rows.duty] * capacity, capacity)[order],
             replica=None if is_same_in_all else rows.replica[order], ids=tuple(self.duties.ids(rows.take(order))),
         )
@@ -77,24 +79,18 @@ class RegularVisits:
         car = self.draw.car(station, self.duties.car_key(duty, evse), self.duties.tables[duty].vehicle)
         return car.model, self.draw.can_discharge(station, car)
 
-    def _are_possible(self, rows: DutyRows, report: Report) -> Bools:
-        possible = rows.departure_s > rows.arrival_s
-        for row in np.flatnonzero(~possible & (rows.replica == 0)).tolist():
+    def _are_new(self, rows: DutyRows, report: Report) -> Bools:
+        """Whether no fixed visit has the id of the row."""
+        taken = {session.id for session in self.fixed}
+        if not taken:
+            return np.ones(len(rows), dtype=np.bool_)
+        is_twice = np.array([name in taken for name in self.duties.ids(rows)], dtype=np.bool_)
+        for row in np.flatnonzero(is_twice & (rows.replica == 0)).tolist():
             session = self.duties.sessions(rows.take(np.array([row])))[0]
             report(ScenarioError(
-                session.source, f"{session.label}, departure", session.departure.isoformat(),
-                f"after arrival {session.arrival.isoformat()}", "departure not after arrival",
+                session.source, f"{session.label}, id", session.id, "every visit id once", "visit id twice"
             ))
-        taken = {session.id for session in self.fixed}
-        if taken:
-            is_twice = np.array([name in taken for name in self.duties.ids(rows)], dtype=np.bool_)
-            for row in np.flatnonzero(is_twice & possible & (rows.replica == 0)).tolist():
-                session = self.duties.sessions(rows.take(np.array([row])))[0]
-                report(ScenarioError(
-                    session.source, f"{session.label}, id", session.id, "every visit id once", "visit id twice"
-                ))
-            possible &= ~is_twice
-        return possible
+        return ~is_twice
 
     def _find_room(self, rows: DutyRows) -> Bools:
         """Whether each finds its EVSE free: no fixed visit overlaps it, and who came before by rule has left."""

@@ -23,6 +23,7 @@ Report = Callable[[ScenarioError], None]
 OTHER_STATION = "other station"
 OUTSIDE = "outside the scenario's time"
 UNFINISHED = "not over at the end (see run.unfinished)"
+BACKWARDS = "departure not after arrival (visits by rule)"
 OCCUPIED = "EVSE still occupied (visits by rule)"
 
 

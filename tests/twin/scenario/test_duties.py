@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 
 from twin.assets import Visit
+from twin.controllers import EarliestDeadline, Uncontrolled
+from twin.engine import run
 from twin.scenario import ScenarioError, load_scenario
 from twin.scenario.duties import Duties
 from twin.scenario.reading import decode, read_tables
@@ -36,6 +39,32 @@ def test_a_time_that_clocks_skip_moves_on_by_the_gap(write: Write, base: str) ->
     text = base.replace('{ earliest = "06:30", latest = "08:00" }', '{ mean = "02:30" }')
     left = {f"{visit.departure.astimezone(BERLIN):%d. %H:%M}" for visit in visits(write(text)).values()}
     assert left == {"29. 02:30", "30. 03:30", "31. 02:30"}
+
+
+@pytest.mark.parametrize(
+    ("came", "left", "departure"),
+    [("02:45", "03:15", "31. 03:15"), ("03:10", "02:50", "30. 03:50"), ("02:45", "03:46", "30. 03:46")],
+)
+def test_a_car_leaves_at_the_first_departure_after_its_arrival_also_when_clocks_skip_an_hour(
+    write: Write, base: str, came: str, left: str, departure: str,
+) -> None:
+    text = base.partition("[[duties]]")[0] + (
+        f'[[duties]]\nid = "night"\ngroup = "home"\ndays = ["sun"]\narrival = {{ mean = "{came}" }}\n'
+        f'departure = {{ mean = "{left}" }}\n'
+    )
+    found = visits(write(text))
+    there = [found[f"night/home-{n:02}/2025-03-30"].departure.astimezone(BERLIN) for n in range(1, 13)]
+    assert {f"{when:%d. %H:%M}" for when in there} == {departure}
+
+
+def test_a_car_leaves_after_its_arrival_however_late_both_are(write: Write, base: str) -> None:
+    text = base.replace(
+        '{ mean = "18:00", sd_min = 45, earliest = "16:00", latest = "21:00" }',
+        '{ mean = "01:00", earliest = "22:00", latest = "02:00" }',
+    ).replace('{ earliest = "06:30", latest = "08:00" }', '{ mean = "00:30" }')
+    found = visits(write(text)).values()
+    assert found
+    assert {visit.departure - visit.arrival for visit in found} <= {timedelta(hours=hours) for hours in (22.5, 23.5)}
 
 
 def test_times_may_cross_midnight(write: Write, base: str) -> None:
@@ -78,6 +107,38 @@ def test_what_a_duty_says_of_energy_is_what_its_visits_have(write: Write, base: 
         assert (visit.energy_kwh, visit.target_kwh, visit.floor_kwh) == pytest.approx(
             (0.5 * capacity, 0.7 * capacity, 0.35 * capacity)
         )
+
+
+def test_a_car_that_comes_with_more_than_its_driver_wants_may_give_the_rest(write: Write, base: str) -> None:
+    text = base.replace("ac-wallbox-11", "dc-bidirectional-11").replace(
+        "import_cap_kw = 50.0", "import_cap_kw = 50.0\nexport_cap_kw = 50.0"
+    ) + (
+        'vehicle = "nissan-leaf-40"\narrival_soc = { low = 0.5, high = 0.9 }\ntarget_soc = 0.6\nfloor_soc = 0.2\n'
+        '[control]\nname = "edf"\ndischarges = true\n'
+    )
+    scenario = load_scenario(write(text))
+    ours, truth = scenario.experiment(), scenario.truth()
+    capacity = ours.ensemble.vehicles[ours.visits.vehicle[0]].battery.capacity_kwh
+    assert ours.visits.target_kwh == pytest.approx(np.full(36, 0.6 * capacity))
+    assert [visit.target_kwh for visit in truth.visits] == ours.visits.target_kwh.tolist()
+    comes_with_more = ours.visits.energy_kwh > 0.6 * capacity
+    assert 0 < comes_with_more.sum() < 36
+    for visit, has_more in zip(truth.visits, comes_with_more.tolist(), strict=True):
+        assert (truth.declared[visit.id].requested_kwh == 0.0) == has_more
+
+    quiet = run(ours.ensemble, ours.visits, Uncontrolled())
+    assert quiet.visits.energy_kwh[np.argsort(quiet.visits.row)] == pytest.approx(
+        np.maximum(ours.visits.energy_kwh, 0.6 * capacity), abs=1e-6
+    )
+    assert quiet.visits.shortfall_kwh == pytest.approx(np.zeros(36), abs=1e-6)
+    # From 22:00 to 24:00 of the first night the site is to give 30 kW: what is above the target may go for good.
+    cap_kw = ours.ensemble.import_cap_kw.copy()
+    cap_kw[:, 40:48] = -30.0
+    gave = run(replace(ours.ensemble, import_cap_kw=cap_kw), ours.visits, EarliestDeadline(discharges=True))
+    left = gave.visits.energy_kwh[np.argsort(gave.visits.row)]
+    assert (left < ours.visits.energy_kwh - 1.0)[comes_with_more].any()
+    assert (left > 0.6 * capacity - 0.1).all()
+    assert gave.visits.shortfall_kwh.max() < 0.1
 
 
 def test_one_car_belongs_to_one_evse(write: Write, base: str) -> None:
@@ -164,6 +225,40 @@ def test_who_comes_after_midnight_by_the_rule_of_the_day_before_is_there(write: 
     assert (first.id[-10:], f"{first.arrival.astimezone(BERLIN):%d. %H:%M}") == ("2025-03-27", "28. 00:30")
 
 
+def crossing(base: str, share: str = "") -> str:
+    """The rule comes at 07:00 and leaves at 08:00 of the same day, both give or take one hour."""
+    return base.partition("[[duties]]")[0] + (
+        '[[duties]]\nid = "short"\ngroup = "home"\nnights = 0\narrival = { mean = "07:00", sd_min = 60 }\n'
+        'departure = { mean = "08:00", sd_min = 60, latest = "11:59" }\n' + share
+    )
+
+
+def test_visits_by_rule_that_would_end_before_they_begin_are_left_out_in_all_replicas_alike(
+    write: Write, base: str
+) -> None:
+    scenario = load_scenario(write(crossing(base) + "[run]\nreplicas = 20\n"))
+    table = scenario.experiment().visits
+    assert table.replica is not None
+    by_replica = np.bincount(table.replica, minlength=20)
+    # The stay is normal with mean 60 and standard deviation 85 minutes: 24 % are not above 0.
+    assert abs(by_replica.sum() - 0.76 * 720) < 5 * np.sqrt(720 * 0.76 * 0.24)
+    assert scenario.dropped == {"departure not after arrival (visits by rule)": 36 - by_replica[0]}
+    lost = 720 - by_replica.sum()
+    (warning,) = scenario.warnings
+    assert warning.startswith(f"duties[0] (short).nights = 0: {lost} of 720 visits (all replicas) would end before")
+
+
+def test_one_impossible_visit_by_rule_reads_alike_whichever_replica_it_is_in(write: Write, base: str) -> None:
+    one = crossing(base, 'days = ["sat"]\n').replace("count = 12", "count = 1") + "[run]\nreplicas = 40\n"
+    in_first = set()
+    for seed in range(8):
+        scenario = load_scenario(write(one + f"[truth]\nseed = {seed}\n"))
+        in_first.add(bool(scenario.dropped))
+        assert scenario.warnings[-1].startswith("duties[0] (short).nights = 0: ")
+        assert 0 < len(scenario.experiment().visits) < 40
+    assert in_first == {True, False}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -171,7 +266,7 @@ def test_who_comes_after_midnight_by_the_rule_of_the_day_before_is_there(write: 
         ('{ earliest = "06:30", latest = "08:00" }', '{ latest = "08:00" }', r"duties\[0\]\.departure.*a mean, or"),
         ('"06:30"', '"6:30"', r"duties\[0\]\.departure\.earliest"),
         ('"06:30"', '"24:00"', r"duties\[0\]\.departure\.earliest"),
-        ("[[duties]]", "[[duties]]\nnights = 0", r"duties\[0\], home-01 on 2025-03-28, departure.*after"),
+        ("[[duties]]", "[[duties]]\nnights = 0", r"duties\[0\]\.nights: 0, expected dep.*home-01/2025-03-28"),
         ("[[duties]]", "[[duties]]\narrival_soc = { low = 0.5, high = 0.4 }", r"arrival_soc\.low: 0\.5, expected"),
         ("[[duties]]", '[[duties]]\ndays = ["funday"]', r"duties\[0\]\.days"),
         ("[[duties]]", '[[duties]]\nvehicle = "batmobile"', r"'batmobile', expected one of zoe, nissan-leaf-40"),
