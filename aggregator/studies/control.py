@@ -131,18 +131,24 @@ def read_schedule(path: Path, ensemble: Ensemble) -> Schedule:
     grid = ensemble.grid
     power = np.full((len(column), grid.steps), np.nan)
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             if missing := {"evse", "time", "power_kw"} - set(reader.fieldnames or ()):
                 raise Refused(f"{path}: no column {min(missing)!r}, expected evse, time and power_kw")
             for row in reader:
                 where = f"{path}: row {reader.line_num}"
+                if None in row:
+                    raise Refused(f"{where}: {len(row) - 1 + len(row[None])} cells, expected {len(row) - 1}")
                 if row["evse"] not in column:
                     raise Refused(f"{where}, evse: {row['evse']!r}, expected an EVSE of the scenario")
                 step = _step(row["time"], grid, where)
+                if np.isfinite(power[column[row["evse"]], step]):
+                    raise Refused(f"{where}, time: {row['time']!r}, expected every time of {row['evse']} once")
                 power[column[row["evse"]], step] = _power(row["power_kw"], where)
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}, expected a schedule") from None
+    except csv.Error as error:
+        raise Refused(f"{path}: {error}, expected a schedule") from None
     except UnicodeDecodeError:
         raise Refused(f"{path}: not UTF-8 text, expected a schedule") from None
     return Schedule(grid, tuple(column), _held(power))

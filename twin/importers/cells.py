@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,16 @@ from zoneinfo import ZoneInfo
 from twin.local_time import LocalTimeError, instant
 from twin.scenario_error import ScenarioError
 
+EARLIEST, LATEST = 1970, 2200
+"""Years that times may lie in, the last one excluded: the ends of the calendar have no neighbours in other zones."""
+
+DEEPEST = 64
+"""How many tables or lists may stand one in another."""
+
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+
+
+_YEARS = f"a time from the year {EARLIEST} on, before {LATEST}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +75,7 @@ class Cells:
         text = self.text(column)
         try:
             number = float(text) if not isinstance(value, bool) else math.nan
-        except ValueError:
+        except (ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):
             if _DECIMAL_COMMA.fullmatch(text):
@@ -93,6 +102,8 @@ class Cells:
             when = datetime.fromisoformat(text)
         except ValueError:
             when = self._rfc_1123(column, text)
+        if not EARLIEST <= when.year < LATEST:
+            raise self.fault(column, text, _YEARS, "time out of range")
         if when.tzinfo is not None:
             return when
         if self.zone is None:
@@ -102,10 +113,21 @@ class Cells:
         except LocalTimeError as error:
             raise self.fault(column, text, f"a time that clocks in {self.zone.key} show once", error.reason) from error
 
+    def steps_after(self, column: str, start: datetime, minutes: float) -> datetime:
+        """The time so many steps of `minutes` after `start` as the column says."""
+        steps = self.number(column, "steps")
+        try:
+            when = start + timedelta(minutes=minutes * steps)
+        except (OverflowError, ValueError):
+            when = None
+        if when is None or not EARLIEST <= when.year < LATEST:
+            raise self.fault(column, steps, f"steps of {minutes:g} min that end at {_YEARS}", "time out of range")
+        return when
+
     def _rfc_1123(self, column: str, text: str) -> datetime:
         try:
             when = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             raise self.fault(column, text, "an ISO 8601 time with offset", f"{column} is not a time") from None
         # "-0000" and "GMT" both mean UTC here: RFC 5322 section 3.3.
         return when if when.tzinfo is not None else when.replace(tzinfo=UTC)
@@ -128,7 +150,11 @@ def read_csv(path: Path, zone: ZoneInfo | None, required: tuple[str, ...]) -> tu
         ScenarioError: the file has no header, or lacks a required column.
     """
     reader = csv.reader(io.StringIO(read_text(path), newline=""))
-    header = [name.strip() for name in next(reader, [])]
+    try:
+        lines = list(reader)
+    except csv.Error as error:
+        raise ScenarioError(path, f"line {reader.line_num}", str(error), "cells of a CSV file") from error
+    header = [name.strip() for name in lines[0]] if lines else []
     for column in required:
         if column not in header:
             hint = ", and commas between the cells, not semicolons" if ";" in ",".join(header) else ""
@@ -138,7 +164,7 @@ def read_csv(path: Path, zone: ZoneInfo | None, required: tuple[str, ...]) -> tu
             path, f"row {number}", dict(zip(header, (cell.strip() for cell in row), strict=False)), zone,
             None if len(row) == len(header) else (len(row), len(header)),
         )
-        for number, row in enumerate(reader, start=2) if row
+        for number, row in enumerate(lines[1:], start=2) if row
     ]
     return header, rows
 
@@ -146,8 +172,33 @@ def read_csv(path: Path, zone: ZoneInfo | None, required: tuple[str, ...]) -> tu
 def read_json(path: Path) -> Any:
     """A JSON document; refused with line and column where it is not one."""
     try:
-        return json.loads(read_text(path))
+        document = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise ScenarioError(
             path, f"line {error.lineno}, column {error.colno}", error.msg, "a JSON document"
         ) from error
+    except RecursionError:
+        raise too_deep(path) from None
+    except ValueError as error:  # more digits than Python turns into an integer
+        raise ScenarioError(path, "file", str(error), "numbers of a few digits") from error
+    if is_too_deep(document):
+        raise too_deep(path)
+    return document
+
+
+def too_deep(path: Path) -> ScenarioError:
+    return ScenarioError(path, "file", "deeper nesting", f"at most {DEEPEST} tables or lists one in another")
+
+
+def is_too_deep(document: object) -> bool:
+    """Whether more than `DEEPEST` tables or lists stand one in another; found without recursion."""
+    level = [document]
+    for _ in range(DEEPEST + 1):
+        level = [
+            inner for value in level if isinstance(value, dict | list)
+            for inner in (value.values() if isinstance(value, dict) else value)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True

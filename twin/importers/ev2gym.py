@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ from twin.importers.session import Imported, ImportOptions, Session, each
 from twin.scenario_error import ScenarioError
 
 PICKLES = (".pkl", ".pickle")
+DAY_MINUTES = 1440
+MOST_PORTS = 1000
+"""Of one station."""
 
 
 def read_ev2gym(path: Path, options: ImportOptions) -> Imported:
@@ -33,7 +36,9 @@ def read_ev2gym(path: Path, options: ImportOptions) -> Imported:
     replay = Cells(path, "$", document, options.zone)
     start = replay.time("sim_date")
     minutes = replay.number("timescale", "minutes")
-    end = start + timedelta(minutes=minutes * replay.number("sim_length", "steps"))
+    if not 0.0 < minutes <= DAY_MINUTES:
+        raise replay.fault("timescale", minutes, f"more than 0, at most {DAY_MINUTES} minutes")
+    end = replay.steps_after("sim_length", start, minutes)
     stations = _list(path, document, "charging_stations", options)
     cap_kw = _cap_kw(_list(path, document, "transformers", options))
     models: dict[tuple[Any, ...], dict[str, Any]] = {}
@@ -76,7 +81,10 @@ def _list(path: Path, document: dict[str, Any], name: str, options: ImportOption
 
 
 def _ports(cells: Cells) -> int:
-    return int(cells.number("n_ports", "ports")) if cells.has("n_ports") else 1
+    ports = cells.number("n_ports", "ports") if cells.has("n_ports") else 1
+    if not 1 <= ports <= MOST_PORTS:
+        raise cells.fault("n_ports", ports, f"1 to {MOST_PORTS} ports")
+    return int(ports)
 
 
 def _port(cells: Cells, port: int) -> str:
@@ -90,11 +98,16 @@ def _cap_kw(transformers: list[Cells]) -> float:
 
 def _rating(cells: Cells) -> Cells:
     most = cells.values.get("max_power")
-    return replace(cells, values={"max_power": max(most)}) if isinstance(most, list) and most else cells
+    if isinstance(most, list) and most and all(isinstance(kw, int | float) for kw in most):
+        return replace(cells, values={"max_power": max(most)})
+    return cells
 
 
 def _station_type(cells: Cells) -> dict[str, Any]:
-    volts = cells.number("voltage", "V") * math.sqrt(cells.number("phases", ""))
+    phases = cells.number("phases", "")
+    if phases <= 0.0:
+        raise cells.fault("phases", phases, "more than 0 phases")
+    volts = cells.number("voltage", "V") * math.sqrt(phases)
 
     def kw(column: str) -> float:
         return abs(cells.number(column, "A")) * volts / 1000.0
@@ -111,10 +124,10 @@ def _session(
     capacity = cells.energy("battery_capacity")
     if capacity == 0.0:
         raise cells.fault("battery_capacity", capacity, "more than 0 kWh")
-    arrival = start + timedelta(minutes=minutes * cells.number("time_of_arrival", "steps"))
+    arrival = cells.steps_after("time_of_arrival", start, minutes)
     return Session(
         cells.path, cells.label, id=f"{station}@{arrival.isoformat()}", station=station, arrival=arrival,
-        departure=start + timedelta(minutes=minutes * cells.number("time_of_departure", "steps")),
+        departure=cells.steps_after("time_of_departure", start, minutes),
         arrival_soc=_soc(cells, "battery_capacity_at_arrival", capacity),
         target_soc=_soc(cells, "desired_capacity", capacity),
         floor_soc=_soc(cells, "min_battery_capacity", capacity) if cells.has("min_battery_capacity") else None,
@@ -156,8 +169,11 @@ def _efficiency(cells: Cells, column: str) -> float:
     value = cells.values.get(column, 1.0)
     if isinstance(value, dict):
         # By ampere, in percent.
-        shares = [float(percent) / 100.0 for percent in value.values() if float(percent) > 0.0]
-        value = sum(shares) / len(shares) if shares else math.nan
+        try:
+            shares = [float(percent) / 100.0 for percent in value.values() if float(percent) > 0.0]
+        except (TypeError, ValueError, OverflowError):
+            shares = []
+        value = sum(shares) / len(shares) if shares else value
     if not isinstance(value, int | float) or not 0.0 < value <= 1.0:
         raise cells.fault(column, value, "a share above 0, at most 1, or percents by ampere")
     return float(value)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +68,7 @@ class _File:
         self.left_out = Counter[str]()
         scenario = self._cells("$.scenario", _object(path, document, "$.scenario"))
         self.start = scenario.time("start_time")
-        steps = scenario.number("n_intervals", "intervals")
-        self.end = self.start + timedelta(minutes=scenario.number("interval", "minutes") * steps)
+        self.end = scenario.steps_after("n_intervals", self.start, scenario.number("interval", "minutes"))
         self.discharge_limit = (
             scenario.fraction("discharge_limit") if scenario.has("discharge_limit") else DEFAULT_DISCHARGE_LIMIT
         )
@@ -242,7 +241,7 @@ def _curve(cells: Cells, column: str) -> list[tuple[float, float]]:
     value = cells.values.get(column)
     try:
         points = [(float(soc), float(kw)) for soc, kw in value or []]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         points = []
     if len(points) < 2:  # noqa: PLR2004 - a line needs two points
         raise cells.fault(column, value, "a list of [state of charge, kW]")

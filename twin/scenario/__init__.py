@@ -4,7 +4,7 @@
 recorded, written and regular visits, `drawing` draws what no recording holds, `loading` puts the world together,
 `experiment` turns it into the arrays that the engine runs, `ageing` says how batteries wear, `check` lists every fault
 of a file at once, `assumptions` what it takes for granted and what cannot act, `wording` says in a planner's words what
-a field may hold, `provenance` names all files that a scenario is made of.
+a field may hold, `provenance` names all files that a scenario is made of, `sizes` what no field may hold.
 """
 
 from twin.scenario.ageing import Ageing

@@ -20,6 +20,8 @@ def resource_path(name: str) -> Path:
 
 def resolve(name: str, beside: Path) -> Path:
     """The file that `name` means in the scenario file `beside`; `twin:NAME` is a shipped one."""
+    if "\0" in name:
+        raise ScenarioError(beside, "file", name, "the name of a file, without null characters")
     if name.startswith(SHIPPED):
         return resource_path(name.removeprefix(SHIPPED))
     return beside.parent / name

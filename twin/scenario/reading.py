@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +18,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from twin.importers import FORMATS, Imported, ImportOptions
+from twin.importers.cells import is_too_deep, too_deep
 from twin.scenario.paths import resolve
+from twin.scenario.sizes import check_sizes, require_usable
 from twin.scenario.tables import AGGREGATOR_TABLES, ScenarioFile, SessionsTable, VisitRow
 from twin.scenario.wording import kind_in_words, names_of, one_of, type_at
 from twin.scenario_error import ScenarioError
@@ -68,7 +71,7 @@ def read_chain(path: Path) -> Iterator[tuple[Path, Tables]]:
             return
         if not isinstance(base, str):
             raise ScenarioError(here, "$.extends", base, "the name of a scenario file")
-        below = resolve(base, here).resolve()
+        below = _resolved(here, "$.extends", base)
         if below in seen:
             raise ScenarioError(here, "$.extends", base, "a file that does not extend this one again")
         here = below
@@ -77,16 +80,29 @@ def read_chain(path: Path) -> Iterator[tuple[Path, Tables]]:
 def _tables_of(path: Path) -> Tables:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        if is_too_deep(tables):
+            raise too_deep(path)
     except OSError as error:
         raise ScenarioError(path, "file", error.strerror, "a readable scenario file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ScenarioError(path, "TOML", str(error), "valid TOML in UTF-8") from error
+    except RecursionError:
+        raise too_deep(path) from None
+    except ValueError as error:  # more digits than Python turns into an integer
+        raise ScenarioError(path, "TOML", str(error), "numbers of a few digits") from error
     ours = {name: table for name, table in tables.items() if name not in AGGREGATOR_TABLES}
     for *places, field in FILES:
         table = table_at(ours, places)
         if table is not None and isinstance(table.get(field), str):
-            table[field] = str(resolve(table[field], path).resolve())
+            table[field] = str(_resolved(path, ".".join(("$", *places, field)), table[field]))
     return ours
+
+
+def _resolved(path: Path, where: str, name: str) -> Path:
+    try:
+        return resolve(name, path).resolve()
+    except ScenarioError as fault:
+        raise fault.at(where) from fault
 
 
 def table_at(tables: Tables, places: Sequence[str]) -> Tables | None:
@@ -172,7 +188,9 @@ def decode(path: Path, tables: Tables, imported: Imported | None, report: Report
             good.append(_convert(path, f"$.visits[{number}]", row, VisitRow))
         except ScenarioError as error:
             report(error)
-    return msgspec.structs.replace(file, visits=good)
+    file = msgspec.structs.replace(file, visits=good)
+    check_sizes(path, file)
+    return file
 
 
 def table_faults(path: Path, tables: Tables) -> list[ScenarioError]:
@@ -201,8 +219,9 @@ def table_faults(path: Path, tables: Tables) -> list[ScenarioError]:
 
 
 def _convert(path: Path, where: str, table: Any, kind: type[Kind]) -> Kind:
+    require_usable(path, where, table)
     try:
-        return msgspec.convert(table, kind)
+        decoded = msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
         message, _, inner = str(error).partition(" - at ")
         place = inner.strip("`").removeprefix("$")
@@ -223,7 +242,12 @@ def _convert(path: Path, where: str, table: Any, kind: type[Kind]) -> Kind:
         expected = _expected(message, type_at(kind, place))
         if value is _MISSING:
             value = _in_short(_at(table, place, is_whole=True), message)
+            if isinstance(value, _Said) and (count := re.fullmatch(r"a list of (?:exactly )?(\d+) entr.*", expected)):
+                expected = count[1]
         raise ScenarioError(path, where + place, value, expected, f"{field}: expected {expected}") from error
+    # Times may also stand there as text.
+    require_usable(path, where, msgspec.to_builtins(decoded, builtin_types=(datetime,)))
+    return decoded
 
 
 def _expected(message: str, kind: msgspec.inspect.Type | None) -> str:
@@ -240,10 +264,17 @@ def _expected(message: str, kind: msgspec.inspect.Type | None) -> str:
 def _in_short(value: object, message: str) -> str:
     match value:
         case list():
-            return f"a list of {len(value)}"
+            return _Said("1 value" if len(value) == 1 else f"{len(value)} values")
         case dict():
             return "a table"
     return message
+
+
+class _Said(str):
+    """Words of ours in the place of a value: not quoted."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
 
 
 _MISSING = object()

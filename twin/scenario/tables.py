@@ -16,9 +16,17 @@ AGGREGATOR_TABLES = frozenset({
 })
 
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
-NotNegative = Annotated[float, msgspec.Meta(ge=0.0)]
-Positive = Annotated[float, msgspec.Meta(gt=0.0)]
-Count = Annotated[int, msgspec.Meta(ge=1)]
+# Upper bounds are far above any site on earth: what is beyond them would overflow somewhere deep.
+NotNegative = Annotated[float, msgspec.Meta(ge=0.0, le=1e6)]
+Positive = Annotated[float, msgspec.Meta(gt=0.0, le=1e6)]
+SignedKw = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+Kwh = Annotated[float, msgspec.Meta(ge=1e-3, le=1e6)]
+Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
+PositiveSeconds = Annotated[float, msgspec.Meta(gt=0.0, le=1e9)]
+Horizon = Annotated[float, msgspec.Meta(ge=0.25, le=8784.0)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+Few = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+Years = Annotated[float, msgspec.Meta(gt=0.0, le=1000.0)]
 Phases = Annotated[int, msgspec.Meta(ge=1, le=3)]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 Clock = Annotated[str, msgspec.Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$")]
@@ -61,12 +69,12 @@ class StationType(Table, frozen=True):
     ac_phases: Phases | None = None
     ac_volts: Positive | None = None
     ac_max_current_a: Positive | None = None
-    response_delay_s: NotNegative | None = None
+    response_delay_s: Seconds | None = None
     response_ramp_kw_per_s: NotNegative | None = None
     response_granularity_kw: NotNegative | None = None
-    charge_bias_kw: float | None = None
-    discharge_bias_kw: float | None = None
-    idle_bias_kw: float | None = None
+    charge_bias_kw: SignedKw | None = None
+    discharge_bias_kw: SignedKw | None = None
+    idle_bias_kw: SignedKw | None = None
     loss_standby_kw: NotNegative | None = None
     loss_proportional: NotNegative | None = None
     loss_quadratic_per_kw: NotNegative | None = None
@@ -85,7 +93,7 @@ class StationGroup(Table, frozen=True):
 
     id: Name
     type: Name
-    count: Count
+    count: Few
     prefix: Name | None = None
     protocol: Protocol = "ocpp2.0.1"
 
@@ -101,7 +109,7 @@ class VehicleTable(Table, frozen=True):
     catalogue: Name | None = None
     plugs: list[Literal["ac", "dc"]] = []
     weight: Positive = 1.0
-    capacity_kwh: Positive | None = None
+    capacity_kwh: Kwh | None = None
     charge_soc: list[Fraction] = []
     charge_kw: list[NotNegative] = []
     max_charge_kw: Positive | None = None
@@ -219,8 +227,8 @@ class DriversTable(Table, frozen=True):
     retarget_share: Fraction = 0.0
     retarget_factor: tuple[NotNegative, NotNegative] = (0.5, 1.5)
     correct_share: Fraction = 0.0
-    correct_notice_s: NotNegative = 1800.0
-    min_stay_s: Positive = 60.0
+    correct_notice_s: Seconds = 1800.0
+    min_stay_s: PositiveSeconds = 60.0
 
 
 class ArrivalTable(Table, frozen=True):
@@ -251,7 +259,7 @@ class BuildingTable(Table, frozen=True):
     scale: NotNegative = 1.0
     noise_sd_kw: NotNegative = 0.0
     noise_memory: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.0
-    steps: Annotated[int, msgspec.Meta(ge=0)] = 0
+    steps: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
     step_low_kw: NotNegative = 0.0
     step_high_kw: NotNegative = 0.0
     step_low_min: Count = 1
@@ -287,7 +295,7 @@ class ControlTable(Table, frozen=True):
     discharges: bool = False
     between_steps: bool = True
     schedule: Name | None = None
-    horizon_h: Positive = 24.0
+    horizon_h: Horizon = 24.0
 
 
 class EventRow(Table, frozen=True):
@@ -300,10 +308,10 @@ class EventRow(Table, frozen=True):
     id: Name
     start: datetime
     end: datetime
-    max_net_kw: float | None = None
+    max_net_kw: SignedKw | None = None
     reduction_kw: NotNegative | None = None
     promised_kw: NotNegative | None = None
-    notice_s: NotNegative = 0.0
+    notice_s: Seconds = 0.0
     enabled: bool = True
 
 
@@ -317,7 +325,7 @@ class AgeingTable(Table, frozen=True):
 
     temperature_c: Celsius | Monthly = 20.0
     end_of_life: OpenFraction = 0.8
-    look_ahead_years: Positive = 15.0
+    look_ahead_years: Years = 15.0
     chemistry: Chemistry = "nmc"
     enabled: bool = True
 
@@ -331,7 +339,7 @@ class RunTable(Table, frozen=True):
     """
 
     step_s: Count = 900
-    replicas: Count = 1
+    replicas: Few = 1
     seed: int = 0
     redraw_duties: bool = True
     unfinished: Literal["drop", "keep"] = "drop"

@@ -32,7 +32,7 @@ def kind_in_words(said: str) -> str:
     if not bound_words:
         return words
     sign, figure = bound_words[0].split(" ")
-    return f"{words}, {_BOUNDS[sign]} {float(figure):g}"
+    return f"{words}, {_BOUNDS[sign]} {float(figure):,.10g}"
 
 
 def one_of(names: Iterable[str], written: str) -> str:

@@ -149,3 +149,23 @@ def test_a_row_of_a_schedule_that_cannot_be_is_named(tmp_path: Path, row: str, f
     file.write_text(f"evse,time,power_kw\n{row}\n", "utf-8")
     with pytest.raises(Refused, match=f"plan.csv: row 2, {field}: "):
         read_schedule(file, experiment.ensemble)
+
+
+@pytest.mark.parametrize(("row", "said"), [
+    ("post-01,2025-03-11T10:00:00+01:00,5", "row 4, time: .*expected every time of post-01 once"),
+    ("post-01,2025-03-11T11:00:00+01:00,5,5", "row 4: 4 cells, expected 3"),
+    ("x" * 131_073 + ",2025-03-11T11:00:00+01:00,5", "field larger than field limit"),
+], ids=["a time twice", "a cell too many", "a cell too large"])
+def test_a_schedule_says_everything_once(tmp_path: Path, row: str, said: str) -> None:
+    experiment = load_scenario(write_day(tmp_path)).experiment()
+    file = tmp_path / "plan.csv"
+    file.write_text(f"{SCHEDULE}{row}\n", "utf-8")
+    with pytest.raises(Refused, match=f"plan.csv: {said}"):
+        read_schedule(file, experiment.ensemble)
+
+
+def test_a_byte_order_mark_before_a_schedule_is_no_part_of_its_header(tmp_path: Path) -> None:
+    experiment = load_scenario(write_day(tmp_path)).experiment()
+    file = tmp_path / "plan.csv"
+    file.write_text(SCHEDULE, "utf-8-sig")
+    assert read_schedule(file, experiment.ensemble).power_kw.max() == pytest.approx(4.0)

@@ -109,3 +109,32 @@ def test_a_replay_becomes_a_scenario(tmp_path: Path) -> None:
     truth = load_scenario(path).truth()
     assert len(truth.visits) == 2  # the second one is not over at the end, and kept
     assert [visit.floor_kwh for visit in truth.visits] == [10.0, 10.0]
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"timescale": 1e300}, r"\$, timescale: 1e\+300, expected more than 0, at most 1440 minutes"),
+    ({"sim_length": 1e300}, r"\$, sim_length: 1e\+300, expected steps of 15 min"),
+    ({"transformers": [{"max_power": [1, "a"]}]}, "max_power"),
+])
+def test_a_replay_of_impossible_length_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ScenarioError, match=said):
+        read(tmp_path, **changes)
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"n_ports": 100_000_000}, "n_ports: 100000000.0, expected 1 to 1000 ports"),
+    ({"n_ports": -1}, "n_ports: -1.0, expected 1 to 1000 ports"),
+    ({"phases": -3}, "phases: -3.0, expected more than 0"),
+])
+def test_an_impossible_station_of_a_replay_is_refused(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ScenarioError, match=said):
+        read(tmp_path, charging_stations=[DOCUMENT["charging_stations"][0] | changes])
+
+
+@pytest.mark.parametrize(("changes", "field"), [
+    ({"time_of_arrival": 1e300}, "time_of_arrival"), ({"time_of_departure": 1e12}, "time_of_departure"),
+    ({"charge_efficiency": {"6": 95, "16": "a"}}, "charge_efficiency"),
+])
+def test_an_impossible_car_of_a_replay_is_one_fault(tmp_path: Path, changes: dict[str, Any], field: str) -> None:
+    (fault,) = read(tmp_path, EVs=[CAR | changes]).faults
+    assert f"$.EVs[0], {field}: " in str(fault)
