@@ -77,7 +77,7 @@ def fault_model(path: Path, table: Mapping[str, Any]) -> FaultModel | None:
         if name not in known and name not in SHORT_CUTS:
             raise ScenarioError(path, f"$.faults.{name}", name, one_of((*SHORT_CUTS, *known), name))
     preset = table.get("preset")
-    if preset is not None and preset not in PRESETS:
+    if preset is not None and not (isinstance(preset, str) and preset in PRESETS):
         raise ScenarioError(path, "$.faults.preset", preset, f"one of {', '.join(PRESETS)}")
     base = {} if preset is None else {name: getattr(PRESETS[preset], name) for name in known}
     try:
@@ -103,4 +103,7 @@ def _kinds(path: Path, kinds: object) -> list[str]:
     names = [kind.value for kind in FaultKind]
     if not isinstance(kinds, list) or not all(kind in names for kind in kinds):
         raise ScenarioError(path, "$.faults.kinds", kinds, f"a list of {', '.join(names)}")
+    for number, kind in enumerate(kinds):
+        if kind in kinds[:number]:
+            raise ScenarioError(path, f"$.faults.kinds[{number}]", kind, "every kind once")
     return kinds

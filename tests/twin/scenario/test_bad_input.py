@@ -108,6 +108,8 @@ vehicle = "zoe"
         ("[faults]\ngremlins = 1.0\n", r"\$\.faults\.gremlins: 'gremlins', expected one of preset, level"),
         ("[faults]\npreset = 'private'\n", r"\$\.faults\.preset: 'private'"),
         ("[faults]\nlevel = 0.1\nkinds = ['rust']\n", r"\$\.faults\.kinds"),
+        ("[faults]\nlevel = 0.1\nkinds = ['down', 'down']\n", r"\$\.faults\.kinds\[1\]: 'down', expected every kind"),
+        ("[faults]\npreset = ['public_charging']\n", r"\$\.faults\.preset: \['public_charging'\], expected one of"),
         ("[drivers]\nacn_site = 'moon'\n", r"\$\.drivers: .*site: 'moon'"),
         ("[drivers]\ndepartures = 'parametric'\nearly_share = 0.8\nlate_share = 0.8\n", r"\$\.drivers: .*late_share"),
         ("[building]\nscale = 2.0\n", r"\$\.building: 'neither', expected either hourly_kw or file"),
@@ -125,7 +127,7 @@ vehicle = "zoe"
         ("[control]\nname = 'edff'\n", r"\$\.control\.name: 'edff', expected one of edf, laxity, planner, "),
         ("[run]\nreplica = 5\n", r"\$\.run: 'replica', expected a known name: did you mean `replicas`\?"),
         ("[faults]\nstuck_shares = 0.1\n", "did you mean `stuck_share`"),
-        ("[building]\nhourly_kw = [1.0]\n", r"\$\.building\.hourly_kw: 1 value, expected 24"),
+        ("[building]\nhourly_kw = [1.0]\n", "'a list of 1', expected a list of 24 entries"),
         ("[run]\nstep_s = 7.5\n", r"\$\.run\.step_s: 7\.5, expected a whole number"),
         ("[ageing]\ntemperature_c = 'warm'\n", "expected a number or a list"),
         ("[[duties]]\nid = 'x'\ngroup = 'home'\narrival = { mean = '18.00' }\ndeparture = { mean = '07:00' }\n",
@@ -152,6 +154,20 @@ def test_stations_and_cars_that_cannot_be_are_named(write: Write, base: str, old
     assert old in base
     with pytest.raises(ScenarioError, match=said):
         load_scenario(write(base.replace(old, new, 1)))
+
+
+@pytest.mark.parametrize("has_sessions", [True, False])
+def test_a_file_whose_visits_find_no_car_at_all_is_at_fault_itself(
+    write: Write, base: str, recorded: Callable[[str], Path], *, has_sessions: bool
+) -> None:
+    path = recorded("") if has_sessions else write(base)
+    text = path.read_text(encoding="utf-8")
+    path = write(text.replace('[[vehicles]]\nmodel = "zoe"\ncatalogue = "renault-zoe-ze50"\n', ""))
+    for skip_bad in (True, False):
+        with pytest.raises(ScenarioError, match=r"\$\.vehicles: 'none', expected at least one"):
+            load_scenario(path, skip_bad=skip_bad)
+    (fault,) = check_scenario(path).faults
+    assert fault.where == "$.vehicles"
 
 
 VISIT = """
