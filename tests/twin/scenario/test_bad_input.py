@@ -127,7 +127,7 @@ vehicle = "zoe"
         ("[control]\nname = 'edff'\n", r"\$\.control\.name: 'edff', expected one of edf, laxity, planner, "),
         ("[run]\nreplica = 5\n", r"\$\.run: 'replica', expected a known name: did you mean `replicas`\?"),
         ("[faults]\nstuck_shares = 0.1\n", "did you mean `stuck_share`"),
-        ("[building]\nhourly_kw = [1.0]\n", "'a list of 1', expected a list of 24 entries"),
+        ("[building]\nhourly_kw = [1.0]\n", r"\$\.building\.hourly_kw: 1 value, expected 24"),
         ("[run]\nstep_s = 7.5\n", r"\$\.run\.step_s: 7\.5, expected a whole number"),
         ("[ageing]\ntemperature_c = 'warm'\n", "expected a number or a list"),
         ("[[duties]]\nid = 'x'\ngroup = 'home'\narrival = { mean = '18.00' }\ndeparture = { mean = '07:00' }\n",
