@@ -80,14 +80,14 @@ class _File:
         self.connectors = self._named(parts, root, "grid_connectors")
         self.connector = self._connector(options.connector)
         for kind in ("batteries", "photovoltaics"):
-            self.left_out.update({f"{kind} of the file": len(parts.get(kind, {}))})
-        events = document.get("events", {})
+            self.left_out.update({f"{kind} of the file": _count(path, parts, f"$.{root}.{kind}")})
+        events = _object(path, document, "$.events") if "events" in document else {}
         for kind in ("grid_operator_signals", "fixed_load", "external_load", "local_generation", "energy_feed_in"):
-            self.left_out.update({f"{kind} of the file": len(events.get(kind, ()))})
+            self.left_out.update({f"{kind} of the file": _count(path, events, f"$.events.{kind}")})
         self.left_out = +self.left_out
         self.events = [
             self._cells(f"$.events.vehicle_events[{number}]", event)
-            for number, event in enumerate(events.get("vehicle_events", []))
+            for number, event in enumerate(_entries(path, events, "$.events.vehicle_events"))
         ]
         self.by_vehicle = self._events_by_vehicle()
         self.soc = {
@@ -246,6 +246,20 @@ def _curve(cells: Cells, column: str) -> list[tuple[float, float]]:
     if len(points) < 2:  # noqa: PLR2004 - a line needs two points
         raise cells.fault(column, value, "a list of [state of charge, kW]")
     return points
+
+
+def _entries(path: Path, document: Mapping[str, Any], label: str) -> list[Any]:
+    value = document.get(label.rpartition(".")[2], [])
+    if not isinstance(value, list):
+        raise ScenarioError(path, label, value if value is None else type(value).__name__, "a list")
+    return value
+
+
+def _count(path: Path, document: Mapping[str, Any], label: str) -> int:
+    value = document.get(label.rpartition(".")[2], ())
+    if not isinstance(value, list | dict | tuple):
+        raise ScenarioError(path, label, value if value is None else type(value).__name__, "a list or an object")
+    return len(value)
 
 
 def _object(path: Path, document: Mapping[str, Any], label: str) -> dict[str, Any]:

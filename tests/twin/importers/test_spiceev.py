@@ -2,7 +2,9 @@
 
 import copy
 import json
+import operator
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -186,3 +188,18 @@ def test_a_scenario_of_three_lines_runs_a_spiceev_file(tmp_path: Path) -> None:
     needed_h = 0.3 * 76 / (22 * 0.9)
     assert run.visits[truth.visits[0].id].imported_kwh == pytest.approx(22 * needed_h, rel=1e-9)
     assert np.isclose(run.visits[truth.visits[0].id].energy_kwh, 0.8 * 76, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("place", "wrong"), [
+    ("components.batteries", None), ("events", None), ("events", []), ("events.fixed_load", 1),
+    ("events.vehicle_events", None), ("events.vehicle_events", {}), ("scenario.interval", 1e300),
+    ("scenario.n_intervals", 10**400),
+])
+def test_a_part_of_another_kind_is_named(tmp_path: Path, place: str, wrong: object) -> None:
+    document = copy.deepcopy(DOCUMENT)
+    *tables, field = place.split(".")
+    reduce(operator.getitem, tables, document)[field] = wrong
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(ScenarioError, match=r"\$\."):
+        read_spiceev(path, ImportOptions())
