@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,16 +27,20 @@ FILES = frozenset({
 
 def require_replaceable(folder: Path) -> None:
     """Raise `Refused` if `folder` is there and holds anything that an earlier run did not write."""
-    if not folder.exists() and not folder.is_symlink():
-        return
-    if not folder.is_dir() or folder.is_symlink():
-        raise Refused(f"{folder}: is not a folder, expected a new one or the folder of an earlier simulation")
-    found = {entry.name for entry in folder.iterdir()}
+    try:
+        if not folder.exists() and not folder.is_symlink():
+            return
+        if not folder.is_dir() or folder.is_symlink():
+            raise Refused(f"{folder}: is not a folder, expected a new one or the folder of an earlier simulation")
+        # A run writes plain files: a folder or a link under one of their names is somebody else's.
+        found = {entry.name: entry.is_file() and not entry.is_symlink() for entry in folder.iterdir()}
+    except OSError as error:
+        raise Refused(f"{folder}: {error.strerror or error}") from None
     if not found:
         return
-    if RESULT not in found or not _is_ours(folder / RESULT):
+    if not found.get(RESULT) or not _is_ours(folder / RESULT):
         raise Refused(f"{folder}: holds {min(found)!r}, expected a new folder or that of an earlier simulation")
-    if foreign := found - FILES:
+    if foreign := {name for name, is_file in found.items() if name not in FILES or not is_file}:
         raise Refused(f"{folder}: holds {min(foreign)!r} beside an earlier simulation, which would be lost")
 
 
@@ -83,6 +88,8 @@ def new_file(path: Path, text: str, mark: str) -> None:
     Raises:
         Refused: something else is there, or it cannot be written.
     """
+    if not path.name:
+        raise Refused(f"{str(path)!r}: is no name of a file, expected a new file")
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         if path.exists() and (not path.is_file() or mark not in path.read_text("utf-8", errors="replace")):
@@ -93,18 +100,21 @@ def new_file(path: Path, text: str, mark: str) -> None:
     except OSError as error:
         raise Refused(f"{path}: {error.strerror or error}") from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # a name that cannot be had is not there either
+            partial.unlink()
 
 
 def _sweep(folder: Path) -> None:
     """Remove what runs into `folder` left that were killed; give back a former folder that lost its place."""
-    for left in folder.parent.glob(f".{folder.name}.*-*"):
-        what, _, process = left.name.rpartition("-")
-        if not process.isdigit() or _is_alive(int(process)):
+    # The whole name must fit: `.out.v2.former-7` belongs to `out.v2` and not to `out`.
+    ours = re.compile(rf"\.{re.escape(folder.name)}\.(former|partial)-([0-9]+)", re.DOTALL)
+    for left in list(folder.parent.iterdir()):
+        fit = ours.fullmatch(left.name)
+        if fit is None or left.is_symlink() or not left.is_dir() or _is_alive(int(fit[2])):
             continue
-        if what.endswith(".former") and not folder.exists():
+        if fit[1] == "former" and not folder.exists():
             left.rename(folder)
-        elif what.endswith((".former", ".partial")):
+        else:
             shutil.rmtree(left)
 
 

@@ -92,6 +92,56 @@ def test_a_run_killed_between_its_two_renames_gets_its_former_folder_back(tmp_pa
     assert (out / "site.csv").read_text("utf-8") == "first"
 
 
+@pytest.mark.parametrize(("name", "other"), [("out", "out.v2"), ("[abc]", "a"), ("o?t", "out"), ("*", "out")])
+def test_what_a_killed_run_left_of_another_folder_is_let_be(tmp_path: Path, name: str, other: str) -> None:
+    gone = 2**22 + 1
+    strangers = [tmp_path / f".{other}.former-{gone}", tmp_path / f".{other}.partial-{gone}"]
+    own = tmp_path / f".{name}.partial-{gone}"
+    for folder in (*strangers, own):
+        folder.mkdir()
+    fill(tmp_path / name)
+    assert all(folder.is_dir() for folder in strangers)
+    assert not own.exists()
+
+
+def test_a_file_or_a_link_named_like_a_left_over_is_let_be(tmp_path: Path) -> None:
+    note, link = tmp_path / f".out.partial-{2**22 + 1}", tmp_path / f".out.partial-{2**22 + 2}"
+    note.write_text("keep me", "utf-8")
+    link.symlink_to(tmp_path)
+    fill(tmp_path / "out")
+    assert note.read_text("utf-8") == "keep me"
+    assert link.is_symlink()
+
+
+@pytest.mark.parametrize("name", ["report.html", "site.csv", RESULT])
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_what_is_no_plain_file_under_our_name_is_never_replaced(tmp_path: Path, name: str, kind: str) -> None:
+    out, letters = tmp_path / "out", tmp_path / "letters"
+    fill(out)
+    (out / name).unlink(missing_ok=True)
+    if kind == "folder":
+        letters = out / name
+    letters.mkdir()
+    (letters / "dear.txt").write_text("keep me", "utf-8")
+    if kind == "link":
+        (out / name).symlink_to(letters)
+    with pytest.raises(Refused, match="out: holds"):
+        fill(out)
+    assert (out / name / "dear.txt").read_text("utf-8") == "keep me"
+
+
+def test_a_name_that_cannot_be_had_is_refused_in_one_line(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 300)
+    for attempt in (lambda: fill(long), lambda: new_file(long, "page", "<mark>")):
+        with pytest.raises(Refused, match="name too long") as refused:
+            attempt()
+        assert "\n" not in str(refused.value)
+    for nameless in (Path(), Path("/")):
+        with pytest.raises(Refused, match="is no name of a file"):
+            new_file(nameless, "page", "<mark>")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_report_replaces_only_a_report(tmp_path: Path) -> None:
     report, letter = tmp_path / "deep" / "report.html", tmp_path / "letter.html"
     new_file(report, "<mark> 1", "<mark>")
