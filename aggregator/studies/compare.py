@@ -6,13 +6,15 @@ of one run is compared with replica k of another: the difference is estimated fa
 
 from __future__ import annotations
 
-import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
+import msgspec
 import numpy as np
 import pyarrow.parquet
 from numpy.typing import NDArray
@@ -31,6 +33,34 @@ Floats = NDArray[np.float64]
 CONFIDENCE = 0.95
 METHOD = "t interval on differences paired by replica (common random numbers)"
 _MUST_AGREE = ("start", "step_s", "steps", "seed", "replicas", "timezone")
+_ALWAYS_KNOWN = ("peak_kw", "short_drivers")
+"""Every run has these; the page begins with them."""
+
+_Count = Annotated[int, msgspec.Meta(ge=1)]
+_Number = Annotated[float, msgspec.Meta(ge=-1e15, le=1e15)]
+"""Far beyond any run, and small enough that squares of it can be added."""
+
+
+class _Head(msgspec.Struct):
+    kind: Any = None
+    schema: Any = None
+
+
+class _Result(msgspec.Struct):
+    """The fields of `result.json` that a comparison reads; it has more."""
+
+    scenario: str
+    scenario_sha256: str
+    control: str
+    settings: dict[str, Any]
+    seed: int
+    replicas: _Count
+    start: str
+    step_s: _Count
+    steps: _Count
+    timezone: str
+    by_replica: dict[str, list[_Number | None]]
+    short_by_cause: dict[str, _Number]
 
 
 def compare(folders: Sequence[Path]) -> ComparisonFacts:
@@ -45,15 +75,16 @@ def compare(folders: Sequence[Path]) -> ComparisonFacts:
     (first, _), *_ = read
     for (result, _), folder in zip(read[1:], folders[1:], strict=True):
         for name in _MUST_AGREE:
-            if result[name] != first[name]:
+            found, expected = getattr(result, name), getattr(first, name)
+            if found != expected:
                 raise Refused(
-                    f"{folder / RESULT}: {name}: {result[name]!r}, expected {first[name]!r} as in {folders[0]} "
+                    f"{folder / RESULT}: {name}: {found!r}, expected {expected!r} as in {folders[0]} "
                     "(only runs over the same time with the same draws can be compared)"
                 )
     runs = tuple(run for _, run in read)
     return ComparisonFacts(
-        grid=TimeGrid(utc(first["start"]), first["step_s"], first["steps"]), timezone=first["timezone"],
-        seed=first["seed"], replicas=first["replicas"], runs=runs,
+        grid=TimeGrid(utc(first.start), first.step_s, first.steps), timezone=first.timezone,
+        seed=first.seed, replicas=first.replicas, runs=runs,
         differences=tuple(differences(runs[0].measures, other.measures) for other in runs[1:]),
         method=METHOD, confidence=CONFIDENCE, program_version=version("v2g-aggregator"),
     )
@@ -106,42 +137,84 @@ def paired_difference(measure: Measure, first: Floats, other: Floats) -> Differe
 
 def _labels(folders: Sequence[Path]) -> list[str]:
     """Names of the folders; with their parents where two have one name."""
-    names = [folder.resolve().name for folder in folders]
+    # Unlike `Path.resolve` this never fails: a link that leads nowhere is told when it is read.
+    names = [Path(os.path.realpath(folder)).name for folder in folders]
     if len(set(names)) < len(names):
         names = [str(folder) for folder in folders]
     return [name if names.count(name) == 1 else f"{name} ({k + 1})" for k, name in enumerate(names)]
 
 
-def _read(folder: Path, label: str) -> tuple[dict[str, Any], RunFact]:
-    path = folder / RESULT
+def _read(folder: Path, label: str) -> tuple[_Result, RunFact]:
+    result = _result(folder / RESULT)
     try:
-        raw = json.loads(path.read_text("utf-8"))
-    except OSError:
-        raise Refused(f"{path}: cannot be read, expected the folder of a simulation") from None
-    except ValueError:
-        raise Refused(f"{path}: not JSON, expected the result of a simulation") from None
-    if not isinstance(raw, dict) or raw.get("kind") != KIND:
-        raise Refused(f"{path}: kind: expected {KIND!r}")
-    if raw.get("schema") != SCHEMA:
-        raise Refused(f"{path}: schema: {raw.get('schema')!r}, expected {SCHEMA}; run the simulation again")
-    try:
-        by_replica = {key: np.array(values, dtype=np.float64) for key, values in raw["by_replica"].items()}
-        if any(values.shape != (raw["replicas"],) for values in by_replica.values()):
-            raise ValueError("by_replica: expected one value per replica")  # noqa: TRY301 - told as all damage is
+        _require_a_time(result)
         site = pyarrow.parquet.read_table(folder / "site.parquet")  # type: ignore[no-untyped-call]
 
         def curve(name: str) -> tuple[Floats, Floats, Floats]:
-            p10, p50, p90 = (_whole(site, f"{name}_kw_{part}", raw["steps"]) for part in ("p10", "p50", "p90"))
+            p10, p50, p90 = (_whole(site, f"{name}_kw_{part}", result.steps) for part in ("p10", "p50", "p90"))
             return p10, p50, p90
 
-        run = RunFact(
-            label, raw["scenario"], raw["control"], curve("net"), curve("ev"),
-            _whole(site, "import_cap_kw", raw["steps"]), by_replica, raw["short_by_cause"],
-            {name: in_words(value) for name, value in raw["settings"].items()}, raw["scenario_sha256"],
+        return result, RunFact(
+            label, result.scenario, result.control, curve("net"), curve("ev"),
+            _whole(site, "import_cap_kw", result.steps), _measures(result), result.short_by_cause,
+            {name: in_words(value) for name, value in result.settings.items()}, result.scenario_sha256,
         )
-        return {name: raw[name] for name in _MUST_AGREE}, run
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise Refused(f"{folder}: damaged or incomplete ({error}); run the simulation again") from None
+    except (KeyError, TypeError, ValueError, OSError, OverflowError, RecursionError, pyarrow.ArrowException) as error:
+        raise _damaged(folder, error) from None
+
+
+def _result(path: Path) -> _Result:
+    """What `result.json` says, as far as runs are compared by it."""
+    try:
+        written = path.read_bytes()
+    except OSError:
+        raise Refused(f"{path}: cannot be read, expected the folder of a simulation") from None
+    try:
+        head = msgspec.json.decode(written, type=_Head)
+    except msgspec.ValidationError:
+        raise Refused(f"{path}: kind: expected {KIND!r}") from None
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise Refused(f"{path}: not JSON ({error}), expected the result of a simulation") from None
+    if head.kind != KIND:
+        raise Refused(f"{path}: kind: expected {KIND!r}")
+    if head.schema != SCHEMA:
+        raise Refused(f"{path}: schema: {head.schema!r}, expected {SCHEMA}; run the simulation again")
+    try:
+        return msgspec.json.decode(written, type=_Result)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: BaseException) -> Refused:
+    return Refused(f"{path}: damaged or incomplete ({' '.join(str(error).split())}); run the simulation again")
+
+
+def _require_a_time(result: _Result) -> None:
+    """Raise a `ValueError`, `OverflowError` or `OSError` unless the run's time can be shown on a local clock."""
+    grid = TimeGrid(utc(result.start), result.step_s, result.steps)
+    try:
+        zone = ZoneInfo(result.timezone)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"timezone: {result.timezone!r}, expected a name such as 'Europe/Berlin'") from None
+    try:
+        for when in (grid.start, grid.end):
+            when.astimezone(zone)
+    except OverflowError:
+        raise ValueError(f"start: {result.start!r} with {result.steps} steps of {result.step_s} s, expected times "
+                         "of the years 1 to 9999") from None
+
+
+def _measures(result: _Result) -> dict[str, Floats]:
+    """The figures by replica; one that is null in any of them is not known, and left out."""
+    for key, values in result.by_replica.items():
+        if len(values) != result.replicas:
+            raise ValueError(f"by_replica: {key}: {len(values)} values, expected {result.replicas}, one per replica")
+    known = {
+        key: np.array(values, dtype=np.float64) for key, values in result.by_replica.items() if None not in values
+    }
+    if missing := [key for key in _ALWAYS_KNOWN if key not in known]:
+        raise ValueError(f"by_replica: {missing[0]}: not known, expected a number per replica")
+    return known
 
 
 def _whole(site: pyarrow.Table, name: str, steps: int) -> Floats:

@@ -3,7 +3,9 @@
 import json
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,12 +100,17 @@ def test_runs_of_other_draws_are_refused_in_one_line(runs: dict[str, Path], othe
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("harm", ["no folder", "not JSON", "other kind", "no table", "other schema", "odd replicas"])
+@pytest.mark.parametrize(
+    "harm", ["no folder", "a link to itself", "not JSON", "other kind", "no table", "other schema", "odd replicas"]
+)
 def test_a_damaged_folder_is_refused_in_one_line(runs: dict[str, Path], harm: str) -> None:
     bad = runs["free"]
     result = json.loads((bad / RESULT).read_text("utf-8"))
     if harm == "no folder":
         bad = bad / "nowhere"
+    elif harm == "a link to itself":
+        bad = bad / "loop"
+        bad.symlink_to(bad)
     elif harm == "no table":
         (bad / "site.parquet").unlink()
     elif harm == "odd replicas":
@@ -116,3 +123,69 @@ def test_a_damaged_folder_is_refused_in_one_line(runs: dict[str, Path], harm: st
         compare([runs["edf"], bad])
     assert str(bad) in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "by_replica a list": (lambda r: r.update(by_replica=[]), "by_replica"),
+    "by_replica empty": (lambda r: r.update(by_replica={}), "peak_kw: not known"),
+    "null in a figure": (lambda r: r["by_replica"]["peak_kw"].__setitem__(0, None), "peak_kw: not known"),
+    "infinity in a figure": (lambda r: r["by_replica"]["peak_kw"].__setitem__(0, math.inf), "not JSON"),
+    "more than any run": (lambda r: r["by_replica"]["peak_kw"].__setitem__(0, 1e300), "1e15|1000000000000000"),
+    "words in a figure": (lambda r: r["by_replica"].update(peak_kw="x"), "by_replica"),
+    "control a list": (lambda r: r.update(control=["edf"]), "control"),
+    "causes a list": (lambda r: r.update(short_by_cause=[1]), "short_by_cause"),
+    "causes in words": (lambda r: r.update(short_by_cause={"fault": "many"}), "short_by_cause"),
+    "settings a list": (lambda r: r.update(settings=[1]), "settings"),
+    "no start": (lambda r: r.pop("start"), "start"),
+    "start a number": (lambda r: r.update(start=5), "start"),
+    "start a word": (lambda r: r.update(start="noon"), "ISO 8601"),
+    "start at the end of time": (lambda r: r.update(start="9999-12-31T23:59:00Z"), "years 1 to 9999|out of range"),
+    "timezone of nowhere": (lambda r: r.update(timezone="Nowhere/Town"), "timezone"),
+    "timezone of no name": (lambda r: r.update(timezone=""), "timezone"),
+    "timezone a path": (lambda r: r.update(timezone="../UTC"), "timezone"),
+    "step of nothing": (lambda r: r.update(step_s=0), "step_s"),
+    "step of words": (lambda r: r.update(step_s="900"), "step_s"),
+    "step of an age": (lambda r: r.update(step_s=10**18), "damaged"),
+    "no steps": (lambda r: r.update(steps=0), "steps"),
+    "steps beyond the table": (lambda r: r.update(steps=10**18), "damaged"),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_result_is_refused_in_one_line_that_names_the_field(runs: dict[str, Path], edit: str) -> None:
+    change, told = EDITS[edit]
+    for folder in runs.values():
+        result = json.loads((folder / RESULT).read_text("utf-8"))
+        change(result)
+        (folder / RESULT).write_text(json.dumps(result), "utf-8")
+    with pytest.raises(Refused, match=told) as refused:
+        compare([runs["edf"], runs["free"]])
+    assert str(runs["edf"]) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"kind": ' + "[" * 200_000, "9" * 5000, "[]", "null"])
+def test_what_is_no_result_at_all_is_refused_in_one_line(runs: dict[str, Path], text: str) -> None:
+    (runs["free"] / RESULT).write_text(text, "utf-8")
+    with pytest.raises(Refused, match="expected") as refused:
+        compare([runs["edf"], runs["free"]])
+    assert "\n" not in str(refused.value)
+
+
+def test_brackets_deep_inside_a_result_are_refused_in_one_line(runs: dict[str, Path]) -> None:
+    text = (runs["free"] / RESULT).read_text("utf-8")
+    for field in ("settings", "notes"):
+        deep = text.replace(f'"{field}":', f'"{field}": ' + "[" * 200_000 + "]" * 200_000 + f', "{field}":', 1)
+        (runs["free"] / RESULT).write_text(deep, "utf-8")
+        with pytest.raises(Refused, match=RESULT.replace(".", r"\.")) as refused:
+            compare([runs["edf"], runs["free"]])
+        assert "\n" not in str(refused.value)
+
+
+def test_a_figure_that_one_run_does_not_know_is_left_out(runs: dict[str, Path]) -> None:
+    result = json.loads((runs["free"] / RESULT).read_text("utf-8"))
+    result["by_replica"]["event_kept_share"] = [None] * result["replicas"]
+    (runs["free"] / RESULT).write_text(json.dumps(result), "utf-8")
+    facts = compare([runs["edf"], runs["free"]])
+    assert "event_kept_share" not in {one.measure.key for one in facts.differences[0]}
+    json.dumps(comparison_json(facts), allow_nan=False)
