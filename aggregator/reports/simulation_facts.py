@@ -81,7 +81,8 @@ class Band:
 class SiteFact:
     """Mean power of one connection point per step, kW, import positive; charge and discharge are 0 or more.
 
-    cap_kw, export_cap_kw: in force with the event. over_cap_kwh: energy beyond the caps, one value per replica.
+    cap_kw, export_cap_kw: in force, events aside. over_cap_kwh: energy beyond the caps, one value per replica.
+    over_export_cap_kwh: the part of it that was given to the grid. export_peak_kw: highest power given, 0 or more.
     """
 
     id: str
@@ -93,6 +94,8 @@ class SiteFact:
     charge: Band
     discharge: Band
     over_cap_kwh: Floats
+    over_export_cap_kwh: Floats
+    export_peak_kw: Floats
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,8 @@ def site_facts(outcome: Outcome) -> tuple[tuple[SiteFact, ...], SiteFact]:
     hours = ensemble.grid.step_hours
     charge, discharge, net = outcome.import_kwh / hours, outcome.export_kwh / hours, outcome.net_kw
     caps, export_caps = ensemble.import_cap_kw, ensemble.export_cap_kw
-    beyond = np.maximum(net - caps, 0.0) + np.maximum(-net - export_caps, 0.0)
-    over_kwh = beyond.sum(axis=2) * hours
+    over_import_kwh = np.maximum(net - caps, 0.0).sum(axis=2) * hours
+    over_export_kwh = np.maximum(-net - export_caps, 0.0).sum(axis=2) * hours
 
     def fact(name: str, of: slice | int) -> SiteFact:
         chosen = slice(of, of + 1) if isinstance(of, int) else of
@@ -62,7 +62,9 @@ def site_facts(outcome: Outcome) -> tuple[tuple[SiteFact, ...], SiteFact]:
         into, out = charge[:, chosen].sum(axis=1), discharge[:, chosen].sum(axis=1)
         return SiteFact(
             name, base, caps[chosen].sum(axis=0), export_caps[chosen].sum(axis=0), Band.of(into - out + base),
-            Band.of(into - out), Band.of(into), Band.of(out), over_kwh[:, chosen].sum(axis=1),
+            Band.of(into - out), Band.of(into), Band.of(out),
+            (over_import_kwh + over_export_kwh)[:, chosen].sum(axis=1), over_export_kwh[:, chosen].sum(axis=1),
+            (-net[:, chosen]).max(axis=(1, 2), initial=0.0),
         )
 
     sites = tuple(fact(site.id, index) for index, site in enumerate(ensemble.sites))

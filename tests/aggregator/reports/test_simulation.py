@@ -47,7 +47,7 @@ def facts(replicas: int = 5, grid: TimeGrid = GRID) -> SimulationFacts:
     net = base + charge - discharge
     cap, nothing = np.full(grid.steps, 110.0), np.zeros(grid.steps)
     site = SiteFact("campus", base, cap, nothing, Band.of(net), Band.of(charge - discharge), Band.of(charge),
-                    Band.of(discharge), np.zeros(replicas))
+                    Band.of(discharge), np.zeros(replicas), np.zeros(replicas), np.zeros(replicas))
     car = np.tile(np.arange(CARS), replicas)
     course = np.repeat(np.arange(replicas), CARS)
     lacks = np.where((car + course) % 4 == 0, car.astype(float), 0.0)
@@ -175,6 +175,22 @@ def test_a_run_beyond_its_cap_says_so_before_anything_else() -> None:
     assert line.startswith("peak 207.0 of 110.0 kW, 296.00 kWh (0.00 to 296.00) over the cap")
     assert "over it in 3 of 5 courses" in line
     assert line in render_simulation(broken).split("<main>")[0]
+
+
+def test_a_breach_is_told_of_the_cap_that_was_broken() -> None:
+    kept = facts(3)
+    over = np.full(3, 1.25)
+    site = replace(kept.whole, export_cap_kw=np.full(kept.grid.steps, 2.0), over_cap_kwh=over,
+                   over_export_cap_kwh=over, export_peak_kw=np.array([7.0, 7.5, 8.0]))
+    given = replace(kept, whole=site, sites=(site,), measures={**kept.measures, "over_cap_kwh": over})
+    (line,) = warnings(given)
+    assert line.startswith("gave the grid up to 7.5 (7.1 to 7.9) of 2.0 kW, 1.25 kWh over the export cap (")
+    assert "over it in 3 of 3 courses" in line
+    both = replace(given, measures={**given.measures, "over_cap_kwh": over + 3.0})
+    drawn, again = warnings(both)
+    assert "kW, 3.00 kWh over the cap" in drawn
+    assert drawn.startswith("peak ")
+    assert again == line
 
 
 def test_a_step_is_kept_up_to_the_stated_tolerance() -> None:
