@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import sys
-from pathlib import Path
-from typing import Annotated, NoReturn
+try:
+    import asyncio
+    import json
+    import sys
+    from pathlib import Path
+    from typing import Annotated, NoReturn
 
-import typer
-from rich.console import Console
+    import typer
+    from rich.console import Console
 
-from aggregator.refusal import Refused
+    from aggregator.refusal import Refused
+except KeyboardInterrupt:  # Ctrl-C before there is a command that could say so
+    raise SystemExit("stopped by SIGINT; nothing was written") from None
 
 __all__ = ["Refused", "app", "main"]
 

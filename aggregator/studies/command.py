@@ -62,6 +62,8 @@ def run_comparison(folders: Sequence[Path], out: Path) -> Said:
     means = " (means over the courses, with their intervals)" if facts.replicas > 1 else ""
     lines = [f"{counted}{means}", *(f"  {one}" for one in (*changed, *differences_in_words(facts)))]
     return Said(words, "\n".join(lines))
+
+
 def check_file(path: Path) -> Said:
     """Every fault of a scenario file, and what of it would be run."""
     check = check_scenario(path)

@@ -55,7 +55,7 @@ def _lines(console: Console) -> Tell:
 
 
 class Stop(BaseException):
-    """SIGTERM or SIGINT came. No `Exception`: nothing between here and the command may take it for a failure."""
+    """A signal to end came. No `Exception`: nothing between here and the command may take it for a failure."""
 
 
 class Stopper:
@@ -81,13 +81,16 @@ class Stopper:
 
 @contextmanager
 def stopped_cleanly() -> Iterator[Stopper]:
-    """A signal to end (SIGTERM, SIGINT) clears away what was begun and is told in one line.
+    """A signal to end (SIGTERM, SIGINT, SIGHUP) clears away what was begun and is told in one line.
 
     Raises:
-        Refused: SIGINT or SIGTERM came.
+        Refused: one of them came.
     """
     stopper = Stopper()
-    former = {number: signal.signal(number, stopper.stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # under nohup the work outlives its terminal
+        numbers.append(signal.SIGHUP)
+    former = {number: signal.signal(number, stopper.stop) for number in numbers}
     hook = sys.unraisablehook
     try:
         yield stopper

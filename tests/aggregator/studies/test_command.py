@@ -1,6 +1,7 @@
 """v2g simulate, compare and scenario check as processes: exit codes, one line for a mistake, nothing half-written."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -112,7 +113,7 @@ def test_a_folder_of_somebody_else_is_refused_before_the_work(day: Path, tmp_pat
     assert names(out) == {"dear.txt"}
 
 
-@pytest.mark.parametrize("blow", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("blow", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGHUP])
 def test_a_run_killed_while_it_writes_leaves_no_half_folder(tmp_path: Path, blow: signal.Signals) -> None:
     out, file = tmp_path / "out", tmp_path / "long.toml"
     file.write_text(scenario(*DAY, drivers="acn", more='[control]\nname = "laxity"\n'), "utf-8")
@@ -131,6 +132,40 @@ def test_a_run_killed_while_it_writes_leaves_no_half_folder(tmp_path: Path, blow
         assert names(tmp_path) == {"long.toml"}
     assert v2g_here("simulate", file, "-o", out, "--replicas", "1").returncode == 0
     assert names(tmp_path) == {"long.toml", "out"}
+
+
+def test_a_run_under_nohup_outlives_its_terminal() -> None:
+    program = (
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "from aggregator.studies.watching import stopped_cleanly\n"
+        "with stopped_cleanly():\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "print('still here')\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert result.stdout == "still here\n", result.stderr
+
+
+def test_ctrl_c_while_the_program_starts_is_told_in_one_line(tmp_path: Path) -> None:
+    # A package that takes the place of typer: the signal comes while it is imported.
+    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n", "utf-8")
+    result = subprocess.run(
+        [sys.executable, "-m", "aggregator.cli", "simulate", "day.toml", "-o", "out"], capture_output=True, text=True,
+        timeout=60, check=False, env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert refused(result) == "stopped by SIGINT; nothing was written"
+
+
+def test_an_export_cap_that_does_not_hold_is_told_as_one(tmp_path: Path) -> None:
+    file, out = tmp_path / "sunny.toml", tmp_path / "out"
+    file.write_text(scenario(visit("v", 1, "07:00", "12:00"), more=f"[pv]\nhourly_kw = {[27] * 24}\n"), "utf-8")
+    said = v2g_here("simulate", file, "-o", out).stdout
+    # 27 kW of sun on a building of 5 kW: 2 kW too much in all of the 12 hours but the 2 in which the car charges.
+    assert "warning: gave the grid up to 22.0 of 20.0 kW, 20.00 kWh over the export cap" in said
+    assert said.count("warning: ") == 1
+    summary = json.loads((out / "result.json").read_text("utf-8"))["summary"]
+    assert summary["over_cap_kwh"]["mean"] == pytest.approx(20.0)
 
 
 def test_the_terminal_says_at_once_what_is_wrong(tmp_path: Path) -> None:
