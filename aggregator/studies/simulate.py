@@ -188,11 +188,11 @@ def _read(path: Path, options: SimulationOptions) -> tuple[Experiment, str, Mapp
     try:
         digest, settings = scenario_sha256(path), settings_of(path)
         experiment = load_scenario(path, skip_bad=options.skip_bad).experiment()
+        experiment = experiment.with_replicas(
+            experiment.ensemble.replicas if options.replicas is None else options.replicas, options.seed
+        )
     except ScenarioError as error:
         raise Refused(str(error)) from None
-    experiment = experiment.with_replicas(
-        experiment.ensemble.replicas if options.replicas is None else options.replicas, options.seed
-    )
     if options.control is not None:
         name = cast("ControlName", options.control)  # `simulate_scenario` has looked it up
         experiment = replace(experiment, control=replace(experiment.control, name=name))

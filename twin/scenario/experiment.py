@@ -19,6 +19,7 @@ from twin.drivers import DriverModel
 from twin.ensemble import Ensemble
 from twin.faults import FaultModel
 from twin.scenario.ageing import Ageing
+from twin.scenario.sizes import check_work
 from twin.scenario.tables import ControlName
 from twin.scenario.world import DeclaredVisit, PublicScenario, Truth
 from twin.visits import COLUMNS, VisitTable
@@ -82,8 +83,13 @@ class Experiment:
     visits_in: Callable[[int], VisitTable] = field(repr=False, compare=False)
 
     def with_replicas(self, replicas: int, seed: int | None = None) -> Experiment:
-        """The same experiment with another number of replicas and, where given, another seed of drivers and faults."""
+        """The same experiment with another number of replicas and, where given, another seed of drivers and faults.
+
+        Raises:
+            ScenarioError: more replicas than can be gone through.
+        """
         seed = self.seed if seed is None else seed
+        check_work(self.name, len(self.ensemble.evses), self.ensemble.grid.steps, replicas)
         if replicas == self.ensemble.replicas:
             return replace(self, seed=seed)
         ensemble = replace(self.ensemble, replicas=replicas)

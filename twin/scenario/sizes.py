@@ -65,10 +65,7 @@ def check_sizes(path: Path, file: ScenarioFile) -> None:
     if seconds > MOST_MINUTES * 60.0:
         raise ScenarioError(path, "$.end", file.end.isoformat(), "at most 10 years after the start")
     steps = seconds / file.run.step_s
-    if evses * steps * file.run.replicas > MOST_EVSE_STEPS:
-        most = f"at most {MOST_EVSE_STEPS:,} EVSEs x steps x replicas"
-        product = f"{evses} x {steps:.0f} x {file.run.replicas}"
-        raise ScenarioError(path, "$.run", product, f"{most}: fewer replicas, or a longer step_s")
+    check_work(path, evses, round(steps), file.run.replicas)
     _check_ramps(path, file)
     faults = fault_model(path, file.faults)
     for kind in ("down", "outage", "ignores", "derated"):
@@ -79,6 +76,14 @@ def check_sizes(path: Path, file: ScenarioFile) -> None:
                 path, f"$.faults.{kind}_mtbf_h", between_h,
                 f"at least {least:.3g} h, or 0: at most {MOST_FAILURES:,} failures of an EVSE",
             )
+
+
+def check_work(path: Path | str, evses: int, steps: int, replicas: int) -> None:
+    """Refuse more EVSEs x steps x replicas than can be gone through. Raises a `ScenarioError`."""
+    if evses * steps * replicas > MOST_EVSE_STEPS:
+        most = f"at most {MOST_EVSE_STEPS:,} EVSEs x steps x replicas"
+        product = f"{evses} x {steps} x {replicas}"
+        raise ScenarioError(path, "$.run", product, f"{most}: fewer replicas, or a longer step_s")
 
 
 def _check_ramps(path: Path, file: ScenarioFile) -> None:

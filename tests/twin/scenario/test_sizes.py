@@ -65,6 +65,12 @@ def test_more_than_a_computer_goes_through_is_refused(write: Write, base: str, o
         load_scenario(write(base.replace(old, new)))
 
 
+def test_replicas_asked_for_later_have_the_same_limit(write: Write, base: str) -> None:
+    experiment = load_scenario(write(base)).experiment()
+    with pytest.raises(ScenarioError, match=r"12 x 284 x 1000000000', expected at most 1,000,000,000 EVSEs"):
+        experiment.with_replicas(1_000_000_000)
+
+
 @pytest.mark.parametrize(("evses", "end", "replicas"), [
     (10_000, "2026-03-28T12:00:00+01:00", 1), (100, "2025-04-04T12:00:00+01:00", 1000),
 ])
