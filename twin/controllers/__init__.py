@@ -1,8 +1,8 @@
 """Who decides the set-points: the protocol that every controller and planner fits, and the rules they are measured by.
 
-`rules` holds protocol and controllers, `sharing` how a connection point's room is divided, `metered` keeps a rule from
-booking what nobody draws, `watchful` is a guard that notices chargers which do not follow, `told` what these two show
-to the controller behind them.
+`rules` holds protocol and controllers, `sharing` how a connection point's room is divided, `data_sheet` what a car can
+give for certain, `metered` keeps a rule from booking what nobody draws or gives, `watchful` is a guard that notices
+chargers which do not follow, `told` what these two show to the controller behind them.
 """
 
 from twin.controllers.metered import Metered

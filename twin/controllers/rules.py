@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.assets import Schedule
+from twin.controllers.data_sheet import losses, sure_kw
 from twin.controllers.sharing import TOLERANCE_KW, Grouping, serve_in_order, share_by_level, sum_by
 from twin.ensemble import Ensemble
 
@@ -33,6 +34,7 @@ class FleetView(Protocol):
     room_kw: per connection point (replica * sites + site): import cap minus the building's load, this step.
     export_room_kw: the same for export: export cap plus the building's load.
     visit: row of the visit in the table that was given, -1 without a car.
+    vehicle: index of the car in the ensemble's vehicles, which hold its data sheet; -1 without a car.
     """
 
     @property
@@ -71,6 +73,8 @@ class FleetView(Protocol):
     def export_room_kw(self) -> Floats: ...
     @property
     def visit(self) -> Ints: ...
+    @property
+    def vehicle(self) -> Ints: ...
 
 
 class Controller(Protocol):
@@ -172,8 +176,9 @@ class RoomSharing(ABC):
     stays unused only where everyone has what it can take, or where no waiting car's minimum fits.
 
     discharges: cars discharge to make up for a building above its cap (negative room), and for cars that must charge
-        now to be ready in time: those with most time to spare first, as far as `spare_discharge_kw` goes. Cars that
-        must charge now then come before all others. Without it nothing ever discharges.
+        now to be ready in time: those with most time to spare first, as far as `spare_discharge_kw` goes, and never
+        more than the export cap bears if every charging car stopped. Cars that must charge now then come before all
+        others. Without it nothing ever discharges.
     asks_between: also decide at arrivals and departures between steps; else a car that plugs in waits for the next one.
     """
 
@@ -314,15 +319,20 @@ class ProportionalToLaxity(RoomSharing):
 def spare_discharge_kw(view: FleetView, slots: Ints) -> Floats:
     """The power each car can give for a whole step and still be ready in time.
 
-    It stays above the driver's floor, and after the step full power until the declared departure still reaches the
-    target. A car that cannot hold its minimum discharge power for the step gives nothing.
+    It stays above the driver's floor and its own, and after the step full power until the declared departure still
+    reaches the target. What its data sheet lets it give falls with its energy: the least of the step counts, for others
+    rely on it. A car that cannot hold its minimum discharge power for the step gives nothing.
     """
     step_s = float(view.ensemble.grid.step_s)
+    own_floor = np.array([car.battery.soc_min for car in view.ensemble.vehicles])[view.vehicle[slots]]
     left_h = np.maximum(view.declared_s[slots] - view.now_s - step_s, 0.0) / 3600.0
     regained = view.max_charge_kw[slots] * view.efficiency[slots] * left_h
     reserve = np.maximum(view.floor_kwh[slots], view.target_kwh[slots] - regained)
-    above = np.maximum(view.energy_kwh[slots] - reserve, 0.0)
-    power = np.minimum(above * view.efficiency[slots] * 3600.0 / step_s, view.max_discharge_kw[slots])
+    reserve = np.maximum(reserve, own_floor * view.capacity_kwh[slots])
+    power = sure_kw(
+        view.ensemble, slots, view.vehicle[slots], view.energy_kwh[slots], reserve, view.max_discharge_kw[slots],
+        step_s / 3600.0,
+    )
     usable: Floats = np.where(power >= np.maximum(view.min_discharge_kw[slots], TOLERANCE_KW), power, 0.0)
     return usable
 
@@ -330,7 +340,9 @@ def spare_discharge_kw(view: FleetView, slots: Ints) -> Floats:
 def _firm_kw(view: FleetView, ask: Floats, is_tight: Bools) -> Floats:
     """What goes before all sharing: charging that cannot wait for another step, and the discharge that makes room.
 
-    No car is in both: one that may discharge for the step could also wait for it.
+    No car is in both: one that may discharge for the step could also wait for it. Nobody charges with more than keeps
+    it busy for the step: a car that is done before its end leaves those that discharge for it to feed the grid. It may
+    stop for other reasons, so that they give no more than may leave the site without it.
     """
     room, places, step_s = view.room_kw, view.room_kw.size, float(view.ensemble.grid.step_s)
     firm = np.zeros(view.site.size)
@@ -340,14 +352,15 @@ def _firm_kw(view: FleetView, ask: Floats, is_tight: Bools) -> Floats:
     helpers = np.flatnonzero(view.is_plugged & (view.max_discharge_kw > 0.0) & is_tight[view.site])
     spare = spare_discharge_kw(view, helpers)
     helpers, spare = helpers[spare > 0.0], spare[spare > 0.0]
+    wish, export_room = _through_the_step_kw(view, urgent, ask[urgent]), np.maximum(view.export_room_kw, 0.0)
 
     def served(room_kw: Floats) -> Floats:
         return serve_in_order(
-            ask[urgent], view.min_charge_kw[urgent], urgency, view.site[urgent], np.maximum(room_kw, 0.0)
+            wish, view.min_charge_kw[urgent], urgency, view.site[urgent], np.maximum(room_kw, 0.0)
         )
 
-    wanted = served(room + sum_by(view.site[helpers], spare, places))
-    missing = np.maximum(sum_by(view.site[urgent], wanted, places) - room, 0.0)
+    wanted = served(room + np.minimum(sum_by(view.site[helpers], spare, places), export_room))
+    missing = np.clip(sum_by(view.site[urgent], wanted, places) - room, 0.0, export_room)
     relief = serve_in_order(
         spare, view.min_discharge_kw[helpers], -laxity_s(view, helpers), view.site[helpers], missing
     )
@@ -355,3 +368,17 @@ def _firm_kw(view: FleetView, ask: Floats, is_tight: Bools) -> Floats:
     firm[urgent] = served(room + sum_by(view.site[helpers], relief, places))
     firm[helpers] = -relief
     return firm
+
+
+def _through_the_step_kw(view: FleetView, slots: Ints, ask_kw: Floats) -> Floats:
+    """The least power at which these cars have their target no sooner than the step ends, or than they leave."""
+    step_s = float(view.ensemble.grid.step_s)
+    left_s = np.minimum((view.step + 1) * step_s - view.now_s, view.declared_s[slots] - view.now_s)
+    missing = view.target_kwh[slots] - view.energy_kwh[slots]
+    # A car that is due within a second, or already, takes all it can.
+    inward = np.divide(missing * 3600.0, left_s, out=np.full(slots.size, np.inf), where=left_s > 1.0)
+    battery_kw = np.minimum(inward, ask_kw)
+    standby, proportional, quadratic = losses(view.ensemble, slots, view.vehicle[slots])
+    needed = battery_kw + standby + proportional * battery_kw + quadratic * battery_kw * battery_kw
+    enough: Floats = np.minimum(ask_kw, np.maximum(needed, view.min_charge_kw[slots]))
+    return enough

@@ -31,6 +31,7 @@ class Told:
     room_kw: Floats
     export_room_kw: Floats
     visit: Ints
+    vehicle: Ints
 
     @classmethod
     def of(cls, view: FleetView, **changed: Floats) -> Self:

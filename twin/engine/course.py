@@ -188,7 +188,7 @@ class Course:
             first = int(clash[0])
             other = standing[first] if standing[first] >= 0 else view.visit[slots[first]]
             raise VisitsOverlap.at(self.ensemble, guests, int(rows[first]), int(other))
-        view.is_plugged[slots] = True
+        view.is_plugged[slots], view.vehicle[slots] = True, vehicle
         target, floor = guests.target_kwh[rows], guests.floor_kwh[rows]
         view.target_kwh[slots], view.floor_kwh[slots] = target, floor
         view.declared_s[slots] = guests.declared_s[rows]
@@ -208,7 +208,7 @@ class Course:
         energy = self.fleet.unplug_many(slots, at_s)
         self._visits.close(view, slots, self.fleet, energy, np.ones(slots.size, dtype=np.bool_))
         view.is_plugged[slots] = False
-        view.visit[slots] = -1
+        view.visit[slots] = view.vehicle[slots] = -1
         for row in (view.target_kwh, view.floor_kwh, view.declared_s, view.capacity_kwh, view.efficiency):
             row[slots] = np.nan
         self._limits.unplug(slots)

@@ -21,7 +21,7 @@ class View:
         self.now_s = 0.0
         self.step = 0
         self.is_plugged = np.zeros(n, dtype=np.bool_)
-        self.visit = np.full(n, -1, dtype=np.int64)
+        self.visit, self.vehicle = np.full(n, -1, dtype=np.int64), np.full(n, -1, dtype=np.int64)
         self.target_kwh, self.floor_kwh = np.full(n, np.nan), np.full(n, np.nan)
         self.declared_s, self.capacity_kwh = np.full(n, np.nan), np.full(n, np.nan)
         self.efficiency = np.full(n, np.nan)

@@ -53,6 +53,7 @@ class Fleet:
     room_kw: Floats
     export_room_kw: Floats
     visit: Ints
+    vehicle: Ints
     now_s: float = 0.0
     step: int = 0
 
@@ -79,7 +80,7 @@ class Car:
     above_floor_kwh: float = 10.0
 
 
-def fleet(cars: list[Car], room_kw: list[float], *, now_s: float = 0.0) -> Fleet:
+def fleet(cars: list[Car], room_kw: list[float], *, now_s: float = 0.0, export_room_kw: float = 100.0) -> Fleet:
     """One replica. Targets are 40 kWh of 60."""
     plugged = np.array([car.missing_kwh is not None for car in cars])
 
@@ -94,8 +95,9 @@ def fleet(cars: list[Car], room_kw: list[float], *, now_s: float = 0.0) -> Fleet
         column([car.declared_s for car in cars]), column([60.0] * len(cars)), column([0.95] * len(cars)),
         column([car.max_kw for car in cars], 0.0), column([car.min_kw for car in cars], 0.0),
         column([car.back_kw for car in cars], 0.0), column([car.least_back_kw for car in cars], 0.0),
-        np.array([car.site for car in cars]), np.array(room_kw), np.zeros(len(room_kw)),
-        np.where(plugged, np.arange(len(cars)), -1), now_s,
+        np.array([car.site for car in cars]), np.array(room_kw), np.full(len(room_kw), export_room_kw),
+        np.where(plugged, np.arange(len(cars)), -1), np.where(plugged, 0, -1), now_s,
+        int(now_s // GRID.step_s),
     )
 
 
@@ -317,7 +319,7 @@ def test_discharge_makes_room_and_takes_nothing_that_the_driver_needs(view: Flee
     assert (back <= view.max_discharge_kw).all()
     assert ((back == 0.0) | (back >= view.min_discharge_kw - EPS)).all()
     gives = np.flatnonzero(back)
-    after = view.energy_kwh[gives] - back[gives] * 0.25 / 0.95
+    after = view.energy_kwh[gives] - back[gives] * 0.25
     left_h = np.maximum(view.declared_s[gives] - view.now_s - 900.0, 0.0) / 3600.0
     assert (after >= view.floor_kwh[gives] - 1e-6).all()
     assert (after + view.max_charge_kw[gives] * 0.95 * left_h >= view.target_kwh[gives] - 1e-6).all()

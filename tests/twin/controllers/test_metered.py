@@ -115,8 +115,8 @@ def test_the_room_is_never_exceeded(
     assert site_kw(result).max() <= cap_kw + 1e-6
 
 
-def test_a_car_that_draws_nothing_is_not_held_to_nothing() -> None:
-    """Judged by its meter a sleeping car would never be offered the power that wakes it."""
+def test_a_car_that_draws_nothing_is_left_out_after_two_steps_and_offered_everything_again_each_hour() -> None:
+    """Held to nothing for good, a sleeping car would never be offered the power that wakes it."""
     place = world([38.0, 4.0], 22.0)
     nothing = replace(place, visits=tuple(
         replace(visit, vehicle=replace(visit.vehicle, battery=replace(
@@ -133,4 +133,4 @@ def test_a_car_that_draws_nothing_is_not_held_to_nothing() -> None:
             return np.asarray(view.max_charge_kw)  # type: ignore[attr-defined]
 
     outcome(nothing, Metered(Notes()))
-    assert min(seen) == 22.0
+    assert seen[:12] == [22.0, 22.0, 0.0, 0.0, 0.0, 0.0, 22.0, 0.0, 0.0, 0.0, 0.0, 22.0]
