@@ -17,6 +17,7 @@ from twin.scenario_error import ScenarioError
 
 MOST_EVSES = 100_000
 MOST_MINUTES = 10 * 366 * 1440
+MOST_STEPS = 1_000_000
 MOST_EVSE_STEPS = 1_000_000_000
 """EVSEs x steps x replicas."""
 MOST_STAIRS = 10_000
@@ -65,6 +66,8 @@ def check_sizes(path: Path, file: ScenarioFile) -> None:
     if seconds > MOST_MINUTES * 60.0:
         raise ScenarioError(path, "$.end", file.end.isoformat(), "at most 10 years after the start")
     steps = seconds / file.run.step_s
+    if steps > MOST_STEPS:
+        raise ScenarioError(path, "$.run.step_s", file.run.step_s, f"at most {MOST_STEPS:,} steps, not {steps:,.0f}")
     check_work(path, evses, round(steps), file.run.replicas)
     _check_ramps(path, file)
     faults = fault_model(path, file.faults)

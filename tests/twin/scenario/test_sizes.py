@@ -36,6 +36,7 @@ def test_a_number_that_is_none_is_named(write: Write, base: str, text: str, plac
     (f"{CAR}capacity_kwh = 1e300\n", r"capacity_kwh: 1e\+300, expected a number, at most 1,000,000"),
     (f"{EVENT}max_net_kw = 1.0\nnotice_s = 1e15\n", r"notice_s: 1000000000000000\.0, expected a number, at most 1,0"),
     ("[control]\nname = 'planner'\nhorizon_h = 1e-9\n", r"horizon_h: 1e-09, expected a number, at least 0\.25"),
+    ("[control]\nname = 'planner'\nhorizon_h = 169\n", r"horizon_h: 169, expected a number, at most 168"),
     (f"{EVENT}max_net_kw = -1e308\n", r"max_net_kw: -1e\+308, expected a number, at least -1,000,000"),
     ("[run]\nseed = 0x" + "f" * 5000 + "\n", r"run\.seed: 'an integer of 20000 bits'"),
     ("[run]\nreplicas = 1_000_000_000\n", r"run\.replicas: 1000000000, expected a whole number, at most 100,000"),
@@ -57,6 +58,8 @@ def test_a_figure_beyond_all_sites_is_refused_with_the_limit(write: Write, base:
     ("start = 2025-03-28T12:00:00+01:00", "start = 0001-01-01T00:00:00+14:00", r"\$\.start: '0001.*the year 1970"),
     ("[[vehicles]]", "[run]\nreplicas = 50_000\nstep_s = 60\n[[vehicles]]",
      r"\$\.run: '12 x 4260 x 50000', expected at most 1,000,000,000"),
+    ("end = 2025-03-31T12:00:00+02:00", "run.step_s = 1\nend = 2025-04-30T12:00:00+02:00",
+     r"run\.step_s: 1, expected at most 1,000,000 steps, not 2,847,600"),
     ("count = 12", "count = 99_999\n[[station_groups]]\nid = 'b'\ntype = 'ac-wallbox-11'\ncount = 99_999",
      r"station_groups: 199998, expected at most 100,000 EVSEs"),
 ])
