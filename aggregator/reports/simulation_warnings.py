@@ -16,9 +16,12 @@ Floats = NDArray[np.float64]
 _NOTICED_KWH = 5e-3
 """Less than this beyond a cap is not seen in its two digits."""
 
+_NOTICED_KW = 0.05
+"""Less than this is not seen in one digit."""
+
 
 def warnings(facts: SimulationFacts) -> tuple[str, ...]:
-    """Caps that did not hold, and a run to which nothing came; empty where all is as it should be."""
+    """Caps that did not hold, events that ask for more than they bear, no visits; empty where all is well."""
     found = []
     given_kwh = facts.whole.over_export_cap_kwh
     drawn_kwh = facts.measures["over_cap_kwh"] - given_kwh
@@ -30,6 +33,12 @@ def warnings(facts: SimulationFacts) -> tuple[str, ...]:
         found.append(
             f"gave the grid up to {typical(facts.whole.export_peak_kw)} of {cap}, {_over(given_kwh, 'the export cap')}"
         )
+    export_cap_kw = {site.id: site.export_cap_kw for site in facts.sites}
+    for event in facts.events:
+        caps = export_cap_kw[event.site_id][event.first_step:event.first_step + event.steps]
+        beyond_kw = float((-caps - event.asked_net_kw).max(initial=0.0))
+        if beyond_kw >= _NOTICED_KW:
+            found.append(f"{event.name}: asks up to {figure(beyond_kw, 'kW')} more than the export cap lets out")
     if not len(facts.visits):
         found.append("0 visits: no car came, so nothing is known of drivers or events")
     return tuple(found)

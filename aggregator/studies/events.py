@@ -16,9 +16,6 @@ Floats = NDArray[np.float64]
 SITE = 0
 """A scenario has one connection point."""
 
-_SAID_KW = 0.05
-"""Less than this is 0.0 in one digit."""
-
 
 @dataclass(frozen=True)
 class Asked:
@@ -47,18 +44,13 @@ def ask(event: Event, without: Outcome) -> Asked:
 def under(ensemble: Ensemble, asked: tuple[Asked, ...]) -> Ensemble:
     """The ensemble whose import cap also holds what the events ask; below 0 the cap asks for export.
 
-    More than the export cap lets out is not asked of anyone; `beyond_export_cap` tells of it.
+    More than the export cap lets out is not asked of anyone; the promise stands, and the run warns of it.
     """
     caps = ensemble.import_cap_kw.copy()
     for one in asked:
         level = np.maximum(one.net_kw, -ensemble.export_cap_kw[SITE, one.steps])
         caps[SITE, one.steps] = np.minimum(caps[SITE, one.steps], level)
     return replace(ensemble, import_cap_kw=caps)
-
-
-def beyond_export_cap(ensemble: Ensemble, asked: Asked) -> float:
-    """How many kW the event asks beyond what the export cap lets out, at most; 0 where it can be met."""
-    return float((-ensemble.export_cap_kw[SITE, asked.steps] - asked.net_kw).max(initial=0.0))
 
 
 def event_fact(asked: Asked, outcome: Outcome, without: Outcome, committed_net_kw: Floats | None = None) -> EventFact:
@@ -76,8 +68,6 @@ def event_fact(asked: Asked, outcome: Outcome, without: Outcome, committed_net_k
         promised, source = np.full(before.shape, asked.event.promised_kw), "stated in the scenario"
     else:
         promised, source = np.maximum(before - asked.net_kw, 0.0), "to hold the level that the event asks"
-    if (beyond_kw := beyond_export_cap(outcome.ensemble, asked)) >= _SAID_KW:
-        source += f" (warning: it asks up to {beyond_kw:.1f} kW more than the export cap lets out)"
     return EventFact(
         asked.event.id, outcome.ensemble.sites[SITE].id, asked.steps.start, asked.net_kw, promised, source,
         before - after, before,

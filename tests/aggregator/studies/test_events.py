@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aggregator.reports.simulation_warnings import warnings
 from aggregator.studies.simulate import simulate_scenario
 from tests.aggregator.studies.conftest import scenario, visit
 
@@ -35,12 +36,13 @@ def test_an_event_that_asks_for_more_than_the_export_cap_is_met_as_far_as_the_ca
     asked, = result.facts.events
     assert result.outcome.net_kw.min() == pytest.approx(-20.0)
     assert asked.delivered_kw.sum() < asked.promised_kw.sum()
-    assert "80.0 kW more than the export cap lets out" in asked.promised_from
+    assert "deep: asks up to 80.0 kW more than the export cap lets out" in warnings(result.facts)
 
 
 def test_an_event_within_the_export_cap_is_met_without_a_warning(tmp_path: Path) -> None:
     file = tmp_path / "scenario.toml"
     file.write_text(cars(-15.0, "edf"), "utf-8")
-    asked, = simulate_scenario(file).facts.events
+    facts = simulate_scenario(file).facts
+    asked, = facts.events
     np.testing.assert_allclose(asked.delivered_kw, 20.0)
-    assert "warning" not in asked.promised_from
+    assert warnings(facts) == ()
