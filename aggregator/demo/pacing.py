@@ -17,8 +17,8 @@ from twin.lease import LeaseKeeper
 
 BEAT_S = 0.05
 LEASE_S = 0.25
-LATE_S = 0.3
-"""A reading comes due every 0.06 s and is some hundredths on its way: later, and some process does not get to run."""
+LATE_S = 0.15
+"""A reading comes due every 0.06 s and is some hundredths on its way: two late ones, and some process is starved."""
 PATIENCE_S = 10.0
 """Nobody is waited for longer than this; whatever it is, it is no stall, and it must become visible."""
 CURTAIN_S = 60.0
