@@ -1,10 +1,14 @@
 """A day on which every promise was kept, small enough to reason about; tests break one thing at a time."""
 
+import os
+import shutil
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import numpy as np
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from aggregator.reports import (
     Assumption,
@@ -120,3 +124,18 @@ def kept_day() -> DayFacts:
 @pytest.fixture
 def day() -> DayFacts:
     return kept_day()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        if os.environ.get("CI_STRICT") == "1":
+            pytest.fail("no Chromium binary found; set CHROMIUM to its path")
+        pytest.skip("no Chromium binary found; set CHROMIUM to its path")
+    arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                 "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield opened
+        opened.close()

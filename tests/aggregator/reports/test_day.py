@@ -1,10 +1,7 @@
 """The report shows what the facts say, needs nothing from outside and survives hostile text and missing figures."""
 
 import json
-import os
 import re
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -14,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from aggregator.reports import BillFact, DayFacts, LimitFact, StepSeries, judge, render_report, result_json
 from aggregator.reports.figures import day_figures
@@ -118,21 +115,6 @@ def test_text_from_outside_cannot_become_markup(day: DayFacts) -> None:
                                             (float("nan"), "–"), (None, "–")])
 def test_figures_read_as_figures(value: float | None, text: str) -> None:
     assert figure(value, "kW") == text
-
-
-@pytest.fixture
-def browser() -> Iterator[Browser]:
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        if os.environ.get("CI_STRICT") == "1":
-            pytest.fail("no Chromium binary found; set CHROMIUM to its path")
-        pytest.skip("no Chromium binary found; set CHROMIUM to its path")
-    arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                 "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=arguments)
-        yield opened
-        opened.close()
 
 
 @pytest.mark.browser

@@ -1,10 +1,7 @@
 """The reports of simulations say what the facts say, need nothing from outside and fit a phone and a desk."""
 
 import json
-import os
 import re
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from aggregator.reports.simulation import render_simulation
 from aggregator.reports.simulation_comparison import ComparisonFacts, DifferenceFact, RunFact, render_comparison
@@ -310,21 +307,6 @@ def test_a_comparison_of_single_courses_says_that_it_has_no_interval() -> None:
     html = without_plotly(render_comparison(comparison(1)))
     assert "One course each: differences have no interval" in html
     assert not re.search(r"\bnan\b", html, flags=re.IGNORECASE)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        if os.environ.get("CI_STRICT") == "1":
-            pytest.fail("no Chromium binary found; set CHROMIUM to its path")
-        pytest.skip("no Chromium binary found; set CHROMIUM to its path")
-    arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                 "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=arguments)
-        yield opened
-        opened.close()
 
 
 @pytest.mark.browser
