@@ -38,7 +38,7 @@ browser:
 	|| echo "No Chromium found and none could be installed: the page tests are skipped."
 
 lock:
-	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --extra dev --extra dss pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf $(VENV) v2g-data build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
