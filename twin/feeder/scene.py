@@ -92,23 +92,25 @@ class Scene:
                 raise SceneError(name, len(getattr(self, name)), f"one for each of {len(self.evse_ids)} EVSEs")
         if not 0.0 < self.power_factor <= 1.0:
             raise SceneError("power_factor", self.power_factor, "above 0, at most 1")
-        there = {point.id: point.phases for point in self.feeder.connection_points}
-        for evse, point, phases in zip(self.evse_ids, self.evse_points, self.evse_phases, strict=True):
-            if point not in there:
-                raise SceneError(f"evse {evse}", point, f"a connection point of feeder {self.feeder.name}")
-            if not phases or phases != "".join(phase for phase in PHASES if phase in phases):
-                raise SceneError(f"evse {evse}", phases, "one to three of the phases a, b and c, in this order")
-        rows = self._flow.terminal_row
-        for evse, point, phases in zip(self.evse_ids, self.evse_points, self.evse_phases, strict=True):
-            if any((point, phase) not in rows for phase in phases):
-                raise SceneError(f"evse {evse}", phases, f"among the phases {there[point]} of connection point {point}")
-        expected = (len(rows), self.grid.steps)
+        self._require_places()
+        expected = (len(self._flow.terminals), self.grid.steps)
         for name in ("base_w", "base_var"):
             values = getattr(self, name)
             if values.shape != expected:
                 raise SceneError(name, values.shape, f"shape {expected}: terminal, step")
             if not np.isfinite(values).all():
                 raise SceneError(name, "not finite", "finite powers")
+
+    def _require_places(self) -> None:
+        there = {point.id: point.phases for point in self.feeder.connection_points}
+        rows = self._flow.terminal_row
+        for evse, point, phases in zip(self.evse_ids, self.evse_points, self.evse_phases, strict=True):
+            if point not in there:
+                raise SceneError(f"evse {evse}", point, f"a connection point of feeder {self.feeder.name}")
+            if not phases or phases != "".join(phase for phase in PHASES if phase in phases):
+                raise SceneError(f"evse {evse}", phases, "one to three of the phases a, b and c, in this order")
+            if any((point, phase) not in rows for phase in phases):
+                raise SceneError(f"evse {evse}", phases, f"among the phases {there[point]} of connection point {point}")
 
     @cached_property
     def _flow(self) -> Flow:
