@@ -10,6 +10,7 @@ from twin.feeder.gradients import Gradients
 from twin.feeder.model import (
     CONSTANT_POWER,
     Bus,
+    Capacitor,
     Connection,
     ConnectionPoint,
     Envelope,
@@ -19,6 +20,7 @@ from twin.feeder.model import (
     LoadType,
     Origin,
     Paper,
+    Primitive,
     Rating,
     Side,
     Source,
@@ -30,7 +32,7 @@ from twin.feeder.model import (
 from twin.feeder.validity import FeederFault, faults
 
 __all__ = [
-    "CONSTANT_POWER", "Bus", "Connection", "ConnectionPoint", "Envelope", "Feeder", "FeederError", "FeederFault",
-    "FeederInvalid", "Flow", "Gradients", "Line", "LoadType", "Origin", "Paper", "Rating", "Side", "Solution", "Source",
-    "Tap", "ThermalConstants", "Transformer", "Zip", "faults",
+    "CONSTANT_POWER", "Bus", "Capacitor", "Connection", "ConnectionPoint", "Envelope", "Feeder", "FeederError",
+    "FeederFault", "FeederInvalid", "Flow", "Gradients", "Line", "LoadType", "Origin", "Paper", "Primitive", "Rating",
+    "Side", "Solution", "Source", "Tap", "ThermalConstants", "Transformer", "Zip", "faults",
 ]

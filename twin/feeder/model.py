@@ -265,6 +265,13 @@ class Connection(StrEnum):
     DELTA = "delta"
 
 
+def branches(phases: str, connection: Connection) -> tuple[str, ...]:
+    """What the branches of a load or a capacitor join: one phase (and ground) each, in delta two phases each."""
+    if connection is Connection.WYE:
+        return tuple(phases)
+    return ("ab", "bc", "ca") if phases == PHASES else (phases,)
+
+
 @dataclass(frozen=True, slots=True)
 class LoadType:
     """How a load answers to its voltage.
@@ -295,6 +302,69 @@ class LoadType:
 
 
 CONSTANT_POWER: Final = LoadType("constant power")
+
+
+@dataclass(frozen=True, slots=True)
+class Capacitor:
+    """A shunt capacitor. var: rated, all its branches together, when `volts` are across each of them.
+
+    Its branches go from each phase to ground, in delta from phase to phase (one, with two phases).
+    """
+
+    id: str
+    bus: str
+    var: float
+    volts: float
+    phases: str = PHASES
+    connection: Connection = Connection.WYE
+
+    def __post_init__(self) -> None:
+        element = f"capacitor {self.id}"
+        _positive(element, "var", self.var)
+        _positive(element, "volts", self.volts)
+        _phases(element, self.phases)
+        if self.connection is Connection.DELTA and len(self.phases) == 1:
+            raise FeederError(element, "phases", self.phases, "two or three phases for a delta capacitor")
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """Phases that each branch joins: `a` to ground, `ab` between two."""
+        return branches(self.phases, self.connection)
+
+    @property
+    def siemens(self) -> float:
+        """Susceptance of each branch at the feeder's frequency."""
+        return self.var / len(self.branches) / self.volts**2
+
+
+@dataclass(frozen=True, slots=True)
+class Primitive:
+    """Anything linear that no other element describes, as what it is to the network: a nodal admittance matrix.
+
+    Single-phase and open-delta regulators at their tap, single-phase and centre-tapped transformers, a line that
+    changes phases. nodes: (bus, phase) of each row. admittance: siemens, amperes into the nodes over their volts to
+    ground; nodes inside the element (a neutral, a star point) are folded in beforehand. kind: what it is. note: what
+    the matrix holds fast, such as `tap +5 as solved`.
+    """
+
+    id: str
+    nodes: tuple[tuple[str, str], ...]
+    admittance: tuple[tuple[complex, ...], ...]
+    kind: str = "primitive"
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        element = f"{self.kind} {self.id}"
+        if not self.nodes or len(set(self.nodes)) < len(self.nodes):
+            raise FeederError(element, "nodes", self.nodes, "one or more nodes, each once")
+        for _, phase in self.nodes:
+            if phase not in tuple(PHASES):
+                raise FeederError(element, "nodes", phase, "a phase a, b or c")
+        size = len(self.nodes)
+        if len(self.admittance) != size or any(len(row) != size for row in self.admittance):
+            raise FeederError(element, "admittance", [len(row) for row in self.admittance], f"{size} rows of {size}")
+        if not all(isfinite(value.real) and isfinite(value.imag) for row in self.admittance for value in row):
+            raise FeederError(element, "admittance", self.admittance, "finite numbers")
 
 
 @dataclass(frozen=True)
@@ -368,6 +438,8 @@ class Feeder:
     frequency_hz: float = 50.0
     licence: str = ""
     provenance: str = ""
+    capacitors: tuple[Capacitor, ...] = ()
+    primitives: tuple[Primitive, ...] = ()
     origins: Mapping[tuple[str, str], Origin] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
