@@ -1,0 +1,243 @@
+"""The planning problem as the arrays a solver takes, built without a Pyomo model in between.
+
+The same V2G-LP1 as in `model`, column for column and row for row, written in numpy: for fleets for which a hundred
+thousand Pyomo objects cost more than the solve, and for callers that add rows of their own. A property test holds both
+equal.
+
+    columns  charge, discharge, energy per plugged (ev, step); what is missing; what the site buys and sells
+    rows     dynamics, tapers, departures, floors, guards; balance, caps, peak; commitments
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array, csr_array
+
+from aggregator.planning.problem import Floats, Problem
+from aggregator.planning.windows import Window, event_limits, site_limits, step_hours, windows
+
+Ints = NDArray[np.intp]
+NONE = -1
+"""Stands for no column."""
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """Minimise cost @ x + offset within lower <= x <= upper and row_lower <= matrix @ x <= row_upper.
+
+    binaries: columns that are 0 or 1.
+    charge, discharge, energy: column of (ev, step), -1 where there is none.
+    bought, sold, over_import, over_export: column of each step; peak: one column.
+    rows: the rows of each kind by name, in their order.
+    """
+
+    cost: Floats
+    offset: float
+    lower: Floats
+    upper: Floats
+    row_lower: Floats
+    row_upper: Floats
+    matrix: csr_array
+    binaries: Ints
+    charge: Ints
+    discharge: Ints
+    energy: Ints
+    bought: Ints
+    sold: Ints
+    over_import: Ints
+    over_export: Ints
+    peak: int
+    rows: dict[str, Ints]
+
+    def powers(self, x: Floats) -> tuple[Floats, Floats]:
+        """Charge and discharge of shape (ev, step) in kW, 0 or more."""
+        padded = np.append(np.maximum(0.0, x[:len(self.cost)]), 0.0)
+        return padded[self.charge], padded[self.discharge]
+
+
+def assemble(problem: Problem, spans: Sequence[Window] | None = None) -> Program:
+    """The program of `problem`; `spans` are its `windows`, where somebody has them already."""
+    builder = _Builder(problem, tuple(spans) if spans is not None else windows(problem))
+    builder.evs()
+    builder.site()
+    builder.events()
+    return builder.program()
+
+
+class _Builder:
+    """Columns and rows as they are added, block by block."""
+
+    def __init__(self, problem: Problem, spans: tuple[Window, ...]) -> None:
+        self.problem, self.spans = problem, spans
+        self.steps = problem.grid.steps
+        self.hours = step_hours(problem)
+        self._columns: list[tuple[Floats, Floats, Floats]] = []
+        self._width = self._height = 0
+        self._entries: list[tuple[Ints, Ints, Floats]] = []
+        self._limits: list[tuple[Floats, Floats]] = []
+        self._rows: dict[str, Ints] = {}
+        self.offset = 0.0
+        self.charge_kw = self._of_spans("charge_kw")
+        self.discharge_kw = self._of_spans("discharge_kw")
+
+    def _of_spans(self, name: str) -> Floats:
+        """A series of every window, (ev, step)."""
+        return np.array([getattr(span, name) for span in self.spans], dtype=float).reshape(-1, self.steps)
+
+    def _of_ev(self, name: str) -> Floats:
+        """A figure of every EV."""
+        return np.array([getattr(span.ev, name) for span in self.spans], dtype=float)
+
+    def add_columns(self, cost: Floats | float, lower: Floats | float, upper: Floats | float, count: int) -> Ints:
+        columns = np.arange(self._width, self._width + count, dtype=np.intp)
+        self._columns.append((_full(cost, count), _full(lower, count), _full(upper, count)))
+        self._width += count
+        return columns
+
+    def add_rows(
+        self, name: str, lower: Floats | float, upper: Floats | float, count: int,
+        *terms: tuple[Ints, Floats | float],
+    ) -> Ints:
+        """Rows with one entry of each term; a term's column -1 leaves it out."""
+        rows = np.arange(self._height, self._height + count, dtype=np.intp)
+        for columns, values in terms:
+            there = columns != NONE
+            self._entries.append((rows[there], columns[there], _full(values, count)[there]))
+        self._limits.append((_full(lower, count), _full(upper, count)))
+        self._height += count
+        self._rows[name] = np.concatenate((self._rows[name], rows)) if name in self._rows else rows
+        return rows
+
+    def evs(self) -> None:
+        spans, hours = self.spans, self.hours
+        first = np.array([span.first for span in spans], dtype=np.intp)
+        last = np.array([span.last for span in spans], dtype=np.intp)
+        lower, upper = (np.array([getattr(span, name) for span in spans], dtype=float)
+                        for name in ("lower_kwh", "upper_kwh"))
+        ticks = np.arange(self.steps)
+        plugged = (first[:, None] <= ticks) & (ticks < last[:, None])
+        ev, step = np.nonzero(plugged)  # by EV, then by step: the cell before is the step before
+        cells = len(ev)
+        wear, stored, drawn = self._of_ev("wear_per_kwh"), self._of_ev("charge_efficiency"), self._of_ev(
+            "discharge_efficiency")
+        charge = self.add_columns(hours[step] * wear[ev], 0.0, self.charge_kw[ev, step], cells)
+        can = self.discharge_kw[ev, step] > 0
+        discharge = np.full(cells, NONE, dtype=np.intp)
+        discharge[can] = self.add_columns(
+            (hours[step] * wear[ev])[can], 0.0, self.discharge_kw[ev, step][can], int(can.sum()))
+        energy = self.add_columns(0.0, lower[ev], upper[ev], cells)
+        before = np.where(step == first[ev], NONE, energy - 1)
+        start = np.where(before == NONE, self._of_ev("energy_kwh")[ev], 0.0)
+        self.add_rows("dynamics", start, start, cells, (energy, 1.0), (before, -1.0),
+                      (charge, -hours[step] * stored[ev]), (discharge, hours[step] / drawn[ev]))
+        self.charge, self.discharge, self.energy = (self._grid(ev, step, at) for at in (charge, discharge, energy))
+
+        # charge <= at_empty - slope * mean energy of the step
+        for row, span in enumerate(spans):
+            own = slice(span.first, span.last)
+            for line in span.tapers if span.first < span.last else ():
+                half = line.slope_per_h / 2
+                limit = np.full(span.last - span.first, line.at_empty_kw)
+                limit[0] -= half * span.ev.energy_kwh
+                at = self.energy[row, own]
+                self.add_rows("taper", -np.inf, limit, len(at), (self.charge[row, own], 1.0), (at, half),
+                              (np.append(NONE, at[:-1]), half))
+
+        need, known = np.array([span.need_kwh for span in spans]), self._of_ev("energy_kwh")
+        leaving = np.flatnonzero((first < last) & (need > lower))
+        shortfall = self.add_columns(self.problem.shortfall_per_kwh, 0.0, (need - lower)[leaving], len(leaving))
+        self.add_rows("departure", need[leaving], np.inf, len(leaving), (self.energy[leaving, last[leaving] - 1], 1.0),
+                      (shortfall, 1.0))
+        never = np.array([span.first == span.last and span.matters for span in spans], dtype=bool)
+        self.offset += self.problem.shortfall_per_kwh * float(np.maximum(0.0, need - known)[never].sum())
+        self._missing_energy(lower, known)
+
+    def _missing_energy(self, lower: Floats, known: Floats) -> None:
+        """What early leavers, drivers below their floor and guarded drivers miss; all soft."""
+        problem, hours, plugged = self.problem, self.hours, self.energy != NONE
+        leave, early = self._of_spans("leave"), self._of_spans("early_target_kwh")
+        self._missing("early", plugged & (leave > 0) & (early > lower[:, None]), early, problem.early_price * leave)
+        floor = self._of_spans("floor_kwh")
+        below = np.array([span.starts_below_floor for span in self.spans], dtype=bool)[:, None]
+        self._missing("floor", plugged & below & (floor > lower[:, None]), floor,
+                      np.broadcast_to(problem.shortfall_per_kwh * hours, plugged.shape))
+        guard, weight = self._of_spans("guard_kwh"), self._of_ev("guard_weight")
+        # Only where this plan could hold less: a car that never discharges cannot fall below what it came with.
+        least = np.where(self.discharge_kw.any(axis=1), lower, known)
+        self._missing("guard", plugged & (guard > least[:, None]), guard,
+                      problem.guard_per_kwh_h * weight[:, None] * hours)
+
+    def _missing(self, name: str, where: NDArray[np.bool_], wanted: Floats, price: Floats) -> None:
+        ev, step = np.nonzero(where)
+        lower = np.array([span.lower_kwh for span in self.spans], dtype=float)
+        want = wanted[ev, step]
+        missing = self.add_columns(price[ev, step], 0.0, want - lower[ev], len(ev))
+        self.add_rows(name, want, np.inf, len(ev), (self.energy[ev, step], 1.0), (missing, 1.0))
+
+    def _grid(self, ev: Ints, step: Ints, columns: Ints) -> Ints:
+        grid = np.full((len(self.spans), self.steps), NONE, dtype=np.intp)
+        grid[ev, step] = columns
+        return grid
+
+    def site(self) -> None:
+        problem, steps, hours = self.problem, self.steps, self.hours
+        most = np.maximum(0.0, problem.base_kw + self.charge_kw.sum(axis=0))
+        least = np.maximum(0.0, self.discharge_kw.sum(axis=0) - problem.base_kw)
+        import_limit, export_limit = site_limits(problem)
+        self.bought_most = most
+        self.bought = self.add_columns(hours * problem.import_price, 0.0, most, steps)
+        self.sold = self.add_columns(-hours * problem.export_price, 0.0, least, steps)
+        slack = hours * problem.cap_slack_per_kwh
+        self.over_import = self.add_columns(slack, 0.0, np.maximum(0.0, most - import_limit), steps)
+        self.over_export = self.add_columns(slack, 0.0, np.maximum(0.0, least - export_limit), steps)
+        so_far = problem.peak_so_far_kw
+        self.peak = self.add_columns(problem.demand_price, so_far, max(so_far, float(most.max())), 1)
+        self.offset -= problem.demand_price * so_far  # only the increase of the peak is paid
+
+        balance = self.add_rows("balance", problem.base_kw, problem.base_kw, steps, (self.bought, 1.0),
+                                (self.sold, -1.0))
+        for columns, sign in ((self.charge, -1.0), (self.discharge, 1.0)):
+            ev, step = np.nonzero(columns != NONE)
+            self._entries.append((balance[step], columns[ev, step], np.full(len(ev), sign)))
+        self.add_rows("import_cap", -np.inf, import_limit, steps, (self.bought, 1.0), (self.sold, -1.0),
+                      (self.over_import, -1.0))
+        self.add_rows("export_cap", -np.inf, export_limit, steps, (self.sold, 1.0), (self.bought, -1.0),
+                      (self.over_export, -1.0))
+        self.add_rows("peak_holds", -np.inf, 0.0, steps, (self.bought, 1.0), (np.repeat(self.peak, steps), -1.0))
+
+        # Where selling pays more than buying costs, one binary per step keeps the meter from doing both.
+        both = np.flatnonzero((problem.export_price > problem.import_price) & (most > 0) & (least > 0))
+        self.binaries = self.add_columns(0.0, 0.0, 1.0, len(both))
+        self.add_rows("buys", -np.inf, 0.0, len(both), (self.bought[both], 1.0), (self.binaries, -most[both]))
+        self.add_rows("sells", -np.inf, least[both], len(both), (self.sold[both], 1.0), (self.binaries, least[both]))
+
+    def events(self) -> None:
+        for event, found in zip(self.problem.commitments, event_limits(self.problem), strict=True):
+            known = [at for at in found if at is not None]
+            if not known:
+                continue
+            at, limit = np.array([step for step, _ in known]), np.array([kw for _, kw in known])
+            most = np.maximum(0.0, self.bought_most[at] - limit)
+            missing = self.add_columns(self.hours[at] * event.shortfall_per_kwh, 0.0, most, len(at))
+            worst = self.add_columns(event.worst_per_kw, 0.0, float(most.max()), 1)
+            self.add_rows("commitment", -np.inf, limit, len(at), (self.bought[at], 1.0), (self.sold[at], -1.0),
+                          (missing, -1.0))
+            self.add_rows("worst_holds", -np.inf, 0.0, len(at), (missing, 1.0), (np.repeat(worst, len(at)), -1.0))
+
+    def program(self) -> Program:
+        rows, columns, values = (np.concatenate(part) for part in zip(*self._entries, strict=True))
+        matrix = csr_array(coo_array((values, (rows, columns)), shape=(self._height, self._width)))
+        cost, lower, upper = (np.concatenate(part) for part in zip(*self._columns, strict=True))
+        row_lower, row_upper = (np.concatenate(part) for part in zip(*self._limits, strict=True))
+        return Program(
+            cost, self.offset, lower, upper, row_lower, row_upper, matrix, self.binaries, self.charge, self.discharge,
+            self.energy, self.bought, self.sold, self.over_import, self.over_export, int(self.peak[0]), self._rows,
+        )
+
+
+def _full(value: Floats | float, count: int) -> Floats:
+    return np.broadcast_to(np.asarray(value, dtype=float), (count,))
