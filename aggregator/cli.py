@@ -12,6 +12,7 @@ try:
     import typer
     from rich.console import Console
 
+    from aggregator.feeder.command import feeder_app
     from aggregator.refusal import Refused
 except KeyboardInterrupt:  # Ctrl-C before there is a command that could say so
     raise SystemExit("stopped by SIGINT; nothing was written") from None
@@ -28,6 +29,7 @@ scenario_app = typer.Typer(no_args_is_help=True, help="Look at scenario files.")
 app.add_typer(config_app, name="config")
 app.add_typer(audit_app, name="audit")
 app.add_typer(scenario_app, name="scenario")
+app.add_typer(feeder_app, name="feeder")
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
