@@ -11,9 +11,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # the station knows assets, and nothing of feeders
+    from twin.feeder.scene import Scene
 
 
 class AssetError(ValueError):
@@ -326,6 +330,8 @@ class World:
     base_load_kw: one value per step of `grid`, held constant over the step.
     import_cap_kw, export_cap_kw: one value per step; caps of the site combined with limits in force.
     begin: the replay starts here, inside the first step; defaults to the start of the grid.
+    feeder: the street's grid on the same `grid`, with a place for each EVSE; its base loads are all that is drawn there
+        besides these EVSEs, the site's building included. None: nothing is known of it.
     """
 
     site: Site
@@ -336,6 +342,7 @@ class World:
     import_cap_kw: NDArray[np.float64]
     export_cap_kw: NDArray[np.float64]
     begin: datetime | None = None
+    feeder: Scene | None = None
 
     def __post_init__(self) -> None:
         if self.begin is not None:
@@ -348,6 +355,10 @@ class World:
         _require(len(known) == len(self.evses), "evses", len(self.evses), "unique EVSE ids")
         for visit in self.visits:
             _require(visit.evse_id in known, "visits", visit.evse_id, "an EVSE of this world")
+        if self.feeder is not None:
+            _require(self.feeder.grid == self.grid, "feeder", self.feeder.grid, f"on the world's grid, {self.grid}")
+            for evse_id in sorted(known - set(self.feeder.evse_ids)):
+                _require(False, "feeder", evse_id, "a connection point for every EVSE")
 
 
 @dataclass(frozen=True)

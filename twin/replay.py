@@ -129,6 +129,8 @@ class Run:
     step_net_kw: shape (step,), the same for the connection point.
     energy_kwh: shape (evse, step), in the battery at the end of each step; NaN at an empty EVSE.
     visits: by visit id, in order of arrival; visits that do not touch the replayed time are missing.
+    piece_edges_s, evse_piece_kw: mean power of each EVSE between every two edges of minutes and steps, (evse, piece);
+        None without a feeder.
     """
 
     world: World
@@ -140,6 +142,8 @@ class Run:
     energy_kwh: Floats
     visits: dict[str, VisitRun]
     ledger: Ledger
+    piece_edges_s: Floats | None = None
+    evse_piece_kw: Floats | None = None
 
     @property
     def ledger_residual(self) -> float:
@@ -322,6 +326,8 @@ class _Replay:
             energy_kwh=energy_kwh[:, at_step[1:]],
             visits={visit.id: self.visits[visit.id] for visit in self._visits_in_time()},
             ledger=ledger,
+            piece_edges_s=None if self.world.feeder is None else edges,
+            evse_piece_kw=None if self.world.feeder is None else np.diff(drawn_kwh, axis=1) / (np.diff(edges) / 3600.0),
         )
 
     def _integrate(self, edges: Floats) -> tuple[Floats, Floats]:

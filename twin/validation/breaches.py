@@ -12,7 +12,7 @@ from twin.controllers import ScheduleMismatch
 
 
 class BreachKind(StrEnum):
-    """The unit of `Breach.worst`: kWh for departure and floor, kW for all others."""
+    """What can break; `unit` is that of `Breach.worst`."""
 
     SITE_CAP = "site_cap"
     EVSE_RATING = "evse_rating"
@@ -20,14 +20,44 @@ class BreachKind(StrEnum):
     FLOOR = "floor"
     PERMIT = "permit"
     EVENT = "event"
+    NO_SOLUTION = "no_solution"
+    VOLTAGE_LOW = "voltage_low"
+    VOLTAGE_HIGH = "voltage_high"
+    LINE_OVERLOAD = "line_overload"
+    TRANSFORMER_OVERLOAD = "transformer_overload"
+    UNBALANCE = "unbalance"
+    ENGINES_DISAGREE = "engines_disagree"
+
+    @property
+    def unit(self) -> str:
+        """kWh for departure and floor, p.u. for voltages, % for loadings and unbalance, kW for all others."""
+        return _UNITS.get(self, "kW")
+
+    @property
+    def is_of_feeder(self) -> bool:
+        """Whether it is about the street's grid."""
+        return self in _OF_FEEDER
+
+
+_UNITS = {
+    BreachKind.DEPARTURE: "kWh", BreachKind.FLOOR: "kWh", BreachKind.VOLTAGE_LOW: "p.u.",
+    BreachKind.VOLTAGE_HIGH: "p.u.", BreachKind.LINE_OVERLOAD: "%", BreachKind.TRANSFORMER_OVERLOAD: "%",
+    BreachKind.UNBALANCE: "%", BreachKind.ENGINES_DISAGREE: "p.u.",
+}
+
+_OF_FEEDER = frozenset({
+    BreachKind.NO_SOLUTION, BreachKind.VOLTAGE_LOW, BreachKind.VOLTAGE_HIGH, BreachKind.LINE_OVERLOAD,
+    BreachKind.TRANSFORMER_OVERLOAD, BreachKind.UNBALANCE, BreachKind.ENGINES_DISAGREE,
+})
 
 
 @dataclass(frozen=True, slots=True)
 class Breach:
     """A limit that the replay crossed, over [start, end).
 
-    asset_id: the site (site_cap), the EVSE (evse_rating, permit), the visit (departure, floor) or the signal (event).
-    worst: largest excess; kWh for departure and floor, else kW. Positive.
+    asset_id: the site (site_cap), the EVSE (evse_rating, permit), the visit (departure, floor), the signal (event);
+        `point.phase` of a connection point (voltages), `line.phase`, the transformer, the bus (unbalance) or the feeder.
+    worst: largest excess, in the unit of the kind, positive; without a solution the kW that all EVSEs draw or feed in.
     limit_value: what was allowed where it was worst, same unit.
     """
 
@@ -39,7 +69,7 @@ class Breach:
     limit_value: float
 
     def __str__(self) -> str:
-        unit = "kWh" if self.kind in (BreachKind.DEPARTURE, BreachKind.FLOOR) else "kW"
+        unit = self.kind.unit
         return (
             f"{self.kind.value} {self.asset_id} {self.start.isoformat()} to {self.end.isoformat()}: "
             f"{self.worst:.3f} {unit} beyond {self.limit_value:.3f} {unit}"
@@ -63,12 +93,18 @@ class EventPromise:
 
 @dataclass(frozen=True, slots=True)
 class Tolerances:
-    """How much is forgiven before it counts as a breach; all 0 or more."""
+    """How much is forgiven before it counts as a breach; all 0 or more.
+
+    voltage_pu, loading, unbalance: of the feeder; a thousandth of what is allowed, as much as a meter errs.
+    """
 
     power_kw: float = 0.05
     departure_kwh: float = 0.2
     floor_kwh: float = 0.1
     event_kw: float = 0.5
+    voltage_pu: float = 0.0002
+    loading: float = 0.002
+    unbalance: float = 0.0002
 
 
 def require_match(world: World, schedule: Schedule, commitments: Sequence[EventPromise] = ()) -> None:
