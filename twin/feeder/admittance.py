@@ -3,11 +3,12 @@
 A node is a phase of a bus. The network is linear once the loads are currents. Its *state* is the source's voltage u,
 per unit, and below it the injected currents I of the load points; whatever is read off a flow is a matrix of 1 + n
 columns times the state: voltages V0 u + Z I of load points and key nodes, currents in runs of line, at both sides of
-transformers and out of the source.
+transformers, into primitives and out of the source.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import pi, sqrt
 
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array, csc_array, csr_array
 from scipy.sparse.linalg import splu
 
-from twin.feeder.model import NO_CAPACITANCE, PHASES, Connection, Feeder, Source
+from twin.feeder.grounding import ties
+from twin.feeder.model import NO_CAPACITANCE, PHASES, Feeder, Side, Source, branches
 from twin.feeder.runs import Run, runs
 from twin.feeder.transformer_model import FROM_SEQUENCE, TO_SEQUENCE, Complex, admittance
 
@@ -59,6 +61,7 @@ class Network:
     run_of: the row of `run_series` that each segment carries; against: segments that point against their run.
     shunts: charging currents at both ends of the segments over the key nodes; None without capacitance.
     transformers: amperes into (transformer, side, phase), with the key node of each row in `transformer_nodes`.
+    primitives: amperes into the nodes of all primitives one after the other, with their key nodes.
     source: amperes out of it; source_nodes: its key nodes.
     """
 
@@ -79,6 +82,8 @@ class Network:
     shunts: tuple[csr_array, csr_array] | None
     transformers: Complex
     transformer_nodes: Indices
+    primitives: Complex
+    primitive_nodes: Indices
     source: Complex
     source_nodes: Indices
 
@@ -103,12 +108,7 @@ def terminals_of(feeder: Feeder) -> tuple[Terminal, ...]:
     connection = {kind.id: kind.connection for kind in feeder.load_types}
     found: list[Terminal] = []
     for point in feeder.connection_points:
-        if connection[point.load_type] is Connection.WYE:
-            found.extend(Terminal(point.id, phase) for phase in point.phases)
-        elif point.phases == PHASES:
-            found.extend(Terminal(point.id, one, other) for one, other in ("ab", "bc", "ca"))
-        else:
-            found.append(Terminal(point.id, point.phases[0], point.phases[1]))
+        found.extend(Terminal(point.id, *branch) for branch in branches(point.phases, connection[point.load_type]))
     return tuple(found)
 
 
@@ -132,8 +132,16 @@ class _Stamps:
         return csr_array(coo_array((np.concatenate(self._values), (rows, columns)), shape=shape))
 
 
+class SingularNetwork(ValueError):
+    """Some voltages of this network are determined by nothing."""
+
+
 def build(feeder: Feeder) -> Network:
-    """The matrices of a feeder without faults that block a flow (`twin.feeder.validity`)."""
+    """The matrices of a feeder without faults that block a flow (`twin.feeder.validity`).
+
+    Raises:
+        SingularNetwork: its elements, each sound, cancel each other (resonance, an admittance of zeros).
+    """
     return _Builder(feeder).network()
 
 
@@ -145,6 +153,8 @@ class _Builder:
         self._bus = {bus.id: bus for bus in feeder.buses}
         keys = [feeder.source.bus, *(point.bus for point in feeder.connection_points)]
         keys += [bus for transformer in feeder.transformers for bus in (transformer.from_bus, transformer.to_bus)]
+        keys += [capacitor.bus for capacitor in feeder.capacitors]
+        keys += [bus for primitive in feeder.primitives for bus, _ in primitive.nodes]
         self._runs = runs(feeder, keys)
         between = {bus for run in self._runs for bus in run.between}
         self._nodes = [Node(bus.id, phase) for bus in feeder.buses for phase in bus.phases]
@@ -154,8 +164,27 @@ class _Builder:
         }
         self._inverse = [self._admittance(run) for run in self._runs]
         self._transformers = [admittance(transformer) for transformer in feeder.transformers]
+        self._primitives = [np.array(primitive.admittance, np.complex128) for primitive in feeder.primitives]
+        self._tie()
         volts = self._bus[feeder.source.bus].volts
         self._source_admittance = np.linalg.inv(source_impedance(feeder.source, volts))
+
+    def _tie(self) -> None:
+        """Give the elements behind which the feeder floats what ties it to ground."""
+        numbers = {transformer.id: number for number, transformer in enumerate(self._feeder.transformers)}
+        primitives = {primitive.id: number for number, primitive in enumerate(self._feeder.primitives)}
+        for tie in ties(self._feeder):
+            if tie.side is None:
+                number = primitives[tie.element]
+                rows = [self._feeder.primitives[number].nodes.index(node) for node in tie.nodes]
+                matrix = self._primitives[number]
+            else:
+                matrix = self._transformers[numbers[tie.element]]
+                rows = [PHASES.index(phase) + (3 if tie.side is Side.TO else 0) for _, phase in tie.nodes]
+            matrix[rows, rows] += 1j * tie.susceptance
+
+    def _at_nodes(self, nodes: Iterable[tuple[str, str]]) -> Indices:
+        return np.array([self._key[node] for node in nodes], dtype=np.intp)
 
     def _at(self, bus: str, phases: str) -> Indices:
         return np.array([self._key[bus, phase] for phase in phases], dtype=np.intp)
@@ -181,13 +210,22 @@ class _Builder:
         pushed[source_nodes, 0] = self._source_admittance @ behind
         pushed[:, 1:] = incidence.T.toarray()
         matrix = csc_array(self._bus_matrix())
-        factors = splu(matrix)
+        try:
+            factors = splu(matrix)
+        except RuntimeError as error:  # what scipy raises for a singular matrix
+            raise SingularNetwork(str(error)) from None
         answers = factors.solve(pushed)
         # One step of refinement: the admittances of a 4 cm cable and of a source differ by nine orders of magnitude.
         answers += factors.solve(pushed - matrix @ answers)
         keys: Complex = np.ascontiguousarray(answers)
         series, resistance, run_of, against, segments = self._series(keys)
-        transformers, transformer_nodes = self._transformer_currents(keys)
+        transformers, transformer_nodes = self._currents(keys, self._transformers, [
+            self._at_nodes((bus, phase) for bus in (transformer.from_bus, transformer.to_bus) for phase in PHASES)
+            for transformer in feeder.transformers
+        ])
+        primitives, primitive_nodes = self._currents(
+            keys, self._primitives, [self._at_nodes(primitive.nodes) for primitive in feeder.primitives]
+        )
         source = -self._source_admittance @ keys[source_nodes]
         source[:, 0] += self._source_admittance @ behind
         return Network(
@@ -195,7 +233,8 @@ class _Builder:
             base_volts=base, node_volts=np.array([self._bus[node.bus].volts / sqrt(3.0) for node in self._nodes]),
             points=incidence @ keys, keys=keys, spread=self._spread(),
             run_series=series, run_resistance=resistance, run_of=run_of, against=against, shunts=self._shunts(),
-            transformers=transformers, transformer_nodes=transformer_nodes, source=source, source_nodes=source_nodes,
+            transformers=transformers, transformer_nodes=transformer_nodes, primitives=primitives,
+            primitive_nodes=primitive_nodes, source=source, source_nodes=source_nodes,
         )
 
     def _load_points(
@@ -239,6 +278,13 @@ class _Builder:
         for transformer, ports in zip(self._feeder.transformers, self._transformers, strict=True):
             at = np.concatenate([self._at(bus, PHASES) for bus in (transformer.from_bus, transformer.to_bus)])
             stamps.add(at, at, ports)
+        for primitive, matrix in zip(self._feeder.primitives, self._primitives, strict=True):
+            at = self._at_nodes(primitive.nodes)
+            stamps.add(at, at, matrix)
+        for capacitor in self._feeder.capacitors:
+            for branch in capacitor.branches:
+                at, own = self._at(capacitor.bus, branch), 1j * capacitor.siemens
+                stamps.add(at, at, own * (2.0 * np.eye(len(at)) - 1.0))
         at = self._at(self._feeder.source.bus, PHASES)
         stamps.add(at, at, self._source_admittance)
         return stamps.matrix((len(self._key), len(self._key)))
@@ -299,14 +345,14 @@ class _Builder:
                     stamps.add(at, self._at(bus, line.phases), self._shunt(number))
         return ends[0].matrix((row, len(self._key))), ends[1].matrix((row, len(self._key)))
 
-    def _transformer_currents(self, keys: Complex) -> tuple[Complex, Indices]:
-        currents, nodes = [np.empty((0, keys.shape[1]), np.complex128)], [np.empty(0, np.intp)]
-        for transformer, ports in zip(self._feeder.transformers, self._transformers, strict=True):
-            nodes.append(np.concatenate([
-                self._at(bus, PHASES) for bus in (transformer.from_bus, transformer.to_bus)
-            ]))
-            currents.append(ports @ keys[nodes[-1]])
-        return np.concatenate(currents), np.concatenate(nodes)
+    @staticmethod
+    def _currents(keys: Complex, matrices: list[Complex], at: list[Indices]) -> tuple[Complex, Indices]:
+        """Into elements by their matrices, one below the other, and the key node of each row."""
+        rows = [matrix @ keys[nodes] for matrix, nodes in zip(matrices, at, strict=True)]
+        return (
+            np.concatenate([np.empty((0, keys.shape[1]), np.complex128), *rows]),
+            np.concatenate([np.empty(0, np.intp), *at]),
+        )
 
 
 def _positions(phases: str) -> Indices:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from twin.feeder.admittance import Indices, Network, Node, Segment, Terminal, build
+from twin.feeder.admittance import Indices, Network, Node, Segment, SingularNetwork, Terminal, build
 from twin.feeder.gradients import Gradients
 from twin.feeder.loads import Loads
 from twin.feeder.model import PHASES, Feeder
@@ -60,7 +60,11 @@ class Flow:
         if blocking:
             raise FeederInvalid(feeder, blocking)
         self.feeder = feeder
-        self.network: Network = build(feeder)
+        try:
+            self.network: Network = build(feeder)
+        except SingularNetwork as error:
+            singular = FeederFault("feeder", feeder.name, "admittance", str(error), "a network that can be solved")
+            raise FeederInvalid(feeder, (singular,)) from None
         kinds = {kind.id: kind for kind in feeder.load_types}
         self.loads = Loads([kinds[kind] for kind in self.network.point_types])
         base = self.network.base_volts
@@ -98,6 +102,16 @@ class Flow:
     def terminal_row(self) -> dict[tuple[str, str], int]:
         """Row of (connection point, phase) in arrays over terminals."""
         return {(terminal.connection_point, terminal.phase): row for row, terminal in enumerate(self.terminals)}
+
+    @cached_property
+    def primitive_rows(self) -> dict[str, slice]:
+        """Rows of each primitive in arrays over the nodes of primitives."""
+        rows: dict[str, slice] = {}
+        start = 0
+        for primitive in self.feeder.primitives:
+            rows[primitive.id] = slice(start, start + len(primitive.nodes))
+            start += len(primitive.nodes)
+        return rows
 
     @cached_property
     def ampacity(self) -> Real:
@@ -224,6 +238,20 @@ class Solution:
         """VA into both sides of every transformer, (transformer, side, phase, *shape); side 0 is `from`."""
         return self._transformer_powers.reshape(-1, 2, 3, *self.shape)
 
+    @cached_property
+    def _primitive_powers(self) -> Complex:
+        volts = self._keys[self.flow.network.primitive_nodes]
+        power: Complex = volts * np.conjugate(self.primitive_currents().reshape(volts.shape))
+        return power
+
+    def primitive_currents(self) -> Complex:
+        """Amperes into the nodes of every primitive, (node, *shape), in the rows of `Flow.primitive_rows`."""
+        return self._shaped(self.flow.network.primitives @ self.state)
+
+    def primitive_powers(self) -> Complex:
+        """VA into the same nodes, (node, *shape)."""
+        return self._shaped(self._primitive_powers)
+
     def transformer_loading(self) -> Real:
         """Sum of the phases' apparent powers on the more loaded side over the rating, (transformer, *shape)."""
         rated = np.array([transformer.rated_va for transformer in self.flow.feeder.transformers])
@@ -243,9 +271,10 @@ class Solution:
         return self._shaped(-(self.flow.network.points @ self.state) * np.conjugate(self.state[1:]))
 
     def losses_w(self) -> Real:
-        """Watts lost in lines and transformers, of shape `shape`."""
+        """Watts lost in lines, transformers and primitives, of shape `shape`."""
         lost = (self._series.conj() * (self.flow.network.run_resistance @ self._series)).real.sum(axis=0)
         lost += self._transformer_powers.real.sum(axis=0)
+        lost += self._primitive_powers.real.sum(axis=0)
         return np.asarray(lost).reshape(self.shape)
 
     def unbalance(self, buses: tuple[str, ...] | None = None) -> Real:

@@ -77,6 +77,10 @@ class Gradients:
         """d|I|/dP and d|I|/dQ into every (transformer, side, phase), in the rows of `Network.transformers`."""
         return self._magnitude(self.network.transformers)
 
+    def primitive_current(self) -> tuple[Real, Real]:
+        """d|I|/dP and d|I|/dQ into every node of the primitives, in the rows of `Network.primitives`."""
+        return self._magnitude(self.network.primitives)
+
     def _magnitude(self, what: Complex) -> tuple[Real, Real]:
         """Of the rows of a matrix over the state."""
         value = what @ self.state

@@ -15,6 +15,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from twin.feeder.grounding import Groups, Node, lines_joined, ties
 from twin.feeder.model import (
     PHASES,
     Bus,
@@ -25,7 +26,7 @@ from twin.feeder.model import (
     Origin,
     Transformer,
 )
-from twin.feeder.transformer_model import VectorGroup, Winding, grounds, vector_group
+from twin.feeder.transformer_model import vector_group
 
 PLAUSIBLE_OHM_PER_KM = (0.01, 20.0)
 """From 2,000 mm2 of copper to thinner than 1 mm2 (IEC 60228)."""
@@ -77,7 +78,9 @@ def faults(feeder: Feeder) -> tuple[FeederFault, ...]:
     report.names()
     report.lines()
     report.transformers()
+    report.primitives()
     report.connection_points()
+    report.capacitors()
     report.supply()
     found = [
         FeederFault(fault.kind, fault.element, fault.field, fault.value, fault.expected, fault.blocking,
@@ -95,12 +98,14 @@ class _Report:
         self._feeder = feeder
         self._bus: dict[str, Bus] = {bus.id: bus for bus in feeder.buses}
         self._kinds = {kind.id: kind for kind in feeder.load_types}
-        self._groups: dict[str, VectorGroup] = {}
         # What names a bus or a load type that is not there is looked at no further than that.
         self._lines = tuple(line for line in feeder.lines if self._knows(line.from_bus, line.to_bus))
         self._transformers = tuple(
             transformer for transformer in feeder.transformers
             if self._knows(transformer.from_bus, transformer.to_bus)
+        )
+        self._primitives = tuple(
+            primitive for primitive in feeder.primitives if self._knows(*(bus for bus, _ in primitive.nodes))
         )
         self._points = tuple(
             point for point in feeder.connection_points
@@ -121,6 +126,8 @@ class _Report:
             ("transformer", (transformer.id for transformer in feeder.transformers)),
             ("connection point", (point.id for point in feeder.connection_points)),
             ("load type", (kind.id for kind in feeder.load_types)),
+            ("capacitor", (capacitor.id for capacitor in feeder.capacitors)),
+            ("primitive", (primitive.id for primitive in feeder.primitives)),
         )
         for kind, ids in kinds:
             for name, times in Counter(ids).items():
@@ -142,6 +149,11 @@ class _Report:
                 yield kind, branch.id, "to_bus", branch.to_bus
         for point in feeder.connection_points:
             yield "connection point", point.id, "bus", point.bus
+        for capacitor in feeder.capacitors:
+            yield "capacitor", capacitor.id, "bus", capacitor.bus
+        for primitive in feeder.primitives:
+            for bus in dict.fromkeys(bus for bus, _ in primitive.nodes):
+                yield "primitive", primitive.id, "nodes", bus
         yield "source", feeder.source.id, "bus", feeder.source.bus
 
     def lines(self) -> None:
@@ -233,9 +245,34 @@ class _Report:
             if transformer.vector_group is None:
                 self._say("transformer", transformer.id, "vector_group", None, "windings and clock, such as Dyn11")
             else:
-                self._groups[transformer.id] = vector_group(transformer.vector_group)
+                vector_group(transformer.vector_group)
         except FeederError as error:
             self._say("transformer", transformer.id, error.field_name, error.value, error.expected)
+
+    def primitives(self) -> None:
+        for primitive in self._primitives:
+            for bus, phase in primitive.nodes:
+                if phase not in self._bus[bus].phases:
+                    self._say("primitive", primitive.id, "nodes", f"{bus}, {phase}",
+                              f"phases of bus {bus}: {self._bus[bus].phases}")
+            matrix = np.array(primitive.admittance)
+            if np.linalg.eigvalsh(matrix + matrix.conj().T)[0] < -ROUNDING * np.abs(matrix).max():
+                self._say("primitive", primitive.id, "admittance", primitive.kind,
+                          "a matrix without a negative eigenvalue in its real part: it only loses power",
+                          blocking=False)
+
+    def capacitors(self) -> None:
+        for capacitor in self._feeder.capacitors:
+            if not self._knows(capacitor.bus):
+                continue
+            bus = self._bus[capacitor.bus]
+            if any(phase not in bus.phases for phase in capacitor.phases):
+                self._say("capacitor", capacitor.id, "phases", capacitor.phases,
+                          f"phases of bus {bus.id}: {bus.phases}")
+            across = bus.volts if capacitor.connection == "delta" else bus.volts / sqrt(3.0)
+            if abs(capacitor.volts / across - 1.0) > VOLTS_TOLERANCE:
+                self._say("capacitor", capacitor.id, "volts", capacitor.volts,
+                          f"about {across:.4g} V at bus {bus.id}", blocking=False)
 
     def connection_points(self) -> None:
         for point in self._points:
@@ -267,58 +304,37 @@ class _Report:
             return
         if self._bus[feeder.source.bus].phases != PHASES:
             self._say("source", feeder.source.id, "bus", feeder.source.bus, "a bus with phases abc")
-        joined = _Groups()
-        for line in feeder.lines:
-            for phase in line.phases:
-                joined.join((line.from_bus, phase), (line.to_bus, phase))
-        self._islands(joined)
+        self._islands(Groups(joined := lines_joined(feeder)))
         if not any(fault.blocking for fault in self.found):
             self._ground(joined)
 
-    def _islands(self, joined: _Groups) -> None:
+    def _islands(self, live: Groups[Node]) -> None:
         feeder = self._feeder
-        live = _Groups(joined)
         for transformer in self._transformers:
             nodes = [(bus, phase) for bus in (transformer.from_bus, transformer.to_bus) for phase in PHASES]
             for node in nodes[1:]:
                 live.join(nodes[0], node)
+        for primitive in self._primitives:
+            for i, j in combinations(range(len(primitive.nodes)), 2):
+                if primitive.admittance[i][j] or primitive.admittance[j][i]:
+                    live.join(primitive.nodes[i], primitive.nodes[j])
         fed = {live.of((feeder.source.bus, phase)) for phase in PHASES}
         for bus in feeder.buses:
             dead = "".join(phase for phase in bus.phases if live.of((bus.id, phase)) not in fed)
             if dead:
                 self._say("bus", bus.id, "phases", dead, "a path from the source (island, or no line brings it)")
 
-    def _ground(self, joined: _Groups) -> None:
-        """Star-star transformers hand ground on, so they are looked at again until nothing changes."""
-        feeder = self._feeder
-        grounded = {joined.of((feeder.source.bus, phase)) for phase in PHASES}
-        before = -1
-        while before != len(grounded):
-            before = len(grounded)
-            for transformer in feeder.transformers:
-                for phase in PHASES:
-                    ends = ((transformer.from_bus, phase), (transformer.to_bus, phase))
-                    grounded |= self._grounded(self._groups[transformer.id], ends, joined, grounded)
-        for transformer in feeder.transformers:
-            for bus in (transformer.from_bus, transformer.to_bus):
-                if any(joined.of((bus, phase)) not in grounded for phase in PHASES):
-                    self._say("transformer", transformer.id, "vector_group", transformer.vector_group,
-                              f"a grounded star or zigzag winding at bus {bus}: nothing else there is grounded")
-
-    @staticmethod
-    def _grounded(
-        group: VectorGroup, ends: tuple[tuple[str, str], tuple[str, str]], joined: _Groups,
-        grounded: set[tuple[str, str]],
-    ) -> set[tuple[str, str]]:
-        upper, lower = (joined.of(end) for end in ends)
-        found = set()
-        if grounds(group.upper, group.lower):
-            found.add(upper)
-        if grounds(group.lower, group.upper):
-            found.add(lower)
-        if group.upper is Winding.GROUNDED_STAR and group.lower is Winding.GROUNDED_STAR:
-            found |= {upper, lower} if {upper, lower} & grounded else set()
-        return found
+    def _ground(self, joined: Groups[Node]) -> None:
+        groups = {transformer.id: transformer.vector_group for transformer in self._feeder.transformers}
+        floating: dict[tuple[str, bool], list[Node]] = {}
+        for tie in ties(self._feeder, joined):
+            floating.setdefault((tie.element, tie.side is None), []).extend(tie.nodes)
+        for (element, is_primitive), nodes in floating.items():
+            buses = ", ".join(dict.fromkeys(bus for bus, _ in nodes))
+            kind, field, value = ("primitive", "nodes", buses) if is_primitive else (
+                "transformer", "vector_group", groups[element])
+            self._say(kind, element, field, value, f"something grounded at bus {buses}: it floats, and is tied to "
+                      "ground by a millionth of the rating", blocking=False)
 
 
 def _own_and_between(line: Line) -> tuple[float, float]:
@@ -345,19 +361,3 @@ def _filled(lines: tuple[Line, ...], name: str) -> NDArray[np.float64]:
             inside = np.isin(np.arange(3), there)
             matrices[number] = np.where(np.outer(inside, inside), matrices[number], own * np.eye(3))
     return matrices
-
-
-class _Groups:
-    """Sets of nodes that grow together (union-find)."""
-
-    def __init__(self, start: _Groups | None = None) -> None:
-        self._above: dict[tuple[str, str], tuple[str, str]] = {} if start is None else dict(start._above)  # noqa: SLF001 - its own class
-
-    def of(self, node: tuple[str, str]) -> tuple[str, str]:
-        while (above := self._above.get(node, node)) != node:
-            self._above[node] = self._above.get(above, above)
-            node = above
-        return node
-
-    def join(self, one: tuple[str, str], other: tuple[str, str]) -> None:
-        self._above[self.of(one)] = self.of(other)

@@ -105,7 +105,7 @@ CASES = {
         lambda f: with_transformer(f, vector_group="Dyn0"), ("transformer", "t", "vector_group", True),
     ),
     "no ground below a transformer": (
-        lambda f: with_transformer(f, vector_group="YNd11"), ("transformer", "t", "vector_group", True),
+        lambda f: with_transformer(f, vector_group="YNd11"), ("transformer", "t", "vector_group", False),
     ),
     "a transformer turned round": (
         lambda f: with_transformer(f, from_bus="near", to_bus="high"), ("transformer", "t", "from_volts", True),
