@@ -36,7 +36,7 @@ class WarmProgram:
 
     def __init__(self, program: Program, extra_cost: Floats | None = None) -> None:
         extra = np.zeros(0) if extra_cost is None else np.asarray(extra_cost, dtype=float)
-        height, width = program.matrix.shape
+        height, width = (int(size) for size in program.matrix.shape)
         self._fixed_rows = height
         self._cost = np.concatenate((program.cost, extra))
         self._offset = program.offset

@@ -1,0 +1,226 @@
+"""What a feeder allows, as rows of a linear program: how far each limit is crossed, and the tangent of what crosses it.
+
+Everything is in per cent: of the rated voltage, of an ampacity, of a transformer's rating, of the positive-sequence
+voltage. An excess above 0 breaks the limit. Tangents are exact derivatives of the three-phase flow by an EVSE's kW.
+
+    voltage      every (bus, phase) at which a connection point hangs, low and high
+    line         every run of line and phase, against the smallest ampacity along it
+    transformer  both sides
+    unbalance    every three-phase bus at which a connection point hangs
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.feeder.flow import Flow, Solution
+from twin.feeder.model import PHASES
+from twin.feeder.scene import Limits, Scene
+from twin.feeder.transformer_model import TO_SEQUENCE
+
+Floats = NDArray[np.float64]
+Complex = NDArray[np.complex128]
+Ints = NDArray[np.intp]
+
+RowKind = Literal["low_voltage", "high_voltage", "line", "transformer", "unbalance"]
+NO_PHASE = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Monitor:
+    """One kind of limit: the size of one complex number per row, which is a form over the state.
+
+    elements, phase: of each row; phase as a number, 3: all of them. limit: per cent, per row.
+    forms: (row, part, 1 + point); scale: turns what is judged into per cent, below 0 where less is worse, (row,).
+    """
+
+    kind: RowKind
+    elements: tuple[str, ...]
+    phase: Ints
+    limit: Floats
+    scale: Floats
+    forms: Complex
+
+    def level(self, state: Complex, rows: Ints | slice = slice(None)) -> Floats:
+        """Per cent, (row, step)."""
+        return self._level(self.forms[rows] @ state) * self.scale[rows][:, None]
+
+    def excess(self, state: Complex) -> Floats:
+        """Per cent above the limit, (row, step)."""
+        return self.level(state) - self.limit[:, None]
+
+    def slope(self, state: Complex, change: Complex, rows: Ints) -> Floats:
+        """Change of the level per kW of every EVSE at one step, (row, evse).
+
+        state: (1 + point,). change: amperes that the load points inject per kW, (point, evse).
+        """
+        forms = self.forms[rows]
+        return self._slope(forms @ state, forms[:, :, 1:] @ change) * self.scale[rows][:, None]
+
+    def _level(self, value: Complex) -> Floats:
+        return np.abs(value[:, 0])
+
+    def _slope(self, value: Complex, change: Complex) -> Floats:
+        return _along(value, change)[:, 0]
+
+
+class Ratio(Monitor):
+    """The second of two numbers over the first."""
+
+    def _level(self, value: Complex) -> Floats:
+        ratio: Floats = np.abs(value[:, 1]) / np.abs(value[:, 0])
+        return ratio
+
+    def _slope(self, value: Complex, change: Complex) -> Floats:
+        along, (under, over) = _along(value, change), np.abs(value).T[:, :, None]
+        slope: Floats = (along[:, 1] - along[:, 0] * over / under) / under
+        return slope
+
+
+class Power(Monitor):
+    """Apparent power of three phases: the first three numbers are volts, the others their amperes."""
+
+    def _level(self, value: Complex) -> Floats:
+        power: Floats = np.abs(value[:, :3] * value[:, 3:]).sum(axis=1)
+        return power
+
+    def _slope(self, value: Complex, change: Complex) -> Floats:
+        volts, amperes = value[:, :3, None], value[:, 3:, None]
+        moved = change[:, :3] * amperes.conj() + volts * change[:, 3:].conj()
+        slope: Floats = _along(value[:, :3] * value[:, 3:].conj(), moved).sum(axis=1)
+        return slope
+
+
+def _along(value: Complex, change: Complex) -> Floats:
+    """d|value| of a change of `value`, (row, part, evse); 0 where the value is 0."""
+    size = np.abs(value)
+    direction = np.divide(value.conj(), size, out=np.zeros_like(value), where=size > 0.0)
+    return (direction[:, :, None] * change).real
+
+
+class GridRows:
+    """All limits of a scene. monitors: by kind, in the order in which they are judged.
+
+    Raises:
+        SceneError: see `Scene`.
+    """
+
+    def __init__(self, scene: Scene, limits: Limits | None = None) -> None:
+        self.scene, self.flow = scene, scene.flow()
+        self.limits = limits or scene.limits
+        self._spread: Floats = self.flow.at_points(scene.spread().toarray().astype(np.complex128)).real
+        self.monitors: dict[RowKind, Monitor] = {}
+        for monitor in (*self._voltages(), self._lines(), self._transformers(), self._unbalance()):
+            if monitor is not None and len(monitor.elements):
+                self.monitors[monitor.kind] = monitor
+
+    def _places(self) -> dict[tuple[str, str], str]:
+        """(bus, phase) with a connection point, and the name of the first one there."""
+        places: dict[tuple[str, str], str] = {}
+        for point in self.flow.feeder.connection_points:
+            for phase in point.phases:
+                places.setdefault((point.bus, phase), point.id)
+        return places
+
+    def _node_forms(self, nodes: list[tuple[str, str]]) -> tuple[Complex, Floats]:
+        rows = np.array([self.flow.node_row[node] for node in nodes], dtype=np.intp)
+        network = self.flow.network
+        return np.asarray(network.spread[rows] @ network.keys), network.node_volts[rows]
+
+    def _voltages(self) -> tuple[Monitor, Monitor]:
+        places = self._places()
+        forms, rated = self._node_forms(list(places))
+        phase = np.array([PHASES.index(phase) for _, phase in places], dtype=np.intp)
+        low, high = self.limits.voltage_pu
+        names, forms = tuple(places.values()), forms[:, None, :]
+        return (
+            Monitor("low_voltage", names, phase, np.full(len(names), -100.0 * low), -100.0 / rated, forms),
+            Monitor("high_voltage", names, phase, np.full(len(names), 100.0 * high), 100.0 / rated, forms),
+        )
+
+    def _lines(self) -> Monitor:
+        """Segments in a row carry one current, so the smallest rating among them stands for all.
+
+        With capacitance they do not: both ends of every segment are looked at.
+        """
+        flow, network = self.flow, self.flow.network
+        rated = np.flatnonzero(np.isfinite(flow.ampacity))
+        if network.shunts is None:
+            weakest = rated[np.lexsort((flow.ampacity[rated], network.run_of[rated]))]
+            _, first = np.unique(network.run_of[weakest], return_index=True)
+            chosen = weakest[first]
+            forms = network.run_series[network.run_of[chosen]]
+        else:
+            series = network.along_lines(network.run_series)[rated]
+            near, far = (np.asarray(shunt[rated] @ network.keys) for shunt in network.shunts)
+            chosen, forms = np.concatenate((rated, rated)), np.concatenate((series + near, series - far))
+        segments = [flow.segments[row] for row in chosen]
+        return Monitor(
+            "line", tuple(segment.line for segment in segments),
+            np.array([PHASES.index(segment.phase) for segment in segments], dtype=np.intp),
+            np.full(len(chosen), 100.0 * self.limits.line_loading), 100.0 / flow.ampacity[chosen],
+            forms[:, None, :],
+        )
+
+    def _transformers(self) -> Monitor:
+        network, transformers = self.flow.network, self.flow.feeder.transformers
+        ends = 2 * len(transformers)
+        return Power(
+            "transformer", tuple(np.repeat([transformer.id for transformer in transformers], 2).tolist()),
+            np.full(ends, NO_PHASE, dtype=np.intp), np.full(ends, 100.0 * self.limits.transformer_loading),
+            100.0 / np.repeat([transformer.rated_va for transformer in transformers], 2),
+            np.concatenate((network.keys[network.transformer_nodes].reshape(ends, 3, -1),
+                            network.transformers.reshape(ends, 3, -1)), axis=1),
+        )
+
+    def _unbalance(self) -> Monitor | None:
+        if self.limits.unbalance is None:
+            return None
+        phases = {bus.id: bus.phases for bus in self.flow.feeder.buses}
+        buses = [bus for bus in dict.fromkeys(bus for bus, _ in self._places()) if phases[bus] == PHASES]
+        if not buses:
+            return None
+        forms, _ = self._node_forms([(bus, phase) for bus in buses for phase in PHASES])
+        sequence = np.einsum("sp,bpk->bsk", TO_SEQUENCE[1:], forms.reshape(len(buses), 3, -1))
+        return Ratio(
+            "unbalance", tuple(buses), np.full(len(buses), NO_PHASE, dtype=np.intp),
+            np.full(len(buses), 100.0 * self.limits.unbalance), np.full(len(buses), 100.0), sequence,
+        )
+
+    def excess(self, solution: Solution) -> dict[RowKind, Floats]:
+        """Per cent above the limit by kind, (row, step); NaN where a step has no solution."""
+        return {kind: monitor.excess(solution.state) for kind, monitor in self.monitors.items()}
+
+    def tangents(
+        self, solution: Solution, picks: Mapping[RowKind, tuple[Ints, Ints]]
+    ) -> dict[RowKind, tuple[Floats, Floats]]:
+        """Level and its change per kW of every EVSE at the picked (rows, steps) of each kind: (pick,), (pick, evse)."""
+        wanted = np.unique(np.concatenate([steps for _, steps in picks.values()])) if picks else np.zeros(0, dtype=int)
+        gradients = solution.gradients(wanted)
+        tilt = self.scene.var_per_watt
+        turned = gradients.di_dp if tilt == 0.0 else gradients.di_dp + tilt * gradients.di_dq
+        change = 1000.0 * (turned @ self._spread)
+        found: dict[RowKind, tuple[Floats, Floats]] = {}
+        for kind, (rows, steps) in picks.items():
+            monitor = self.monitors[kind]
+            level, slope = np.zeros(len(rows)), np.zeros((len(rows), self._spread.shape[1]))
+            for place, step in enumerate(wanted.tolist()):
+                here = np.flatnonzero(steps == step)
+                if len(here):
+                    state = solution.state[:, step]
+                    level[here] = monitor.level(state[:, None], rows[here])[:, 0]
+                    slope[here] = monitor.slope(state, change[place], rows[here])
+            found[kind] = level, slope
+        return found
+
+    def solve(self, evse_kw: Floats) -> Solution:
+        """The flow of the base and of these EVSE powers, (evse, step)."""
+        return self.flow.solve(*self.scene.demand_w(evse_kw))
+
+
+__all__ = ["NO_PHASE", "Flow", "GridRows", "Monitor", "RowKind"]
