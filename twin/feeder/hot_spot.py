@@ -1,0 +1,203 @@
+"""How hot a transformer's winding gets under a course of loading, and how much of its life that costs.
+
+Two published models: the differential equations of IEC 60076-7:2018 (8.2) and those of IEEE C57.91-2011 (clause 7).
+The load is constant within a step, so both have exact exponential solutions there: no step is too long for the
+winding's time constant. Ageing runs on within a step too and is integrated by Simpson's rule over parts of at most
+half of the shortest time constant.
+
+Paper decides more than load: the same day ages normal paper several times faster than upgraded paper. Every figure
+here therefore says for which paper it is, and a transformer whose paper nobody knows has figures for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from twin.feeder.model import Paper, Transformer
+from twin.feeder.thermal_laws import Standard, ThermalState, law_of
+
+Floats = NDArray[np.float64]
+
+BLOCK = 1 << 17
+"""Values of one quantity that are worked on together: they stay in a processor's cache."""
+
+PARTS_PER_TIME_CONSTANT = 2
+ARRHENIUS_K = 15000.0
+KELVIN = 273.0
+"""As both standards print it."""
+
+REFERENCE_C = {
+    (Standard.IEC, Paper.NORMAL): 98.0,
+    (Standard.IEC, Paper.UPGRADED): 110.0,
+    (Standard.IEEE, Paper.NORMAL): 95.0,
+    (Standard.IEEE, Paper.UPGRADED): 110.0,
+}
+"""Hot-spot temperature at which paper ages an hour in an hour: IEC 60076-7 6.3, IEEE C57.91 5.2 (95 C: insulation of
+transformers with 55 K average winding rise, which is not upgraded)."""
+
+
+class LoadingUnknown(ValueError):
+    """A loading is not a number, for instance where a step has no power flow; who asks must say what to take there."""
+
+
+@dataclass(frozen=True, eq=False)
+class ThermalCourse:
+    """Temperatures and ageing under a course of loading.
+
+    top_oil_c, hot_spot_c: at the end of each step, (transformer, [replica,] step).
+    peak_hot_spot_c: highest within the whole course, between the ends of steps too, (transformer, [replica]).
+    papers: which transformer (its number) and which paper the rows of the figures below are for.
+    ageing_rate: hours of life lost per hour, mean over each step, (row, [replica,] step).
+    loss_of_life_h: over the whole course, (row, [replica]).
+    final: the state to go on from.
+    """
+
+    standard: Standard
+    step_s: float
+    transformers: tuple[str, ...]
+    top_oil_c: Floats
+    hot_spot_c: Floats
+    peak_hot_spot_c: Floats
+    papers: tuple[tuple[int, Paper], ...]
+    ageing_rate: Floats
+    loss_of_life_h: Floats
+    final: ThermalState
+
+    @property
+    def hours(self) -> float:
+        steps: int = self.hot_spot_c.shape[-1]
+        return steps * self.step_s / 3600.0
+
+    @property
+    def equivalent_ageing(self) -> Floats:
+        """Loss of life over time that went by (F_EQA of IEEE C57.91 5.3), (row, [replica]); 1 is the reference."""
+        factor: Floats = self.loss_of_life_h / self.hours
+        return factor
+
+    def reference_c(self, row: int) -> float:
+        """Hot-spot temperature at which the paper of that row ages at rate 1."""
+        reference: float = REFERENCE_C[self.standard, self.papers[row][1]]
+        return reference
+
+
+def ageing_rate(hot_spot_c: ArrayLike, paper: Paper, standard: Standard = Standard.IEC) -> Floats:
+    """Hours of life lost per hour at constant hot-spot temperatures.
+
+    IEC 60076-7 6.3: doubling every 6 K for normal, Arrhenius's law for upgraded paper. IEEE C57.91 5.2: Arrhenius.
+    """
+    theta = np.asarray(hot_spot_c, dtype=np.float64)
+    reference = REFERENCE_C[standard, paper]
+    if standard is Standard.IEC and paper is Paper.NORMAL:
+        return np.exp2((theta - reference) / 6.0)
+    rate: Floats = np.exp(ARRHENIUS_K / (reference + KELVIN) - ARRHENIUS_K / (theta + KELVIN))
+    return rate
+
+
+def steady(
+    transformers: Sequence[Transformer], loading: Floats, ambient_c: ArrayLike, standard: Standard = Standard.IEC
+) -> ThermalState:
+    """The state in which a constant loading, (transformer, [replica]), ends."""
+    loads = np.asarray(loading, dtype=np.float64)
+    rise, gradient, oil_gradient = (
+        part.reshape(loads.shape) for part in law_of(standard, transformers, loads).rises(loads.reshape(1, -1))
+    )
+    air = np.broadcast_to(np.asarray(ambient_c, dtype=np.float64), loads.shape)
+    return ThermalState(rise + air, air, gradient, oil_gradient)
+
+
+def run(
+    transformers: Sequence[Transformer],
+    loading: Floats,
+    ambient_c: ArrayLike,
+    step_s: float,
+    *,
+    standard: Standard = Standard.IEC,
+    initial: ThermalState | None = None,
+) -> ThermalCourse:
+    """Temperatures and ageing of all `transformers` at once.
+
+    Args:
+        transformers: with their thermal constants and paper. IEEE C57.91 reads the same constants: the oil exponent
+            is its n, the winding exponent its 2 m; it has no k11, k21 and k22.
+        loading: current over rated current, (transformer, step) or (transformer, replica, step), 0 or more.
+        ambient_c: of the air around, one number or one per step.
+        step_s: length of a step.
+        standard: whose model, and whose ageing.
+        initial: None: the steady state of the first step, as the standards advise where nothing is known.
+
+    Raises:
+        LoadingUnknown: a loading is NaN; the message names transformer and step.
+        ValueError: shapes that do not fit, a negative loading, a step that is not above 0.
+    """
+    loads = np.asarray(loading, dtype=np.float64)
+    ids = tuple(transformer.id for transformer in transformers)
+    _require(loads, ids, step_s)
+    *lead, steps = loads.shape
+    air = np.broadcast_to(np.asarray(ambient_c, dtype=np.float64), (steps,))
+    if not np.isfinite(air).all():
+        raise ValueError("ambient_c: not finite, expected degrees Celsius")
+    law = law_of(standard, transformers, loads[..., 0])
+    start = steady(transformers, loads[..., 0], air[0], standard) if initial is None else initial
+    state = law.state(start, tuple(lead))
+    ageing = _Ageing(transformers, standard, state.shape[1] // len(ids), steps)
+    columns = state.shape[1]
+    flat = loads.reshape(columns, steps)
+    oil, hot, peak = np.empty((columns, steps)), np.empty((columns, steps)), np.full(columns, -np.inf)
+    minutes = step_s / 60.0
+    parts = 2 * ceil(PARTS_PER_TIME_CONSTANT * minutes / law.shortest_minutes / 2.0)
+    size = max(BLOCK // columns, 1)
+    for first in range(0, steps, size):
+        part = slice(first, first + size)
+        piece = law.follow(np.ascontiguousarray(flat[:, part].T), air[part, None], minutes, state)
+        for number in range(parts + 1):
+            oil_now, hot_now = piece.at(number / parts)
+            np.maximum(peak, hot_now.max(axis=0), out=peak)
+            simpson = (1.0 if number in {0, parts} else 4.0 if number % 2 else 2.0) / (3.0 * parts)
+            ageing.add(part, hot_now, simpson)
+        oil[:, part], hot[:, part] = oil_now.T, hot_now.T
+        state = piece.final
+    return ThermalCourse(
+        standard, step_s, ids, oil.reshape(loads.shape), hot.reshape(loads.shape), peak.reshape(lead), ageing.papers,
+        ageing.rate.reshape(-1, *loads.shape[1:]), ageing.rate.sum(axis=-1).reshape(-1, *lead[1:]) * (step_s / 3600.0),
+        law.described(state, air[-1], tuple(lead)),
+    )
+
+
+def _require(loads: Floats, ids: tuple[str, ...], step_s: float) -> None:
+    if loads.ndim not in (2, 3) or loads.shape[0] != len(ids) or not loads.size:
+        raise ValueError(f"loading: shape {loads.shape}, expected ({len(ids)}, [replica,] step), at least one of each")
+    if not step_s > 0.0:
+        raise ValueError(f"step_s: {step_s!r}, expected seconds above 0")
+    if not (np.isfinite(loads) & (loads >= 0.0)).all():
+        number, *_, step = np.argwhere(~(np.isfinite(loads) & (loads >= 0.0)))[0].tolist()
+        value = loads[number, ..., step].min()
+        kind = ValueError if np.isfinite(value) else LoadingUnknown
+        raise kind(f"loading: transformer {ids[number]}, step {step}: {value}, expected 0 or more")
+
+
+class _Ageing:
+    """Ageing rates of all transformers, added up over the parts of a step: rows as in `ThermalCourse.papers`."""
+
+    def __init__(self, transformers: Sequence[Transformer], standard: Standard, copies: int, steps: int) -> None:
+        self.papers = tuple(
+            (number, paper) for number, transformer in enumerate(transformers)
+            for paper in (tuple(Paper) if transformer.paper is None else (transformer.paper,))
+        )
+        self.rate = np.zeros((len(self.papers), copies, steps))
+        self._standard = standard
+        self._shape = (len(transformers), copies, -1)
+        rows = [
+            (paper, [(row, number) for row, (number, own) in enumerate(self.papers) if own is paper]) for paper in Paper
+        ]
+        self._rows = [(paper, *np.array(own, dtype=np.intp).T) for paper, own in rows if own]
+
+    def add(self, part: slice, hot_c: Floats, weight: float) -> None:
+        """`weight` of the rate at hot spots (step, column)."""
+        hot = hot_c.T.reshape(self._shape)
+        for paper, rows, numbers in self._rows:
+            self.rate[rows, :, part] += weight * ageing_rate(hot[numbers], paper, self._standard)
