@@ -16,6 +16,8 @@ broken time (the graphical construction of monotone couplings; Liggett, "Interac
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -26,6 +28,9 @@ from twin.draws import Floats, Ints, uniforms
 
 # The plane is drawn in strips of rate (0 to 1, 1 to 2, 2 to 4 ... per year): only those below r are needed.
 _STRIP_PER_S = 1.0 / (8760.0 * 3600.0)
+
+_ROWS_AT_ONCE = 1 << 16
+"""Rows that are drawn in one call: few slots are drawn for all strips at once, a call being dear beside a row."""
 
 
 @dataclass(frozen=True)
@@ -88,46 +93,73 @@ def until_repaired(slots: Slots, number: Ints, start_s: Floats, mean_down_s: flo
 def _failure_points(slots: Slots, rate_per_s: float, until_s: float) -> tuple[Ints, Floats]:
     """Slot and time of every point of the plane below the rate, in no order."""
     numbers, times = [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
-    low, high, strip = 0.0, _STRIP_PER_S, 0
-    while low < rate_per_s:
-        going = np.arange(slots.evse.size)
+    for low, width, strip in _strips(rate_per_s, most=max(_ROWS_AT_ONCE // max(slots.evse.size, 1), 1)):
+        going, row = np.tile(np.arange(slots.evse.size), strip.size), np.repeat(np.arange(strip.size), slots.evse.size)
         now = np.zeros(going.size)
         turn = 0
         while going.size:
             first, first_mark, second, second_mark = slots.uniforms(
-                "failure", going, np.full(going.size, turn), np.full(going.size, strip)
+                "failure", going, np.full(going.size, turn), strip[row]
             )
             for gap, mark in ((first, first_mark), (second, second_mark)):
-                now = now - np.log(gap) / (high - low)
-                happens = (now < until_s) & (low + mark * (high - low) < rate_per_s)
+                now = now - np.log(gap) / width[row]
+                happens = (now < until_s) & (low[row] + mark * width[row] < rate_per_s)
                 numbers.append(going[happens])
                 times.append(now[happens])
             is_going = now < until_s
-            going, now, turn = going[is_going], now[is_going], turn + 1
-        low, high, strip = high, 2.0 * high, strip + 1
+            going, row, now, turn = going[is_going], row[is_going], now[is_going], turn + 1
     return np.concatenate(numbers), np.concatenate(times)
+
+
+def _strips(rate_per_s: float, most: int) -> Iterator[tuple[Floats, Floats, Ints]]:
+    """Lower edge, width and number of the strips that reach below the rate, at most `most` together."""
+    count = 1 if rate_per_s <= _STRIP_PER_S else 1 + math.ceil(math.log2(rate_per_s / _STRIP_PER_S))
+    number = np.arange(count + 1)
+    edge = np.where(number == 0, 0.0, _STRIP_PER_S * 2.0 ** (number - 1))
+    number, low, width = number[:-1], edge[:-1], np.diff(edge)
+    # Where the logarithm was rounded up, the last strip begins at the rate and holds nothing.
+    for begin in range(0, count, most):
+        those = slice(begin, begin + most)
+        yield low[those], width[those], number[those]
 
 
 def _next_repair(slots: Slots, number: Ints, after_s: Floats, mean_down_s: float) -> Floats:
     """Time of the first repair of each slot later than `after_s`.
 
-    Repairs are drawn in cells as long as the mean, each on its own, so that asking at one time needs no earlier cell.
-    The exponential forgets, so a gap that crosses the end of a cell may be drawn anew there.
+    Repairs are drawn in cells as long as the mean, each on its own, so that asking at one time needs no earlier cell,
+    and few slots may look into several cells at once.
     """
     end = np.zeros(number.size)
     cell = np.floor(after_s / mean_down_s).astype(np.int64)
-    waiting, offset, turn = np.arange(number.size), np.zeros(number.size), np.zeros(number.size, dtype=np.int64)
+    waiting = np.arange(number.size)
     while waiting.size:
-        gaps = -mean_down_s * np.log(slots.uniforms("repair", number[waiting], cell[waiting], turn[waiting]))
-        points = offset[waiting] + np.cumsum(gaps, axis=0)
+        cells = min(max(_ROWS_AT_ONCE // (16 * waiting.size), 1), 4)
+        row = np.repeat(waiting, cells)
+        ahead = np.tile(np.arange(cells), waiting.size)
+        at = _repair_in_cell(slots, number[row], cell[row] + ahead, after_s[row], mean_down_s)
+        first = at.reshape(waiting.size, cells).min(axis=1)
+        end[waiting] = first
+        waiting = waiting[np.isinf(first)]
+        cell[waiting] += cells
+    return end
+
+
+def _repair_in_cell(slots: Slots, number: Ints, cell: Ints, after_s: Floats, mean_down_s: float) -> Floats:
+    """Time of the first repair later than `after_s` in one cell of each slot; inf if there is none.
+
+    The exponential forgets, so a gap that crosses the end of a cell may be drawn anew in the next one.
+    """
+    end = np.full(number.size, np.inf)
+    waiting, offset, turn = np.arange(number.size), np.zeros(number.size), 0
+    while waiting.size:
+        gaps = -mean_down_s * np.log(slots.uniforms(
+            "repair", number[waiting], cell[waiting], np.full(waiting.size, turn)
+        ))
+        points = offset + np.cumsum(gaps, axis=0)
         at = cell[waiting] * mean_down_s + points
         fits = (points < mean_down_s) & (at > after_s[waiting])
         found, column = fits.any(axis=0), np.argmax(fits, axis=0)
         end[waiting[found]] = at[column[found], np.flatnonzero(found)]
-        is_over = ~found & (points[-1] >= mean_down_s)
-        goes_on = ~found & ~is_over
-        cell[waiting[is_over]] += 1
-        offset[waiting] = np.where(goes_on, points[-1], 0.0)
-        turn[waiting] = np.where(goes_on, turn[waiting] + 1, 0)
-        waiting = waiting[~found]
+        goes_on = ~found & (points[-1] < mean_down_s)
+        waiting, offset, turn = waiting[goes_on], points[-1, goes_on], turn + 1
     return end
