@@ -131,7 +131,7 @@ class Iec(Law):
             starts[:, step] = now
             end = ends[:, step]
             now = end + (now - end) * left
-        return Piece(starts, ends, decay, 0.0, now)
+        return Piece(starts, ends, tuple(decay), 0.0, now)
 
 
 class Ieee(Law):
@@ -173,7 +173,8 @@ class Ieee(Law):
             oil = ends[0, step] - gap * rated * np.exp(-pace[step])
             gradient = ends[1, step] + (gradient - ends[1, step]) * left
         starts[2] = 0.0
-        return Piece(starts, ends, (pace, winding_pace, winding_pace), air_c, np.stack((oil, gradient, np.zeros_like(oil))))
+        final = np.stack((oil, gradient, np.zeros_like(oil)))
+        return Piece(starts, ends, (pace, winding_pace, winding_pace), air_c, final)
 
 
 def law_of(standard: Standard, transformers: Sequence[Transformer], loads: Floats) -> Iec | Ieee:
