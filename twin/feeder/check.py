@@ -17,8 +17,8 @@ from power_grid_model import CalculationMethod, ComponentType, DatasetType, Powe
 from twin.feeder.admittance import terminals_of
 from twin.feeder.flow import Solution
 from twin.feeder.loads import Loads
-from twin.feeder.model import PHASES, Connection, Feeder
-from twin.feeder.pgm import Numbers, Row, tables
+from twin.feeder.model import PHASES, Feeder
+from twin.feeder.pgm import Numbers, Row, beyond, tables
 from twin.feeder.transformer_model import Complex
 
 Real = NDArray[np.float64]
@@ -88,14 +88,14 @@ class Checker:
     threads: of power-grid-model. model, output: the engine itself, and which of its results are compared.
 
     Raises:
-        NotCheckable: delta loads, which that engine does not have.
+        NotCheckable: elements that engine does not have, all of them: primitives, delta loads, capacitors on one or two
+            phases, a side of a transformer that floats.
     """
 
     def __init__(self, feeder: Feeder, *, threads: int = 1) -> None:
+        if unsaid := beyond(feeder):
+            raise NotCheckable(f"feeder {feeder.name}: {'; '.join(unsaid)}: power-grid-model does not have it")
         kinds = {kind.id: kind for kind in feeder.load_types}
-        for point in feeder.connection_points:
-            if kinds[point.load_type].connection is Connection.DELTA:
-                raise NotCheckable(f"connection point {point.id}: a delta load, which power-grid-model does not have")
         self._feeder = feeder
         self._threads = -1 if threads == 1 else threads
         terminals = terminals_of(feeder)
@@ -116,7 +116,7 @@ class Checker:
         loads = initialize_array(
             DatasetType.input, ComponentType.asym_load, self._parts * len(feeder.connection_points)
         )
-        first = 1 + max([numbers.source, *numbers.connection_points.values()])
+        first = 1 + max([numbers.source, *numbers.connection_points.values(), *numbers.capacitors.values()])
         loads["id"] = np.arange(first, first + len(loads))
         loads["node"] = [numbers.buses[point.bus] for point in feeder.connection_points] * self._parts
         loads["status"] = 1

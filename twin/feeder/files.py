@@ -2,7 +2,8 @@
 
 The sidecar carries names, phases, ratings with their provenance, load types, fuses and envelopes, and the licence; it
 speaks of elements by their number in `grid.json`. What loads draw is no part of a feeder: the loads of `grid.json` mark
-connection points, and their powers are neither written nor read.
+connection points, and their powers are neither written nor read. What power-grid-model has no words for (primitives,
+capacitors on one or two phases) stands in the sidecar alone: `grid.json` by itself is then not the whole feeder.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
-from math import inf
+from math import inf, isclose
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -22,6 +23,7 @@ from twin.feeder.model import (
     NO_CAPACITANCE,
     PHASES,
     Bus,
+    Capacitor,
     Connection,
     ConnectionPoint,
     Envelope,
@@ -30,6 +32,7 @@ from twin.feeder.model import (
     Line,
     LoadType,
     Paper,
+    Primitive,
     Rating,
     Source,
     ThermalConstants,
@@ -113,6 +116,28 @@ class PointEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     envelope: EnvelopeEntry | None = None
 
 
+class CapacitorEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """number: of its shunt, if it is on three phases."""
+
+    id: str
+    bus: str
+    var: float
+    volts: float
+    phases: str = PHASES
+    connection: Connection = Connection.WYE
+    number: int | None = None
+
+
+class PrimitiveEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """nodes: bus and phase. admittance: rows of pairs, real and imaginary part, siemens."""
+
+    id: str
+    kind: str
+    note: str
+    nodes: list[tuple[str, str]]
+    admittance: list[list[tuple[float, float]]]
+
+
 class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: Literal["v2g-feeder"]
     version: Literal[1]
@@ -127,6 +152,8 @@ class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     buses: list[BusEntry]
     lines: list[LineEntry]
     connection_points: list[PointEntry]
+    capacitors: list[CapacitorEntry] = []
+    primitives: list[PrimitiveEntry] = []
 
 
 def read(folder: Path) -> Feeder:
@@ -195,6 +222,15 @@ def _feeder(grid: dict[str, list[Any]], sidecar: Sidecar, path: Path) -> Feeder:
     for place, line in enumerate(sidecar.lines):
         if line.rating is not None and line.rating not in ratings:
             raise FeederFileError(path, f"$.lines[{place}]: rating {line.rating!r}, expected a key of $.ratings")
+    capacitors = tuple(
+        Capacitor(entry.id, entry.bus, entry.var, entry.volts, entry.phases, entry.connection)
+        for entry in sidecar.capacitors
+    )
+    shunts = [entry for entry in sidecar.capacitors if entry.number is not None]
+    for entry, row in named("capacitors", shunts, ("shunt",)):
+        if not isclose(row.b1, entry.var / entry.volts**2 / (1 if entry.connection is Connection.DELTA else 3)):
+            raise FeederFileError(path, f"$.capacitors: {entry.id}: {entry.var:g} var at {entry.volts:g} V, expected "
+                                  f"the b1 of shunt {row.id} of {GRID_FILE}: {row.b1:g} S")
     (source_entry, source_row), = named("source", [sidecar.source], ("source",))
     return Feeder(
         name=sidecar.name, licence=sidecar.licence, provenance=sidecar.provenance, frequency_hz=sidecar.frequency_hz,
@@ -224,6 +260,12 @@ def _feeder(grid: dict[str, list[Any]], sidecar: Sidecar, path: Path) -> Feeder:
                      (kind.valid_pu[0], inf if kind.valid_pu[1] is None else kind.valid_pu[1]), kind.rated_volts,
                      kind.connection)
             for kind in sidecar.load_types
+        ),
+        capacitors=capacitors,
+        primitives=tuple(
+            Primitive(entry.id, tuple(entry.nodes), tuple(tuple(complex(*value) for value in row)
+                      for row in entry.admittance), entry.kind, entry.note)
+            for entry in sidecar.primitives
         ),
     )
 
@@ -297,6 +339,18 @@ def _sidecar_text(feeder: Feeder, numbers: Numbers) -> str:
             for point in feeder.connection_points
         ],
     }
+    if feeder.capacitors:
+        lists["capacitors"] = [
+            CapacitorEntry(capacitor.id, capacitor.bus, capacitor.var, capacitor.volts, capacitor.phases,
+                           capacitor.connection, numbers.capacitors.get(capacitor.id))
+            for capacitor in feeder.capacitors
+        ]
+    if feeder.primitives:
+        lists["primitives"] = [
+            PrimitiveEntry(primitive.id, primitive.kind, primitive.note, list(primitive.nodes),
+                           [[(value.real, value.imag) for value in row] for row in primitive.admittance])
+            for primitive in feeder.primitives
+        ]
     parts = [f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in head.items()]
     for name, entries in lists.items():
         rows = ",\n".join(msgspec.json.encode(entry).decode() for entry in entries)

@@ -3,6 +3,7 @@
 power-grid-model knows three-phase nodes only. A phase that a line does not have is written as a conductor of its own
 that couples with nothing and has no capacitance; as nothing draws from it, it carries nothing and changes nothing.
 The optional validator of power-grid-model wants such couplings, and every capacitance, above 0; its engine does not.
+A capacitor on three phases is a shunt; on fewer, and a primitive, it has no words there (`beyond`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from twin.feeder.model import PHASES, Feeder, Line, Matrix, Side, Transformer, symmetric
+from twin.feeder.grounding import ties
+from twin.feeder.model import PHASES, Capacitor, Connection, Feeder, Line, Matrix, Side, Transformer, symmetric
 from twin.feeder.transformer_model import Winding, vector_group
 
 Row = dict[str, int | float | tuple[float, float, float]]
@@ -35,6 +37,7 @@ class Numbers:
     transformers: dict[str, int]
     source: int
     connection_points: dict[str, int]
+    capacitors: dict[str, int]
 
     @classmethod
     def of(cls, feeder: Feeder) -> Numbers:
@@ -43,11 +46,29 @@ class Numbers:
             {bus.id: next(count) for bus in feeder.buses}, {line.id: next(count) for line in feeder.lines},
             {transformer.id: next(count) for transformer in feeder.transformers}, next(count),
             {point.id: next(count) for point in feeder.connection_points},
+            {capacitor.id: next(count) for capacitor in feeder.capacitors if capacitor.phases == PHASES},
         )
 
 
+def beyond(feeder: Feeder) -> list[str]:
+    """Elements that power-grid-model cannot express, and why; empty: it can say it all."""
+    kinds = {kind.id: kind for kind in feeder.load_types}
+    found = [
+        f"connection point {point.id}: a delta load" for point in feeder.connection_points
+        if kinds[point.load_type].connection is Connection.DELTA
+    ]
+    found += [
+        f"capacitor {capacitor.id}: on phases {capacitor.phases}" for capacitor in feeder.capacitors
+        if capacitor.phases != PHASES
+    ]
+    found += [f"{primitive.kind} {primitive.id}: a matrix" for primitive in feeder.primitives]
+    return found + [
+        f"transformer {tie.element}: nothing grounded at its {tie.side} side" for tie in ties(feeder) if tie.side
+    ]
+
+
 def tables(feeder: Feeder) -> dict[str, list[Row]]:
-    """Nodes, lines, transformers and the source; no loads."""
+    """Nodes, lines, transformers, three-phase capacitors and the source; no loads, and nothing of `beyond`."""
     numbers = Numbers.of(feeder)
     found: dict[str, list[Row]] = {
         "node": [{"id": numbers.buses[bus.id], "u_rated": bus.volts} for bus in feeder.buses],
@@ -68,7 +89,17 @@ def tables(feeder: Feeder) -> dict[str, list[Row]]:
     for transformer in feeder.transformers:
         branch = _branch(numbers, numbers.transformers[transformer.id], transformer)
         found["transformer"].append(branch | _transformer(transformer))
+    found["shunt"] = [
+        {"id": numbers.capacitors[capacitor.id], "node": numbers.buses[capacitor.bus], "status": 1} | _shunt(capacitor)
+        for capacitor in feeder.capacitors if capacitor.phases == PHASES
+    ]
     return {kind: rows for kind, rows in found.items() if rows}
+
+
+def _shunt(capacitor: Capacitor) -> Row:
+    if capacitor.connection is Connection.DELTA:
+        return {"g1": 0.0, "b1": 3.0 * capacitor.siemens, "g0": 0.0, "b0": 0.0}
+    return {"g1": 0.0, "b1": capacitor.siemens, "g0": 0.0, "b0": capacitor.siemens}
 
 
 def _branch(numbers: Numbers, number: int, branch: Line | Transformer) -> Row:

@@ -173,6 +173,16 @@ class LoadRow(_Row, frozen=True):
     q_specified: list[float | None] | None = None
 
 
+class ShuntRow(_Row, frozen=True):
+    id: int
+    node: int
+    status: InService
+    g1: Zero
+    b1: float
+    g0: Zero
+    b0: float
+
+
 class GridFile(msgspec.Struct, frozen=True):
     """power-grid-model's JSON; a row is an object, or a list in the order of `attributes`."""
 
@@ -185,7 +195,7 @@ class GridFile(msgspec.Struct, frozen=True):
 
 ROWS: Final[dict[str, type[_Row]]] = {
     "node": NodeRow, "line": LineRow, "asym_line": AsymLineRow, "transformer": TransformerRow, "source": SourceRow,
-    "asym_load": LoadRow,
+    "asym_load": LoadRow, "shunt": ShuntRow,
 }
 
 

@@ -110,8 +110,8 @@ def broken(folder: Path, name: str, change: Any) -> str:
 @pytest.mark.parametrize(("name", "change", "complaint"), [
     (GRID_FILE, lambda grid: grid["data"]["node"][1].__setitem__(1, "low"), "grid.json: $.data.node[1]: Expected"),
     (GRID_FILE, lambda grid: grid["data"]["node"][1].append(7), "$.data.node[1]: 3 values, expected 2: id, u_rated"),
-    (GRID_FILE, lambda grid: grid["data"].update(shunt=[{}], link=[{}, {}]),
-     "1 x shunt, 2 x link: not supported, expected only node, line"),
+    (GRID_FILE, lambda grid: grid["data"].update(fault=[{}], link=[{}, {}]),
+     "1 x fault, 2 x link: not supported, expected only node, line"),
     (GRID_FILE, lambda grid: grid["data"]["line"].append(
         dict(zip(grid["attributes"]["line"], grid["data"]["line"][0], strict=True)) | {"from_status": 0}),
      "$.data.line[1]: Invalid enum value 0 - at `$.from_status`"),
