@@ -1,0 +1,197 @@
+"""Dynamic operating envelopes: how much every connection point may draw or feed in while the feeder holds its limits.
+
+Each direction is one ray in the space of all points' powers: from what they do anyway to all at their fuse, along a
+rule of fairness. Along it an exact three-phase flow says how far the feeder bears it, every step of the day at once.
+
+    limit(c) = max(base load of c, min(ceiling of c, reach x share of c))        equal, proportional
+
+What customers do anyway is not the envelope's to command: a limit is never below the forecast base load, and never
+below 0. Where even that crosses a limit, the step is `unfixable` and the envelopes keep it from getting worse.
+
+What is guaranteed, at the base loads and the source voltage given, on the network given:
+
+- `together`: with all points at their import limits, or all at their export limits, no limit is crossed.
+- `mix`: nor with any mix, each point anywhere between its two limits, of which the worst for each limit was looked
+  for by ascent along exact gradients (`twin.feeder.mixes`). Phases couple: a neighbour who feeds in on phase b can
+  lower the voltage on phase a, so that `together` alone says nothing about a street where some charge and some
+  discharge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from math import sqrt
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.assets import TimeGrid
+from twin.feeder.mixes import hold_any_mix
+from twin.feeder.model import ConnectionPoint, Envelope, Feeder
+from twin.feeder.most_in_all import most_in_all
+from twin.feeder.rays import Problem, Ray, farthest
+from twin.feeder.scene import Scene
+from twin.feeder.watched import Watched
+
+Floats = NDArray[np.float64]
+Claims = NDArray[np.bool_]
+
+CEILING: Final = "fuse"
+"""What binds where no limit of the feeder does."""
+
+
+class EnvelopeError(ValueError):
+    """Envelopes cannot be worked out or used as asked; the message names field, value and what was expected."""
+
+
+class Rule(StrEnum):
+    """How what the feeder bears is shared out."""
+
+    EQUAL = "equal"
+    """The same watts for every connection point."""
+    PROPORTIONAL = "proportional"
+    """The same fraction of every connection point's fuse."""
+    MAX_TOTAL = "max-total"
+    """As many watts as possible in all, whoever gets them."""
+
+
+class Guarantee(StrEnum):
+    """What envelopes promise; see the module."""
+
+    TOGETHER = "together"
+    MIX = "mix"
+
+
+@dataclass(frozen=True, eq=False)
+class Envelopes:
+    """Import and export limits, (point, step), W, both 0 or more, of the net power at each connection point.
+
+    fallback_import_w, fallback_export_w: by point, where no envelope is in force (lost communication, a gap): the
+        lowest of the series.
+    import_bound_by, export_bound_by: by step, what keeps the limits from being higher.
+    unfixable: (step,), base loads alone cross a limit. no_solution: (step,), base loads alone have no flow; limits 0.
+    """
+
+    feeder: str
+    points: tuple[str, ...]
+    grid: TimeGrid
+    import_w: Floats
+    export_w: Floats
+    fallback_import_w: Floats
+    fallback_export_w: Floats
+    rule: Rule
+    guarantee: Guarantee
+    import_bound_by: tuple[str, ...]
+    export_bound_by: tuple[str, ...]
+    unfixable: Claims
+    no_solution: Claims
+
+    def of(self, point: str) -> Envelope:
+        """The envelope of one connection point.
+
+        Raises:
+            EnvelopeError: there is none.
+        """
+        row = self._row(point)
+        return Envelope(self.grid, self.import_w[row].copy(), self.export_w[row].copy())
+
+    def _row(self, point: str) -> int:
+        try:
+            return self.points.index(point)
+        except ValueError:
+            raise EnvelopeError(f"connection point {point!r}: no envelope, expected one of {len(self.points)} that "
+                                "have one") from None
+
+    def on(self, feeder: Feeder) -> Feeder:
+        """`feeder` with these envelopes at its connection points; others keep what they have.
+
+        Raises:
+            EnvelopeError: a point that the feeder does not have.
+        """
+        strange = set(self.points) - {point.id for point in feeder.connection_points}
+        if strange:
+            raise EnvelopeError(f"connection point {min(strange)!r}: an envelope for a point that feeder {feeder.name} "
+                                "does not have")
+        return replace(feeder, connection_points=tuple(
+            replace(point, envelope=self.of(point.id)) if point.id in self.points else point
+            for point in feeder.connection_points
+        ))
+
+
+def envelopes(
+    scene: Scene, points: Sequence[str] | None = None, *, rule: Rule = Rule.EQUAL,
+    guarantee: Guarantee = Guarantee.MIX, most_w: float | None = None,
+) -> Envelopes:
+    """Work out envelopes for every step of `scene`.
+
+    Args:
+        scene: base loads, limits and the source's voltage for which the envelopes hold.
+        rule: how what the feeder bears is shared out.
+        guarantee: what the envelopes promise.
+        points: connection points that get one; None: those of the scene's EVSEs, and without EVSEs all. The others
+            draw their base load. Power above or below its base load is split evenly over a point's phases.
+        most_w: ceiling of a point, where that is less than its fuse; needed for points without a fuse.
+
+    Raises:
+        EnvelopeError: an unknown point, or one without fuse and ceiling.
+    """
+    chosen = _chosen(scene, points)
+    places = {point.id: point for point in scene.feeder.connection_points}
+    ceilings = np.array([_ceiling(scene.feeder, places[point], most_w) for point in chosen])
+    problem = Problem.of(scene, chosen, Watched(scene.flow(), scene.limits))
+    rays = tuple(_ray(problem, ceilings, rule, sign) for sign in (1.0, -1.0))
+    reached = [farthest(problem, ray) for ray in rays]
+    reach = [one.reach for one in reached]
+    bound_by = [one.bound_by for one in reached]
+    if guarantee is Guarantee.MIX:
+        share, mixed = hold_any_mix(problem, (rays[0], rays[1]), (reach[0], reach[1]))
+        reach = [one * share for one in reach]
+        bound_by = [
+            tuple(f"{mix} in some mix" if mix else alone for mix, alone in zip(mixed, names, strict=True))
+            for names in bound_by
+        ]
+    steps = np.arange(scene.grid.steps)
+    limits = [
+        np.where(problem.no_solution, 0.0, np.maximum(sign * ray.net(one, steps), 0.0))
+        for sign, ray, one in zip((1.0, -1.0), rays, reach, strict=True)
+    ]
+    return Envelopes(
+        scene.feeder.name, chosen, scene.grid, limits[0], limits[1], limits[0].min(axis=1), limits[1].min(axis=1),
+        rule, guarantee, bound_by[0], bound_by[1], problem.unfixable, problem.no_solution,
+    )
+
+
+def _chosen(scene: Scene, points: Sequence[str] | None) -> tuple[str, ...]:
+    there = [point.id for point in scene.feeder.connection_points]
+    wanted = tuple(dict.fromkeys(scene.evse_points or there)) if points is None else tuple(points)
+    if not wanted:
+        raise EnvelopeError(f"connection points of feeder {scene.feeder.name}: none, expected at least one")
+    for point in wanted:
+        if point not in there:
+            raise EnvelopeError(f"connection point {point!r}: expected one of feeder {scene.feeder.name}")
+    if len(set(wanted)) != len(wanted):
+        raise EnvelopeError("points: one stands there twice, expected every connection point once")
+    return wanted
+
+
+def _ceiling(feeder: Feeder, point: ConnectionPoint, most_w: float | None) -> float:
+    if most_w is not None and not 0.0 < most_w < np.inf:
+        raise EnvelopeError(f"most_w: {most_w!r}, expected a finite number of watts above 0")
+    if point.fuse_a is None:
+        if most_w is None:
+            raise EnvelopeError(f"connection point {point.id!r}: no fuse, expected one or a ceiling (most_w)")
+        return most_w
+    volts = next(bus.volts for bus in feeder.buses if bus.id == point.bus) / sqrt(3.0)
+    fuse = point.fuse_a * volts * len(point.phases)
+    return fuse if most_w is None else min(fuse, most_w)
+
+
+def _ray(problem: Problem, ceilings: Floats, rule: Rule, sign: float) -> Ray:
+    shares = ceilings if rule is Rule.PROPORTIONAL else np.ones(len(ceilings))
+    ray = Ray.by_share(problem.base_net, shares, ceilings, sign)
+    if rule is Rule.MAX_TOTAL:
+        return most_in_all(problem, ray, farthest(problem, ray).reach, ceilings, sign)
+    return ray

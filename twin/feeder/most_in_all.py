@@ -1,0 +1,74 @@
+"""The most watts in all that a feeder bears, whoever gets them: linear programs along exact gradients.
+
+Per step and direction: the points' powers that add up to most while the limits, taken as straight lines at the last
+powers, hold. Then the lines are drawn anew there. What the curvature leaves is taken back at the end, along the way
+from equal shares, which are known to be borne: the answer always is one that an exact flow has seen.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linprog
+
+from twin.feeder.mixes import slopes_at
+from twin.feeder.rays import Indices, Problem, Ray
+
+Floats = NDArray[np.float64]
+
+ROUNDS: Final = 5
+ROWS: Final = 40
+"""Limits in each step's program: those nearest to being reached."""
+
+TRUST: Final = (1.0, 0.5, 0.25, 0.12, 0.06)
+"""How far from the last powers a round may go, of the ceiling."""
+
+
+def most_in_all(problem: Problem, equal: Ray, reach: Floats, ceilings: Floats, sign: float) -> Ray:
+    """A ray from `equal` at `reach` to the powers that add up to most; sign -1: of exports."""
+    steps = np.flatnonzero(~problem.no_solution)
+    every = np.arange(problem.scene.grid.steps)
+    fair = equal.net(reach, every)
+    least = sign * equal.net(np.zeros_like(reach), every)
+    most = np.maximum(least, ceilings[:, None])
+    best = fair.copy()
+    for trust in TRUST[:ROUNDS]:
+        values, slopes, solved = slopes_at(problem, best[:, steps], steps)
+        for column in np.flatnonzero(solved):
+            step = steps[column]
+            here = sign * best[:, step]
+            best[:, step] = sign * _program(
+                here, sign * slopes[column], problem.bound[:, step] - values[:, column],
+                np.maximum(least[:, step], here - trust * ceilings),
+                np.minimum(most[:, step], here + trust * ceilings),
+            )
+    return _taken_back(equal, reach, fair, best)
+
+
+def _program(here: Floats, slopes: Floats, room: Floats, least: Floats, most: Floats) -> Floats:
+    """Powers that add up to most; `here` where the program has no answer."""
+    spread = np.where(slopes > 0.0, slopes * (most - here), slopes * (least - here)).sum(axis=1)
+    near = np.argsort(room - spread)[:ROWS]
+    rows = near[room[near] < spread[near]]
+    if not len(rows):
+        return most
+    scale = np.abs(slopes[rows]).max(axis=1)
+    # A point that is already a hair beyond, by the curvature of the last round, must be able to come back.
+    answer = linprog(
+        -np.ones(len(here)), A_ub=slopes[rows] / scale[:, None], b_ub=(room[rows] + slopes[rows] @ here) / scale,
+        bounds=np.column_stack((least, most)), method="highs-ds",
+    )
+    return np.asarray(answer.x) if answer.status == 0 else here
+
+
+def _taken_back(equal: Ray, reach: Floats, fair: Floats, best: Floats) -> Ray:
+    """Up to `equal` at `reach` over the first half of the way, from there straight on to `best` over the second."""
+
+    def net(part: Floats, steps: Indices) -> Floats:
+        first = equal.net(np.minimum(2.0 * part, 1.0) * reach[steps], steps)
+        onward: Floats = first + np.maximum(2.0 * part - 1.0, 0.0) * (best - fair)[:, steps]
+        return onward
+
+    return Ray(net, np.ones_like(reach))

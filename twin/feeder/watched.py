@@ -1,0 +1,167 @@
+"""Everything that a feeder's limits hold, as one matrix over the state of a flow.
+
+Whoever searches for the most that a feeder bears asks the same question thousands of times: is anything beyond its
+limit? A full flow answers with 2,700 voltages and as many currents; few of them differ. Here are those that do:
+voltages at connection points, one row for all segments that carry the same current, transformers, unbalance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.feeder.flow import Flow, Solution
+from twin.feeder.model import PHASES
+from twin.feeder.scene import Limits
+from twin.feeder.transformer_model import TO_SEQUENCE, Complex
+
+Floats = NDArray[np.float64]
+
+SAME_CURRENT: Final = 9
+"""Decimal places to which two segments' currents agree, A per A, before they count as one."""
+
+
+class Kind(StrEnum):
+    """What a row is: its value is compared with its limit in these units."""
+
+    VOLTAGE_LOW = "voltage too low"
+    VOLTAGE_HIGH = "voltage too high"
+    LINE = "line"
+    TRANSFORMER = "transformer"
+    UNBALANCE = "unbalance"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One thing with a limit. where: connection point's bus, line, transformer or bus; phase: "" if of all three.
+
+    limit: the largest value allowed; of a voltage that must not be low, minus the lowest p.u.
+    """
+
+    kind: Kind
+    where: str
+    phase: str
+    limit: float
+
+    def __str__(self) -> str:
+        phase = f" phase {self.phase}" if self.phase else ""
+        if self.kind in (Kind.LINE, Kind.TRANSFORMER):
+            return f"loading of {self.kind} {self.where}{phase}"
+        if self.kind is Kind.UNBALANCE:
+            return f"unbalance at bus {self.where}"
+        return f"{self.kind} at bus {self.where}{phase}"
+
+
+class Watched:
+    """The limits of a feeder, made ready to be asked about many flows.
+
+    rows: in the order of all arrays. limit: of each row. A line without a rating is not among them; its segments are
+    in `unrated`.
+    """
+
+    def __init__(self, flow: Flow, limits: Limits) -> None:
+        self.flow = flow
+        network = flow.network
+        found: list[Row] = []
+        nodes = list(dict.fromkeys((point.bus, phase) for point in flow.feeder.connection_points
+                                   for phase in point.phases))
+        low, high = limits.voltage_pu
+        found += [Row(Kind.VOLTAGE_LOW, bus, phase, -low) for bus, phase in nodes]
+        found += [Row(Kind.VOLTAGE_HIGH, bus, phase, high) for bus, phase in nodes]
+        node_rows = np.array([flow.node_row[node] for node in nodes], dtype=np.intp)
+        parts: list[Complex] = [
+            network.spread[node_rows] @ network.keys / network.node_volts[node_rows][:, None]
+        ]
+        amperes, lines = self._lines(limits)
+        parts.append(amperes)
+        found += lines
+        self.unrated = int(np.isnan(flow.ampacity).sum())
+        rated = np.array([transformer.rated_va for transformer in flow.feeder.transformers])
+        found += [
+            Row(Kind.TRANSFORMER, transformer.id, "", limits.transformer_loading)
+            for transformer in flow.feeder.transformers
+        ]
+        parts += [network.transformers / np.repeat(rated, 6)[:, None], network.keys[network.transformer_nodes]]
+        buses = [] if limits.unbalance is None else [
+            bus for bus in dict.fromkeys(bus for bus, _ in nodes)
+            if all((bus, phase) in flow.node_row for phase in PHASES)
+        ]
+        for sequence in (2, 1):
+            rows = np.array([[flow.node_row[bus, phase] for phase in PHASES] for bus in buses], dtype=np.intp)
+            volts = (network.spread[rows.ravel()] @ network.keys).reshape(len(buses), 3, network.keys.shape[1])
+            parts.append(np.einsum("p,bps->bs", TO_SEQUENCE[sequence], volts))
+        found += [Row(Kind.UNBALANCE, bus, "", limits.unbalance or 0.0) for bus in buses]
+        self.rows = tuple(found)
+        self.limit: Floats = np.array([row.limit for row in found])
+        self.kinds = np.array([row.kind for row in found])
+        self._matrix: Complex = np.ascontiguousarray(np.concatenate(parts))
+        ends = np.cumsum([0, *(len(part) for part in parts)])
+        self._volts, self._amperes, self._into, self._at, self._negative, self._positive = (
+            slice(int(start), int(end)) for start, end in pairwise(ends)
+        )
+
+    def _lines(self, limits: Limits) -> tuple[Complex, list[Row]]:
+        """Currents over the ampacity: one row, that of the smallest rating, for segments that carry the same."""
+        flow, network = self.flow, self.flow.network
+        through = network.along_lines(network.run_series)
+        ends = [through] if network.shunts is None else [
+            through + network.shunts[0] @ network.keys, through - network.shunts[1] @ network.keys,
+        ]
+        least: dict[bytes, tuple[float, int, Complex]] = {}
+        for currents in ends:
+            rounded = np.round(currents, SAME_CURRENT) + 0.0
+            first = rounded[np.arange(len(rounded)), np.argmax(rounded != 0.0, axis=1)].real
+            rounded = np.where(first[:, None] < 0.0, -rounded, rounded) + 0.0
+            for number in np.flatnonzero(np.isfinite(flow.ampacity) & rounded.any(axis=1)):
+                key, ampacity = rounded[number].tobytes(), float(flow.ampacity[number])
+                if key not in least or ampacity < least[key][0]:
+                    least[key] = ampacity, int(number), currents[number] / ampacity
+        rows = [
+            Row(Kind.LINE, flow.segments[number].line, flow.segments[number].phase, limits.line_loading)
+            for _, number, _ in least.values()
+        ]
+        empty = np.empty((0, network.keys.shape[1]), dtype=np.complex128)
+        return np.array([current for *_, current in least.values()]) if least else empty, rows
+
+    def values(self, solution: Solution) -> Floats:
+        """Value of every row, (row, column); infinite where there is no solution."""
+        value = self._matrix @ solution.state
+        size = np.abs(value)
+        volts = size[self._volts]
+        power = (size[self._into] * size[self._at]).reshape(-1, 2, 3, size.shape[1]).sum(axis=2).max(axis=1)
+        found = np.concatenate((-volts, volts, size[self._amperes], power, size[self._negative] / size[self._positive]))
+        found[:, ~solution.has_solution.reshape(-1)] = np.inf
+        return found
+
+    def slopes(self, solution: Solution, per_watt: Complex) -> tuple[Floats, Floats]:
+        """Values and their derivatives.
+
+        Args:
+            solution: columns that have a solution.
+            per_watt: amperes injected at every load point per watt of something, (column, point, something).
+
+        Returns:
+            values (row, column) and derivatives (column, row, something).
+        """
+        value = self._matrix @ solution.state
+        size = np.abs(value)
+        toward = np.divide(value.conj(), size, out=np.zeros_like(value), where=size > 0.0).T[:, :, None]
+        change = (toward * (self._matrix[:, 1:] @ per_watt)).real
+        columns, _, things = change.shape
+        volts = change[:, self._volts]
+        shape = (columns, -1, 2, 3, things)
+        into, at = change[:, self._into].reshape(shape), change[:, self._at].reshape(shape)
+        amperes, across = (
+            size[part].T.reshape(columns, -1, 2, 3, 1) for part in (self._into, self._at)
+        )
+        both = (into * across + amperes * at).sum(axis=3)
+        larger = np.argmax((amperes * across).sum(axis=3), axis=2)[:, :, None, :]
+        power = np.take_along_axis(both, np.broadcast_to(larger, (*both.shape[:2], 1, things)), axis=2)[:, :, 0]
+        one, two = size[self._positive].T[:, :, None], size[self._negative].T[:, :, None]
+        ratio = (change[:, self._negative] - two / one * change[:, self._positive]) / one
+        return self.values(solution), np.concatenate((-volts, volts, change[:, self._amperes], power, ratio), axis=1)
