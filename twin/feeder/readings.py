@@ -182,5 +182,4 @@ def _line_rows(flow: Flow) -> tuple[list[Floats | Complex], Indices, Indices, Fl
 def _turned(currents: Complex) -> Complex:
     """The same whichever way a segment points, and without negative zeros."""
     first = currents[np.arange(len(currents)), np.argmax(currents != 0.0, axis=1)].real
-    turned: Complex = np.where(first[:, None] < 0.0, -currents, currents) + 0.0
-    return turned
+    return currents * np.where(first < 0.0, -1.0, 1.0)[:, None] + 0.0
