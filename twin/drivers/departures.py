@@ -118,14 +118,7 @@ class AcnDepartures:
 
     def stay_s(self, declared_stay_s: Floats, recorded_stay_s: Floats, uniform: Floats) -> Floats:
         del recorded_stay_s
-        table = acn_tables()[self.site]
-        stay_class = np.maximum(np.searchsorted(table.declared_from_s, declared_stay_s, side="right") - 1, 0)
-        # The classes share their probabilities: one search, one linear interpolation within the row of the class.
-        below = np.searchsorted(table.probabilities, uniform, side="right") - 1
-        weight = (uniform - table.probabilities[below]) / np.diff(table.probabilities)[below]
-        error = (1.0 - weight) * table.errors[stay_class, below] + weight * table.errors[stay_class, below + 1]
-        stay: Floats = declared_stay_s + np.where(error < 0.0, error * np.maximum(declared_stay_s, 0.0), 60.0 * error)
-        return stay
+        return stay_of(acn_tables()[self.site], declared_stay_s, uniform)
 
 
 @dataclass(frozen=True)
@@ -141,6 +134,17 @@ class ErrorTable:
     declared_from_s: Floats
     probabilities: Floats
     errors: Floats
+
+
+def stay_of(table: ErrorTable, declared_stay_s: Floats, uniform: Floats) -> Floats:
+    """Real stays in s by the errors of `table`; arguments as in `Departures.stay_s`."""
+    stay_class = np.maximum(np.searchsorted(table.declared_from_s, declared_stay_s, side="right") - 1, 0)
+    # The classes share their probabilities: one search, one linear interpolation within the row of the class.
+    below = np.searchsorted(table.probabilities, uniform, side="right") - 1
+    weight = (uniform - table.probabilities[below]) / np.diff(table.probabilities)[below]
+    error = (1.0 - weight) * table.errors[stay_class, below] + weight * table.errors[stay_class, below + 1]
+    stay: Floats = declared_stay_s + np.where(error < 0.0, error * np.maximum(declared_stay_s, 0.0), 60.0 * error)
+    return stay
 
 
 class _StayClass(msgspec.Struct, forbid_unknown_fields=True):
