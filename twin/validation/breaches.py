@@ -30,7 +30,7 @@ class BreachKind(StrEnum):
 
     @property
     def unit(self) -> str:
-        """kWh for departure and floor, p.u. for voltages, % for loadings and unbalance, kW for all others."""
+        """Of departure and floor kWh, of voltages p.u., of loadings and unbalance %, of all others kW."""
         return _UNITS.get(self, "kW")
 
     @property
@@ -56,7 +56,7 @@ class Breach:
     """A limit that the replay crossed, over [start, end).
 
     asset_id: the site (site_cap), the EVSE (evse_rating, permit), the visit (departure, floor), the signal (event);
-        `point.phase` of a connection point (voltages), `line.phase`, the transformer, the bus (unbalance) or the feeder.
+        `point.phase` of a connection point (voltages), `line.phase`, the transformer, the bus (unbalance), the feeder.
     worst: largest excess, in the unit of the kind, positive; without a solution the kW that all EVSEs draw or feed in.
     limit_value: what was allowed where it was worst, same unit.
     """

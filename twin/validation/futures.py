@@ -18,6 +18,7 @@ from twin.controllers import FollowSchedule, Uncontrolled
 from twin.ensemble import Outcome
 from twin.validation.breaches import BreachKind, EventPromise, Tolerances, require_match
 from twin.validation.fates import Fates, step_hours
+from twin.validation.grid import count_over
 from twin.visits import VisitTable
 
 Floats = NDArray[np.float64]
@@ -40,7 +41,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class BreachCount:
-    """In how many of the replicas a limit is crossed, and by how much where it is worst (kWh or kW by kind)."""
+    """In how many of the replicas a limit is crossed, and by how much where it is worst, in the unit of the kind."""
 
     kind: BreachKind
     asset_id: str
@@ -92,9 +93,9 @@ def examine(
 ) -> Futures:
     """Follow `schedule` in all copies and say how often it breaks what, and what becomes of its promises.
 
-    The site's caps are judged on means of steps. A driver is short where more is missing than the schedule declares
-    and than full power without any fault would leave until the same departure. A breach of the floor is discharge
-    that is asked of a car at its floor (see `twin.validation.report`).
+    The site's caps and the feeder are judged on means of steps, the feeder by our own engine alone. A driver is short
+    where more is missing than the schedule declares and than full power without any fault would leave until the same
+    departure. A breach of the floor is discharge that is asked of a car at its floor (see `twin.validation.report`).
 
     Args:
         fates: the copies.
@@ -118,6 +119,7 @@ def examine(
         *_departure(fates, schedule, outcome, forgiven),
         *_floor(fates, schedule, outcome, forgiven),
         *_event(commitments, net_kw, forgiven),
+        *_feeder(fates.world, outcome, forgiven),
     ]
     return Futures(
         replicas=fates.ensemble.replicas,
@@ -201,6 +203,21 @@ def _event(commitments: Sequence[EventPromise], net_kw: Floats, forgiven: Tolera
         excess = (net_kw[:, list(promise.steps)] - np.array(promise.max_net_kw)).max(axis=1, keepdims=True)
         counts += _counts(BreachKind.EVENT, (promise.signal_id,), excess, forgiven.event_kw)
     return counts
+
+
+def _feeder(world: World, outcome: Outcome, forgiven: Tolerances) -> list[BreachCount]:
+    if world.feeder is None:
+        return []
+    flowed = _recorded(outcome.evse_kwh) / step_hours(world)
+    rows = {evse.id: row for row, evse in enumerate(world.evses)}
+    evse_kw = np.zeros((len(world.feeder.evse_ids), len(flowed), world.grid.steps))
+    for column, evse_id in enumerate(world.feeder.evse_ids):
+        if evse_id in rows:
+            evse_kw[column] = flowed[:, rows[evse_id]]
+    return [
+        BreachCount(kind, asset_id, int((worst > 0.0).sum()), float(worst.max()))
+        for kind, asset_id, worst in count_over(world.feeder, evse_kw, forgiven)
+    ]
 
 
 def _shortfall_kwh(fates: Fates, outcome: Outcome) -> Floats:

@@ -21,6 +21,7 @@ from twin.replay import FollowSchedule, Run, Uncontrolled, simulate
 from twin.validation.breaches import Breach, BreachKind, EventPromise, Tolerances, require_match
 from twin.validation.fates import Fates
 from twin.validation.futures import Futures, examine
+from twin.validation.grid import FeederReplay, examine_feeder
 
 __all__ = [
     "Breach", "BreachKind", "DepartureOutcome", "EventPromise", "ScheduleMismatch", "Tolerances", "ValidationReport",
@@ -57,6 +58,7 @@ class ValidationReport:
     step_net_kw: shape (step,). departures: by visit id, visits that leave inside the grid only.
     event_net_kw: by signal id, mean net import of each promised step.
     futures: the same schedule with drivers and faults redrawn; None where that was not asked for.
+    feeder: the street's grid under the replay; None if the world has none.
     """
 
     breaches: tuple[Breach, ...]
@@ -70,6 +72,7 @@ class ValidationReport:
     event_net_kw: dict[str, tuple[float, ...]]
     run: Run = field(repr=False)
     futures: Futures | None = None
+    feeder: FeederReplay | None = field(default=None, repr=False)
 
     @property
     def passed(self) -> bool:
@@ -94,6 +97,9 @@ def validate(
     The schedule passes or fails by the world as it is given. Where replicas, drivers or faults are given, `futures`
     says besides what becomes of it when drivers and faults are redrawn.
 
+    Where the world has a feeder it is solved at every power that the EVSEs take (see `twin.validation.grid`), and no
+    schedule passes that the second engine does not confirm.
+
     Args:
         world: assets, expected sessions and caps. Cars that are there have arrival == the world's beginning.
         schedule: set-points on the grid of `world`; EVSEs it does not name stay at 0 kW.
@@ -110,6 +116,7 @@ def validate(
     Raises:
         ScheduleMismatch: the schedule names an EVSE the world does not have, or has another grid.
         ValueError: replicas below 1.
+        NotCheckable: a feeder that the second engine cannot express.
     """
     allowed = discharge_allowed_kw or {}
     forgiven = tolerances or Tolerances()
@@ -126,6 +133,9 @@ def validate(
         *_permit(world, schedule, allowed, forgiven),
         *_event(world, run, commitments, forgiven),
     ]
+    feeder = examine_feeder(world, run, forgiven)
+    if feeder is not None:
+        breaches += feeder.breaches
     futures = None
     if replicas > 1 or drivers is not None or faults is not None:
         fates = Fates.draw(world, replicas=replicas, drivers=drivers, faults=faults, seed=seed)
@@ -144,6 +154,7 @@ def validate(
         },
         run=run,
         futures=futures,
+        feeder=feeder,
     )
 
 
