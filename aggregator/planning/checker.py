@@ -73,8 +73,21 @@ def evaluate(problem: Problem, charge_kw: Floats, discharge_kw: Floats) -> Evalu
         "guard": problem.guard_per_kwh_h * guard,
         "event_shortfall": float(event_cost),
         "cap_slack": problem.cap_slack_per_kwh * float(hours @ slack),
+        "feeder": problem.cap_slack_per_kwh * sum(
+            float(hours[row.step]) * kw
+            for row, kw in zip(problem.feeder_rows, over_feeder(problem, charge_kw - discharge_kw), strict=True)),
     }
     return Evaluation(energy, net, shortfall, slack, declared, costs)
+
+
+def over_feeder(problem: Problem, power_kw: Floats) -> tuple[float, ...]:
+    """By how many kW powers of shape (ev, step) cross each of the problem's feeder rows; 0 or more."""
+    number = {ev.id: row for row, ev in enumerate(problem.evs)}
+    return tuple(
+        max(0.0, sum(per_kw * float(power_kw[number[ev_id], row.step]) for ev_id, per_kw in row.per_kw.items())
+            - row.most_kw)
+        for row in problem.feeder_rows
+    )
 
 
 def check(problem: Problem, plan: Plan, *, tolerance: float = 1e-6) -> tuple[str, ...]:

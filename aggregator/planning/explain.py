@@ -29,6 +29,7 @@ def binding_words(problem: Problem, spans: tuple[Window, ...], model: pyo.Concre
         *_events(problem, lp, model, dual),
         *_peak(problem, lp, model, answer),
         *_drivers(problem, spans, lp, model, dual),
+        *_feeder(problem, lp, model, dual),
     ]
     found.sort(key=lambda item: -item[0])
     return tuple(words for _, words in found)
@@ -87,3 +88,26 @@ def _drivers(problem: Problem, spans: tuple[Window, ...], lp: Relaxation, model:
         span = spans[i]
         yield price, (f"target of the car at {span.ev.evse_id}, {span.need_kwh:.1f} kWh at "
                       f"{step_label(problem, span.last)} ({price:.3g} per kWh)")
+
+
+def _feeder(problem: Problem, lp: Relaxation, model: pyo.ConcreteModel, dual: Floats) -> Iterator[tuple[float, str]]:
+    by_limit: dict[tuple[str, str], dict[int, float]] = {}
+    for k, price in _felt(lp, model.feeder, dual).items():
+        row = problem.feeder_rows[k]
+        prices = by_limit.setdefault((row.kind, row.element), {})
+        prices[row.step] = prices.get(row.step, 0.0) + price
+    for (kind, element), prices in by_limit.items():
+        yield from _runs(problem, element_words(kind, element), prices)
+
+
+def element_words(kind: str, element: str) -> str:
+    """A limit of the feeder in words: `line cable-2 phase b`."""
+    where, _, phase = element.rpartition(".")
+    place = f"{where} phase {phase}" if where and phase in ("a", "b", "c") else element
+    return f"{_ELEMENTS.get(kind, kind)} {place}"
+
+
+_ELEMENTS = {
+    "voltage_low": "lowest voltage at", "voltage_high": "highest voltage at", "line_overload": "line",
+    "transformer_overload": "transformer", "unbalance": "unbalance at", "no_solution": "power flow of",
+}

@@ -4,8 +4,9 @@
       ^                    | breach
       +---- cuts <---------+        at most five rounds; then the safe plan, with an alert
 
-A breach is what the replay shows beyond what the plan itself declares. This is the only module of planning that knows
-the twin's replay.
+A breach is what the replay shows beyond what the plan itself declares. Where the world has a feeder, what the cars
+break there comes back as rows: tangents at the refused schedule. Limits that refused a plan once are watched: the next
+plan begins with their rows. This is the only module of planning that knows the twin's replay.
 """
 
 from __future__ import annotations
@@ -18,15 +19,19 @@ from typing import Any
 
 import numpy as np
 
+from aggregator.planning.checker import over_feeder
+from aggregator.planning.feeder_lessons import Change, Crossed, changes, crossed_by, most_kw, rows_from
 from aggregator.planning.lessons import Refusal, Replayed, learn
-from aggregator.planning.problem import Commitment, Cut, Floats, Plan, Problem
+from aggregator.planning.problem import Commitment, Cut, FeederRow, Floats, Plan, Problem
 from aggregator.planning.safe import safe_plan
 from twin.assets import Schedule, World
-from twin.validation import Breach, BreachKind, EventPromise, ValidationReport, validate
+from twin.validation import Breach, BreachKind, EventPromise, ValidationReport, tangents_of, validate
 
 MAX_ROUNDS = 5
 _FORGIVEN_KW = 0.05
 _REACHED_KWH = 0.5
+_SAFE_ROUNDS = 3
+"""How often the safe plan is given less where it breaks the feeder."""
 _TAKEN_BACK = 20.0
 """Discharging a car below its target weighs this many times as much as charging it later."""
 
@@ -45,6 +50,7 @@ class PlanRequest:
     time_limit_s: for each solve, in wall time.
     without_signals_kw: shape (steps,), import cap without any grid signal. If it is given, a plan without signals is
         made first, and what its drivers would hold becomes the guard of the plan with signals.
+    watched: limits of the feeder, kind and name, that refused an earlier plan.
     """
 
     problem: Problem
@@ -54,11 +60,15 @@ class PlanRequest:
     time_limit_s: float = 5.0
     max_rounds: int = MAX_ROUNDS
     without_signals_kw: Floats | None = None
+    watched: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
 class Round:
-    """One solve and its replay. refusals: empty if it passed. seconds: build, solve, repair, replay."""
+    """One solve and its replay. refusals: empty if it passed. seconds: build, solve, repair, replay.
+
+    feeder_rows: how many rows of the feeder the next problem got from it.
+    """
 
     number: int
     status: str
@@ -66,6 +76,7 @@ class Round:
     refusals: tuple[Refusal, ...]
     cuts: tuple[Cut, ...]
     seconds: dict[str, float]
+    feeder_rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,8 @@ class GateOutcome:
     alerts: sentences for the operator.
     lasting_cuts: what is known by now about the cars themselves (their taper); the next problem may begin with it.
     counterfactual: the plan without grid signals, where there were any; counterfactual_s: what it took.
+    watched: limits of the feeder that refused this plan or an earlier one; the next problem begins with their rows.
+    changes: what the feeder took from which EVSE, beside the first plan of this request that it refused.
     """
 
     plan: Plan
@@ -88,6 +101,8 @@ class GateOutcome:
     lasting_cuts: tuple[Cut, ...] = ()
     counterfactual: Plan | None = None
     counterfactual_s: float = 0.0
+    watched: tuple[tuple[str, str], ...] = ()
+    changes: tuple[Change, ...] = ()
 
     @property
     def refused(self) -> int:
@@ -111,7 +126,9 @@ class GateOutcome:
                  "breaches": [
                      {**asdict(refusal), "evse_id": evse_of.get(refusal.asset_id)} for refusal in each.refusals
                  ],
-                 "cuts": [asdict(cut) for cut in each.cuts], "seconds": dict(each.seconds)}
+                 "cuts": [asdict(cut) for cut in each.cuts], "feeder_rows": each.feeder_rows,
+                 "changes": [asdict(change) for change in self.changes] if each is self.rounds[-1] else [],
+                 "seconds": dict(each.seconds)}
                 for each in self.rounds
             ],
         }
@@ -133,9 +150,23 @@ def plan_through_gate(request: PlanRequest) -> GateOutcome:
         RequestMismatch: the problem names EVSEs that the world lacks, or another grid.
     """
     require_match(request)
+    request = replace(request, problem=replace(request.problem, feeder_rows=_known_rows(request)))
     counterfactual, seconds = _without_signals(request)
     outcome = _rounds(request, _guarded(request.problem, counterfactual))
     return replace(outcome, counterfactual=counterfactual, counterfactual_s=seconds)
+
+
+def _known_rows(request: PlanRequest) -> tuple[FeederRow, ...]:
+    """Rows of the watched limits, where all cars together could cross them."""
+    scene, problem = request.world.feeder, request.problem
+    if scene is None or not request.watched:
+        return problem.feeder_rows
+    names = [(BreachKind(kind), element) for kind, element in request.watched]
+    rows = problem.feeder_rows
+    for powers_kw in most_kw(problem, scene.evse_ids):
+        if powers_kw.any():
+            rows += rows_from(problem, tangents_of(scene, names, powers_kw), scene.evse_ids)
+    return rows
 
 
 def _without_signals(request: PlanRequest) -> tuple[Plan | None, float]:
@@ -169,25 +200,66 @@ def _rounds(request: PlanRequest, problem: Problem) -> GateOutcome:
 
     rounds: list[Round] = []
     alerts: list[str] = []
+    street = _Street(request)
     for number in range(1, max(1, request.max_rounds) + 1):
         plan = solve(problem, time_limit_s=request.time_limit_s)
         exam = _examine(request, plan)
         refusals = exam.refusals
         cuts = learn(problem, plan, exam.replayed, refusals)
+        rows = street.lessons(problem, plan, exam, number)
         rounds.append(Round(number, plan.status, plan.objective, refusals, cuts,
-                            {**plan.seconds, "replay": exam.seconds}))
+                            {**plan.seconds, "replay": exam.seconds}, len(rows)))
         alerts += _cap_alert(request.world, plan) if not refusals else []
         if not refusals:
-            return GateOutcome(plan, exam.schedule, passed=True, rounds=tuple(rounds), report=exam.report,
-                               alerts=tuple(alerts), lasting_cuts=_lasting(problem.cuts))
+            outcome = GateOutcome(plan, exam.schedule, passed=True, rounds=tuple(rounds), report=exam.report,
+                                  alerts=(*alerts, *street.alerts(problem, plan)), lasting_cuts=_lasting(problem.cuts))
+            return street.told(request.problem, outcome)
         forbidden = {refusal.asset_id for refusal in refusals if refusal.kind == BreachKind.PERMIT}
         if forbidden:
             alerts.append(f"a plan discharged without a permit at {', '.join(sorted(forbidden))}: refused, corrected")
             problem = _permit_only(problem, request.discharge_allowed_kw)
+        problem = replace(problem, feeder_rows=problem.feeder_rows + rows)
+        if all(refusal.kind == BreachKind.ENGINES_DISAGREE for refusal in refusals):
+            break  # no other plan makes two engines agree
         if number < request.max_rounds:
             problem = replace(problem, cuts=problem.cuts + cuts)
-    outcome = _last_resort(request, plan, exam, tuple(rounds), alerts)
-    return replace(outcome, lasting_cuts=_lasting(problem.cuts + cuts))
+    safe_request = replace(request, problem=replace(request.problem, feeder_rows=problem.feeder_rows))
+    outcome = _last_resort(safe_request, plan, exam, tuple(rounds), alerts)
+    return street.told(request.problem, replace(outcome, lasting_cuts=_lasting(problem.cuts + cuts)))
+
+
+class _Street:
+    """What the feeder taught in the rounds of one request."""
+
+    def __init__(self, request: PlanRequest) -> None:
+        self._scene = request.world.feeder
+        self._watched = dict.fromkeys(request.watched)
+        self._refused: Plan | None = None
+        self._crossed: list[Crossed] = []
+
+    def lessons(self, problem: Problem, plan: Plan, exam: _Exam, number: int) -> tuple[FeederRow, ...]:
+        """Rows for the next round; what was crossed is watched from now on."""
+        feeder = exam.report.feeder
+        if self._scene is None or feeder is None or not feeder.tangents:
+            return ()
+        if self._refused is None:
+            self._refused = plan
+        self._watched.update(dict.fromkeys((tangent.kind.value, tangent.asset_id) for tangent in feeder.tangents))
+        self._crossed += crossed_by(feeder.tangents, self._scene.evse_ids)
+        return rows_from(problem, feeder.tangents, self._scene.evse_ids, plan=plan, number=number)
+
+    def alerts(self, problem: Problem, plan: Plan) -> list[str]:
+        over = max(over_feeder(problem, plan.power_kw), default=0.0)
+        return [f"the plan is {over:.1f} kW beyond what the feeder's rows allow"] if over > _FORGIVEN_KW else []
+
+    def told(self, problem: Problem, outcome: GateOutcome) -> GateOutcome:
+        """The outcome with what the feeder changed, in words too."""
+        if self._refused is None:
+            return replace(outcome, watched=tuple(self._watched))
+        found = changes(self._refused, outcome.plan, self._crossed)
+        words = tuple(change.in_words(problem) for change in found)
+        plan = replace(outcome.plan, binding=words + outcome.plan.binding)
+        return replace(outcome, plan=plan, watched=tuple(self._watched), changes=found)
 
 
 def _lasting(cuts: tuple[Cut, ...]) -> tuple[Cut, ...]:
@@ -304,7 +376,7 @@ def _refusal(world: World, breach: Breach) -> Refusal:
     grid = world.grid
     first = min(max(grid.index(breach.start), 0), grid.steps - 1)
     last = min(max(grid.index(breach.end - timedelta(microseconds=1)) + 1, first + 1), grid.steps)
-    return Refusal(breach.kind.value, breach.asset_id, first, last, breach.worst)
+    return Refusal(breach.kind.value, breach.asset_id, first, last, breach.worst, breach.limit_value)
 
 
 def _last_resort(request: PlanRequest, plan: Plan, exam: _Exam, rounds: tuple[Round, ...],
@@ -319,12 +391,27 @@ def _last_resort(request: PlanRequest, plan: Plan, exam: _Exam, rounds: tuple[Ro
                                alerts=tuple(alerts))
     broken = ", ".join(sorted({refusal.kind for refusal in exam.refusals}))
     alerts.append(f"no plan passed the twin in {len(rounds)} rounds ({broken}); the safe plan is used")
-    safe = safe_plan(request.problem)
-    examined = _examine(request, safe)
-    safe = _declare(safe, examined)
-    examined = _examine(request, safe)
+    safe, examined = _safe(request, request.problem)
+    for number in range(len(rounds) + 1, len(rounds) + 1 + _SAFE_ROUNDS):
+        feeder, scene = examined.report.feeder, request.world.feeder
+        if scene is None or feeder is None or not feeder.tangents:
+            break
+        rows = rows_from(request.problem, feeder.tangents, scene.evse_ids, plan=safe, number=number)
+        request = replace(request, problem=replace(
+            request.problem, feeder_rows=request.problem.feeder_rows + rows))
+        safe, examined = _safe(request, request.problem)
+    over = [breach for breach in examined.report.breaches if breach.kind.is_of_feeder]
+    if over:
+        alerts.append(f"even the safe plan breaks the feeder: {over[0]}")
     return GateOutcome(safe, examined.schedule, passed=not examined.refusals, rounds=rounds, report=examined.report,
                        alerts=(*alerts, *_cap_alert(request.world, safe)))
+
+
+def _safe(request: PlanRequest, problem: Problem) -> tuple[Plan, _Exam]:
+    """The safe plan with what its replay misses declared, and its examination."""
+    safe = safe_plan(problem)
+    safe = _declare(safe, _examine(request, safe))
+    return safe, _examine(request, safe)
 
 
 def _declare(plan: Plan, exam: _Exam) -> Plan:

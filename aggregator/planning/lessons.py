@@ -27,13 +27,14 @@ _MARGIN_KWH = 0.15
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One breach in the steps of the problem: kind, asset, first <= step < last, and the largest excess."""
+    """One breach in the steps of the problem: kind, asset, first <= step < last, the largest excess, beyond what."""
 
     kind: str
     asset_id: str
     first: int
     last: int
     worst: float
+    limit: float = 0.0
 
 
 @dataclass(frozen=True)

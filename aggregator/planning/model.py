@@ -1,7 +1,7 @@
 """The planning problem as a Pyomo model that reads like its definition.
 
 V2G-LP1 for one site: minimise energy, demand charge, wear, and the prices of whatever cannot be met. Drivers' targets,
-the floor, the cap and the event are all soft in that order of price, so the model is never infeasible:
+the floor, the cap, the feeder and the event are all soft in that order of price, so the model is never infeasible:
 idle EVs and paid slack always satisfy it.
 
     charge, discharge   kW, step averages at the connector, per plugged (ev, step)
@@ -31,6 +31,7 @@ def build(problem: Problem, spans: tuple[Window, ...]) -> pyo.ConcreteModel:
     _ev_part(m, spans, hours)
     _site_part(m, problem, spans)
     _event_part(m, problem)
+    _feeder_part(m, problem, spans)
     m.cost = pyo.Objective(expr=_cost(m, problem, spans, hours))
     return m
 
@@ -145,6 +146,27 @@ def _event_part(m: pyo.ConcreteModel, problem: Problem) -> None:
         None, _row([(1.0, m.event_missing[j, k]), (-1.0, m.event_worst[j])]), 0.0))
 
 
+def _feeder_part(m: pyo.ConcreteModel, problem: Problem, spans: tuple[Window, ...]) -> None:
+    """Sum of per_kw * power - over <= most, for every row that the powers could cross."""
+    number = {span.ev.id: i for i, span in enumerate(spans)}
+    terms: dict[int, _Terms] = {}
+    reach: dict[int, float] = {}
+    for k, row in enumerate(problem.feeder_rows):
+        found: _Terms = []
+        most = 0.0
+        for ev_id, per_kw in row.per_kw.items():
+            at = (number[ev_id], row.step)
+            for flow, sign in ((m.charge, 1.0), (m.discharge, -1.0)):
+                if at in flow:
+                    found.append((sign * per_kw, flow[at]))
+                    most += max(0.0, sign * per_kw * flow[at].ub)
+        if most > row.most_kw:
+            terms[k], reach[k] = found, most - row.most_kw
+    m.over_feeder = pyo.Var(list(terms), bounds=lambda _, k: (0.0, reach[k]))
+    m.feeder = pyo.Constraint(list(terms), rule=lambda m, k: (
+        None, _row([*terms[k], (-1.0, m.over_feeder[k])]), problem.feeder_rows[k].most_kw))
+
+
 def _cost(m: pyo.ConcreteModel, problem: Problem, spans: tuple[Window, ...], hours: Floats) -> LinearExpression:
     constant = -problem.demand_price * problem.peak_so_far_kw  # only the increase of the peak is paid
     constant += problem.shortfall_per_kwh * sum(
@@ -171,3 +193,5 @@ def _cost_terms(m: pyo.ConcreteModel, problem: Problem, spans: tuple[Window, ...
         event = problem.commitments[j]
         yield hours[event.steps[k]] * event.shortfall_per_kwh, v
     yield from ((problem.commitments[j].worst_per_kw, v) for j, v in m.event_worst.items())
+    for k, v in m.over_feeder.items():
+        yield hours[problem.feeder_rows[k].step] * problem.cap_slack_per_kwh, v

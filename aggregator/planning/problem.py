@@ -6,6 +6,7 @@ The base problem is V2G-LP1 for one site: energies are battery side, powers are 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -95,6 +96,21 @@ class Cut:
 
 
 @dataclass(frozen=True)
+class FeederRow:
+    """What the street's grid allows in one step: the sum of per_kw[ev] times the EV's power stays at or below most_kw.
+
+    kind, element: which limit it is, as the gate names it. per_kw: by EV id, discharge counting negative; the largest
+    is 1 or -1, so that both sides are kW of the EV that matters most.
+    """
+
+    kind: str
+    element: str
+    step: int
+    per_kw: Mapping[str, float]
+    most_kw: float
+
+
+@dataclass(frozen=True)
 class Problem:
     """One site over one horizon.
 
@@ -106,6 +122,7 @@ class Problem:
     guard_per_kwh_h: price of each kWh below a driver's guard, per hour, times the driver's guard_weight.
     cap_slack_per_kwh: price of crossing the cap (dearest).
     timezone: in which the plan's words tell the time.
+    feeder_rows: what the grid beyond the connection point allows; crossing one costs as much as crossing the cap.
     """
 
     grid: TimeGrid
@@ -125,6 +142,7 @@ class Problem:
     timezone: str = "UTC"
     early_leave_per_kwh: float | None = None
     guard_per_kwh_h: float = 2.0
+    feeder_rows: tuple[FeederRow, ...] = ()
 
     @property
     def early_price(self) -> float:
@@ -139,8 +157,8 @@ class Plan:
     charge_kw, discharge_kw: shape (ev, step), both 0 or more; net EV power is charge - discharge.
     energy_kwh: shape (ev, step), end of step. net_kw: shape (step,), site import positive.
     objective, bound: cost incl. penalties, and a proven lower bound; gap is relative.
-    costs: parts by name: energy, demand, wear, shortfall, early_leave, floor, guard, event_shortfall, cap_slack; they
-        sum to objective.
+    costs: parts by name: energy, demand, wear, shortfall, early_leave, floor, guard, event_shortfall, cap_slack,
+        feeder; they sum to objective.
     shortfall_kwh: by EV id, below target (and the margin that cuts added) at the declared departure.
     cap_slack_kw: shape (step,). event_shortfall_kw: by signal id, one value per step of the commitment; like the
         shortfall of drivers it is a declaration, so it includes the margin that cuts added.

@@ -15,7 +15,9 @@ from aggregator.planning.windows import Window, site_limits, step_hours, windows
 
 
 def safe_plan(problem: Problem) -> Plan:
-    """Charge early within the cap, earliest departure first; status "safe", no proven bound worth the name."""
+    """Charge early within the cap and the feeder's rows, earliest departure first; status "safe", no proven bound
+    worth the name.
+    """
     began = perf_counter()
     charge = early_charging(problem)
     idle = np.zeros_like(charge)
@@ -32,16 +34,42 @@ def early_charging(problem: Problem) -> Floats:
     charge = np.zeros((len(spans), problem.grid.steps))
     energy = np.array([span.ev.energy_kwh for span in spans])
     order = sorted(range(len(spans)), key=lambda row: (spans[row].last, spans[row].ev.id))
+    feeder = _FeederRoom(problem)
     for step in range(problem.grid.steps):
         free_kw = float(limit[step] - problem.base_kw[step])
         if not np.isfinite(free_kw):  # an unknown building load leaves no room, whatever else is asked
             continue
         for row in order:
-            kw = _useful_kw(spans[row], step, float(hours[step]), float(energy[row]), free_kw)
+            most_kw = min(free_kw, feeder.room_kw(spans[row].ev.id, step))
+            kw = _useful_kw(spans[row], step, float(hours[step]), float(energy[row]), most_kw)
+            feeder.take(spans[row].ev.id, step, kw)
             charge[row, step] = kw
             free_kw -= kw
             energy[row] += kw * hours[step] * spans[row].ev.charge_efficiency
     return charge
+
+
+class _FeederRoom:
+    """What is left of each feeder row while cars are given power one after the other.
+
+    A car that would make room for others (another phase) is not counted on.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self._at: dict[tuple[str, int], list[tuple[int, float]]] = {}
+        self._left = [row.most_kw for row in problem.feeder_rows]
+        for number, row in enumerate(problem.feeder_rows):
+            for ev_id, per_kw in row.per_kw.items():
+                if per_kw > 0.0:
+                    self._at.setdefault((ev_id, row.step), []).append((number, per_kw))
+
+    def room_kw(self, ev_id: str, step: int) -> float:
+        return min((max(0.0, self._left[row]) / per_kw for row, per_kw in self._at.get((ev_id, step), ())),
+                   default=np.inf)
+
+    def take(self, ev_id: str, step: int, kw: float) -> None:
+        for row, per_kw in self._at.get((ev_id, step), ()):
+            self._left[row] -= per_kw * kw
 
 
 def _useful_kw(span: Window, step: int, hours: float, energy_kwh: float, free_kw: float) -> float:

@@ -8,7 +8,7 @@ told and not blamed on the schedule, unless the cars make it worse.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -25,7 +25,16 @@ from twin.feeder.scene import Limits, Scene
 from twin.feeder.watched import Kind, Watched
 from twin.replay import Run
 from twin.validation.breaches import Breach, BreachKind, Tolerances
-from twin.validation.tangents import KINDS, Tangent, allowed_beside, columns_of, name_of, tangents_at, where_it_ends
+from twin.validation.tangents import (
+    KINDS,
+    Tangent,
+    allowed_beside,
+    columns_of,
+    name_of,
+    tangents_at,
+    tangents_toward,
+    where_it_ends,
+)
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -88,6 +97,11 @@ def _make_ready(feeder: Feeder, limits: Limits, flow: Flow) -> _Ready:
 def watched_of(scene: Scene) -> Watched:
     """What the scene's limits hold, made once for each of the feeders examined last."""
     return _make_ready(scene.feeder, scene.limits, scene.flow()).watched
+
+
+def tangents_of(scene: Scene, names: Iterable[tuple[BreachKind, str]], evse_kw: Floats) -> tuple[Tangent, ...]:
+    """Tangents of named limits wherever `evse_kw` would cross them; see `tangents_toward`."""
+    return tangents_toward(scene, _make_ready(scene.feeder, scene.limits, scene.flow()).watched, names, evse_kw)
 
 
 def examine_feeder(world: World, run: Run, forgiven: Tolerances) -> FeederReplay | None:
