@@ -42,7 +42,7 @@ class Ageing:
             AgeingError: the run kept no record by EVSE.
         """
         site = outcome.ensemble.sites[0]
-        months = _months(outcome.ensemble.grid, ZoneInfo(site.timezone), visits.arrival_s[outcome.visits.row])
+        months = months_of(outcome.ensemble.grid, ZoneInfo(site.timezone), visits.arrival_s[outcome.visits.row])
         return stay_wear(
             outcome, visits, self.cells, temperature_c=np.array(self.temperature_c)[months],
             end_of_life=self.end_of_life, look_ahead_years=self.look_ahead_years,
@@ -70,7 +70,7 @@ def ageing_of(table: AgeingTable | None, models: Mapping[str, Model]) -> tuple[A
     return ageing, tuple(assumed)
 
 
-def _months(grid: TimeGrid, zone: ZoneInfo, seconds: Floats) -> Ints:
+def months_of(grid: TimeGrid, zone: ZoneInfo, seconds: Floats) -> Ints:
     """Local month, 0 to 11, of each of these times after the grid's start."""
     if not seconds.size:
         return np.zeros(0, dtype=np.int64)

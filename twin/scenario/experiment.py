@@ -19,6 +19,7 @@ from twin.drivers import DriverModel
 from twin.ensemble import Ensemble
 from twin.faults import FaultModel
 from twin.scenario.ageing import Ageing
+from twin.scenario.on_feeder import OnFeeder
 from twin.scenario.sizes import check_work
 from twin.scenario.tables import ControlName
 from twin.scenario.world import DeclaredVisit, PublicScenario, Truth
@@ -64,7 +65,7 @@ class Experiment:
     departures are the recorded ones; with a column `replica` where visits are redrawn. Where a driver does not consent
     to discharge the floor is the whole battery.
     events: in order of start. drivers, faults: models for `twin.drivers` and `twin.faults`; faults None: all works.
-    ageing: how stays are judged; None: wear is not asked for.
+    ageing: how stays are judged; None: wear is not asked for. feeder: the grid they hang on, where there is one.
     dropped: visits that are not part of it, counted by reason (in replica 0). assumptions: sentences for the report.
     visits_in: makes the visits for another number of replicas.
     """
@@ -77,6 +78,7 @@ class Experiment:
     control: Control
     events: tuple[Event, ...]
     ageing: Ageing | None
+    feeder: OnFeeder | None
     seed: int
     dropped: Mapping[str, int]
     assumptions: tuple[str, ...]

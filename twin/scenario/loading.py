@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from twin.assets import Site, Visit
+from twin.assets import Site, TimeGrid, Visit
 from twin.drivers import DriverModel
 from twin.faults import FaultModel
 from twin.importers import Imported, Session
@@ -20,13 +20,15 @@ from twin.scenario.building import net_building_kw
 from twin.scenario.drawing import VisitDraw
 from twin.scenario.duties import Duties
 from twin.scenario.experiment import Control, Course, Event, Experiment, ensemble_of, table_of, together
+from twin.scenario.feeder import feeder_of
 from twin.scenario.fleet import models_of, stations_of
 from twin.scenario.models import driver_model, fault_model, settled
+from twin.scenario.on_feeder import OnFeeder
 from twin.scenario.reading import Report, decode, import_sessions, named, read_tables, zone_of
 from twin.scenario.regular import RegularVisits
 from twin.scenario.rows import Frame, chosen, written_sessions
 from twin.scenario.tables import EventRow, RunTable, ScenarioFile
-from twin.scenario.world import DeclaredVisit, PublicScenario, Truth
+from twin.scenario.world import DeclaredVisit, PublicScenario, Truth, time_grid
 from twin.scenario_error import ScenarioError
 from twin.visits import VisitTable
 
@@ -39,7 +41,7 @@ class Scenario:
 
     dropped: visits that are not part of it on purpose, counted by reason. bad: rows that could not be used and were
     skipped because the caller asked for it, counted by reason. warnings: what can be true but is hardly meant, in
-    sentences. run: step, replicas, seed.
+    sentences. feeder: the grid on which the EVSEs hang, where the file has one. run: step, replicas, seed.
     """
 
     _public: PublicScenario
@@ -52,6 +54,7 @@ class Scenario:
     control: Control
     events: tuple[Event, ...]
     ageing: Ageing | None
+    feeder: OnFeeder | None
     run: RunTable
     _visits_in: Callable[[int], VisitTable] = field(repr=False, compare=False)
 
@@ -68,7 +71,7 @@ class Scenario:
             name=self._public.name,
             ensemble=ensemble_of(self._public, self._truth, self.run.step_s, self.run.replicas),
             visits=self._visits_in(self.run.replicas), drivers=self.drivers, faults=self.faults,
-            control=self.control, events=self.events, ageing=self.ageing, seed=self.run.seed,
+            control=self.control, events=self.events, ageing=self.ageing, feeder=self.feeder, seed=self.run.seed,
             dropped={**self.dropped, **skipped}, assumptions=self._public.assumptions,
             visits_in=self._visits_in,
         )
@@ -141,30 +144,29 @@ def assemble(path: Path, file: ScenarioFile, imported: Imported | None, report: 
     drawn = sorted([*others, *_drawn(draw, duties.sessions(by_rule), report)], key=_arrival)
     if file.truth.building is not None and file.building is not None:
         raise ScenarioError(path, "$.building", "here and in truth", "the building's load once")
+    feeder = feeder_of(path, file, stations, grid_of(path, start, end, file.run.step_s), zone)
     building = file.building if file.building is not None else file.truth.building
     ageing, aged = ageing_of(file.ageing, models)
     faults = fault_model(path, file.faults)
     idle = tuple(without_effect(file, stations, models))
     assumptions = (
         *file.assumptions, *(imported.assumed if imported is not None else ()),
-        *assumed(file, models, faults, fixed, draw.cut), *aged, *idle,
+        *assumed(file, models, faults, fixed, draw.cut), *(() if feeder is None else feeder.assumed), *aged, *idle,
     )
     vehicles = {name: model.vehicle for name, model in models.items()}
     truth = Truth(
         site=site, evses=tuple(station.evse for station in stations.values()), start=start, end=end,
         visits=tuple(visit for visit, _ in drawn), declared={visit.id: declared for visit, declared in drawn},
-        building_kw=net_building_kw(path, building, file.pv, file.truth.seed, start, end, zone),
+        building_kw=feeder.base_by_minute_kw() if feeder is not None
+        else net_building_kw(path, building, file.pv, file.truth.seed, start, end, zone),
     )
-    try:
-        truth.grid(file.run.step_s)
-    except ValueError as error:
-        raise ScenarioError(path, "$.run.step_s", file.run.step_s, str(error).partition("expected ")[2]) from error
     public = PublicScenario(file.name, start, end, site, tuple(stations.values()), vehicles, assumptions)
     return Scenario(
         public, truth, dropped=dict(+dropped), bad={},
-        warnings=(*_emptiness(drawn), *losses, *overloads(site, truth.building_kw), *idle),
+        warnings=(*_emptiness(drawn), *losses, *overloads(site, truth.building_kw), *idle,
+                  *(() if feeder is None else feeder.warnings)),
         drivers=driver_model(path, file.drivers), faults=faults, control=_control(path, file),
-        events=_events(path, file, start, end), ageing=ageing, run=file.run,
+        events=_events(path, file, start, end), ageing=ageing, feeder=feeder, run=file.run,
         _visits_in=_Visits(public, others, regular, redraws=file.run.redraw_duties),
     )
 
@@ -210,6 +212,14 @@ def _span(path: Path, file: ScenarioFile) -> tuple[datetime, datetime]:
     if end <= start or (end - start) % MINUTE:
         raise ScenarioError(path, "$.end", file.end.isoformat(), "whole minutes after the start")
     return start, end
+
+
+def grid_of(path: Path, start: datetime, end: datetime, step_s: int) -> TimeGrid:
+    """The scenario's time in its steps. Raises a `ScenarioError` where they do not fit it."""
+    try:
+        return time_grid(start, end, step_s)
+    except ValueError as error:
+        raise ScenarioError(path, "$.run.step_s", step_s, str(error).partition("expected ")[2]) from error
 
 
 def _aware(path: Path, where: str, when: datetime) -> datetime:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from twin.feeder.files import GRID_FILE, SIDECAR_FILE
 from twin.scenario.reading import FILES, read_chain, read_tables, table_at
 from twin.scenario_error import ScenarioError
 
@@ -12,7 +13,8 @@ from twin.scenario_error import ScenarioError
 def scenario_files(path: Path | str) -> tuple[tuple[str, Path], ...]:
     """(role, file) of all that is read: the scenario, what it extends in order, what the whole then names.
 
-    Roles are `scenario`, `extends` and the fields that name files, such as `sessions.file`. A file that only an
+    Roles are `scenario`, `extends` and the fields that name files, such as `sessions.file`; of a feeder's folder both
+    files with their names, such as `feeder.folder.grid.json`. A file that only an
     extended file names, and another one replaces, is not read.
 
     Raises:
@@ -23,7 +25,9 @@ def scenario_files(path: Path | str) -> tuple[tuple[str, Path], ...]:
     for *places, field in FILES:
         table = table_at(whole, places)
         if table is not None and isinstance(table.get(field), str):
-            files.append((".".join([*places, field]), Path(table[field])))
+            role, named = ".".join([*places, field]), Path(table[field])
+            files += [(f"{role}.{name}", named / name) for name in (GRID_FILE, SIDECAR_FILE)] if field == "folder" \
+                else [(role, named)]
     return tuple(files)
 
 

@@ -36,8 +36,9 @@ ROW_NAMES: Mapping[str, str] = {
 
 FILES = (
     ("sessions", "file"), ("building", "file"), ("truth", "building", "file"), ("pv", "file"), ("control", "schedule"),
+    ("feeder", "file"), ("feeder", "folder"),
 )
-"""Fields that name a file."""
+"""Fields that name a file, or the folder of a feeder."""
 
 
 def zone_of(path: Path, where: str, name: str) -> ZoneInfo:

@@ -36,6 +36,9 @@ Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Chemistry = Literal["nmc", "lfp", "lfp-prismatic"]
 Celsius = Annotated[float, msgspec.Meta(ge=-40.0, le=80.0)]
 Monthly = Annotated[list[Celsius], msgspec.Meta(min_length=12, max_length=12)]
+PerUnit = Annotated[float, msgspec.Meta(gt=0.0, le=10.0)]
+PowerFactor = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
+PhaseNames = Literal["a", "b", "c", "ab", "ac", "bc", "abc"]
 OpenFraction = Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)]
 ControlName = Literal["uncontrolled", "round_robin", "edf", "laxity", "proportional", "schedule", "planner"]
 
@@ -330,6 +333,46 @@ class AgeingTable(Table, frozen=True):
     enabled: bool = True
 
 
+class FeederLimitsTable(Table, frozen=True):
+    """What the grid has to hold. voltage_pu: of nominal_volts where that is given, else of each bus's rating.
+
+    unbalance: negative- over positive-sequence voltage.
+    """
+
+    voltage_pu: tuple[PerUnit, PerUnit] = (0.9, 1.1)
+    line_loading: Positive = 1.0
+    transformer_loading: Positive = 1.0
+    unbalance: Positive = 0.02
+
+
+class FeederTable(Table, frozen=True):
+    """The grid on which homes and EVSEs hang: a shipped one or the folder of one.
+
+    hourly_kw, file: what is drawn without EVs: hourly powers of every home on a local day, or a CSV of `time` (with
+    offset) and a column of kW for each connection point. homes: points that draw hourly_kw.
+    points, groups, spread: where EVSEs hang: points for all, or by station group or station; evenly spread in the
+    feeder's order, drawn by truth.seed, or one after the other. phases: of all EVSEs or of each; rotate: the first
+    conductor is another phase from EVSE to EVSE. ambient_c: air around the transformer, all the time or by month.
+    """
+
+    example: Literal["european_lv"] | None = None
+    folder: Name | None = None
+    hourly_kw: Hourly | None = None
+    file: Name | None = None
+    homes: list[Name] = []
+    scale: NotNegative = 1.0
+    load_power_factor: PowerFactor = 0.95
+    points: list[Name] = []
+    groups: dict[str, list[Name]] = {}
+    spread: Literal["even", "seeded", "listed"] = "even"
+    phases: PhaseNames | list[PhaseNames] | None = None
+    rotate: bool = True
+    power_factor: PowerFactor = 1.0
+    nominal_volts: Positive | None = None
+    limits: FeederLimitsTable = FeederLimitsTable()
+    ambient_c: Celsius | Monthly = 20.0
+
+
 class RunTable(Table, frozen=True):
     """step_s: length of a step, at which controllers are asked and energies recorded; divides the scenario's time.
 
@@ -363,6 +406,7 @@ class ScenarioFile(Table, frozen=True):
     truth: TruthTable = TruthTable()
     building: BuildingTable | None = None
     pv: PvTable | None = None
+    feeder: FeederTable | None = None
     control: ControlTable = ControlTable()
     faults: dict[str, Any] = {}
     events: list[EventRow] = []

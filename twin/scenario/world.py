@@ -101,10 +101,7 @@ class Truth:
 
     def grid(self, step_s: int) -> TimeGrid:
         """The scenario's time in steps of `step_s`, which divides it and fits whole minutes."""
-        length_s = int((self.end - self.start).total_seconds())
-        if step_s <= 0 or length_s % step_s or (step_s % 60 and 60 % step_s):
-            raise ValueError(f"step_s: {step_s}, expected a divisor or multiple of 60 that divides {length_s}")
-        return TimeGrid(self.start, step_s, length_s // step_s)
+        return time_grid(self.start, self.end, step_s)
 
     def base_load_kw(self, grid: TimeGrid) -> Floats:
         """Mean load of the building over each step of a grid of the scenario's time."""
@@ -113,6 +110,14 @@ class Truth:
         edges = np.arange(grid.steps + 1) * float(grid.step_s)
         load: Floats = np.diff(np.interp(edges, seconds, kwh)) / grid.step_hours
         return load
+
+
+def time_grid(start: datetime, end: datetime, step_s: int) -> TimeGrid:
+    """From start to end in steps that divide that time and fit whole minutes; raises a `ValueError`."""
+    length_s = int((end - start).total_seconds())
+    if step_s <= 0 or length_s % step_s or (step_s % 60 and 60 % step_s):
+        raise ValueError(f"step_s: {step_s}, expected a divisor or multiple of 60 that divides {length_s}")
+    return TimeGrid(start, step_s, length_s // step_s)
 
 
 def physically_possible_kwh(visit: Visit, until: datetime, evse: Evse) -> float:

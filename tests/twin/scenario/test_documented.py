@@ -28,7 +28,8 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`[[vehicles]]`": tables.VehicleTable, "`[sessions]`": tables.SessionsTable, "`[[visits]]`": tables.VisitRow,
     "`[[duties]]`": tables.DutyTable, "A time of day": tables.TimeTable, "A distribution of SoC": tables.SocTable,
     "`[drivers]`": tables.DriversTable, "`[truth]`": tables.TruthTable, "`[truth.arrival]`": tables.ArrivalTable,
-    "`[building]`": tables.BuildingTable, "`[pv]`": tables.PvTable, "`[control]`": tables.ControlTable,
+    "`[building]`": tables.BuildingTable, "`[pv]`": tables.PvTable,
+    "`[feeder]`": tables.FeederTable, "`[feeder.limits]`": tables.FeederLimitsTable, "`[control]`": tables.ControlTable,
     "`[[events]]`": tables.EventRow, "`[ageing]`": tables.AgeingTable, "`[run]`": tables.RunTable,
 }
 
