@@ -6,6 +6,7 @@ that leans on the feeder is valid only if both agree about it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any, Final
@@ -82,6 +83,36 @@ class Answers:
     has_solution: Claims
 
 
+def compare(solution: Solution, engine: Callable[[Solution], Answers]) -> Difference:
+    """Give `engine` the steps of `solution`, and compare all voltages, line currents and transformer loadings."""
+    flow = solution.flow
+    buses = {bus.id: 3 * row for row, bus in enumerate(flow.feeder.buses)}
+    nodes = np.array([buses[node.bus] + PHASES.index(node.phase) for node in flow.nodes], dtype=np.intp)
+    lines = {line.id: 3 * row for row, line in enumerate(flow.feeder.lines)}
+    segments = np.array(
+        [lines[segment.line] + PHASES.index(segment.phase) for segment in flow.segments], dtype=np.intp
+    )
+    worst = np.zeros(3)
+    here_only = there_only = steps = 0
+    for block in solution.blocks(BATCH):
+        theirs = engine(block)
+        here, there = block.has_solution, theirs.has_solution
+        steps += len(here)
+        here_only += int((here & ~there).sum())
+        there_only += int((there & ~here).sum())
+        both = here & there
+        if not both.any():
+            continue
+        volts = block.voltages() / flow.network.node_volts[:, None]
+        apart = [np.abs(volts - theirs.volts_pu.reshape(len(here), -1).T[nodes])]
+        for end, amperes in (("from", theirs.from_a), ("to", theirs.to_a)):
+            apart.append(np.abs(np.abs(block.line_currents(end)) - amperes.reshape(len(here), -1).T[segments]))
+        apart.append(np.abs(block.transformer_loading() - theirs.loading.T))
+        figures = [float(part[:, both].max(initial=0.0)) for part in apart]
+        worst = np.maximum(worst, (figures[0], max(figures[1], figures[2]), figures[3]))
+    return Difference(steps, float(worst[0]), float(worst[1]), float(worst[2]), here_only, there_only)
+
+
 class Checker:
     """A feeder in power-grid-model, made once and asked often.
 
@@ -143,32 +174,7 @@ class Checker:
 
         The load range in which each step lies is taken from `solution`; whether the voltages then are the same is not.
         """
-        flow = solution.flow
-        buses = {bus.id: 3 * row for row, bus in enumerate(flow.feeder.buses)}
-        nodes = np.array([buses[node.bus] + PHASES.index(node.phase) for node in flow.nodes], dtype=np.intp)
-        lines = {line.id: 3 * row for row, line in enumerate(flow.feeder.lines)}
-        segments = np.array(
-            [lines[segment.line] + PHASES.index(segment.phase) for segment in flow.segments], dtype=np.intp
-        )
-        worst = np.zeros(3)
-        here_only = there_only = steps = 0
-        for block in solution.blocks(BATCH):
-            theirs = self.solve(block)
-            here, there = block.has_solution, theirs.has_solution
-            steps += len(here)
-            here_only += int((here & ~there).sum())
-            there_only += int((there & ~here).sum())
-            both = here & there
-            if not both.any():
-                continue
-            volts = block.voltages() / flow.network.node_volts[:, None]
-            apart = [np.abs(volts - theirs.volts_pu.reshape(len(here), -1).T[nodes])]
-            for end, amperes in (("from", theirs.from_a), ("to", theirs.to_a)):
-                apart.append(np.abs(np.abs(block.line_currents(end)) - amperes.reshape(len(here), -1).T[segments]))
-            apart.append(np.abs(block.transformer_loading() - theirs.loading.T))
-            figures = [float(part[:, both].max(initial=0.0)) for part in apart]
-            worst = np.maximum(worst, (figures[0], max(figures[1], figures[2]), figures[3]))
-        return Difference(steps, float(worst[0]), float(worst[1]), float(worst[2]), here_only, there_only)
+        return compare(solution, self.solve)
 
     def updates(self, block: Solution) -> NDArray[np.void]:
         """Loads of every step in power-grid-model's form, (step, load)."""

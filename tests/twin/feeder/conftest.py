@@ -1,16 +1,21 @@
 """Small feeders drawn at random: trees with an occasional ring, laterals of one and two phases, every load type."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from twin.feeder import (
     Bus,
+    Capacitor,
     Connection,
     ConnectionPoint,
     Feeder,
     Flow,
     Line,
     LoadType,
+    Primitive,
     Rating,
     Side,
     Source,
@@ -102,13 +107,62 @@ def two_buses(
     )
 
 
+def matrix_of(currents: np.ndarray) -> tuple[tuple[complex, ...], ...]:
+    return tuple(tuple(complex(value) for value in row) for row in currents)
+
+
+def coupled(siemens: complex, turns: tuple[float, ...]) -> tuple[tuple[complex, ...], ...]:
+    """The nodal matrix of one branch of `siemens` between nodes with these turns (an ideal transformer's ends)."""
+    return matrix_of(siemens * np.outer(turns, turns))
+
+
+def rich_feeder(seed: int, **choices: Any) -> Feeder:
+    """A random feeder with all else there is: regulators at odd taps, a single-phase transformer between two phases, a
+    floating delta network, delta loads, and capacitors of every sort.
+    """
+    draw = np.random.default_rng([seed, 1])
+    feeder = random_feeder(seed, **choices)
+    taps = 1.0 + 0.00625 * draw.integers(-16, 17, 3)
+    regulators = tuple(
+        Primitive(f"reg_{phase}", (("lower", phase), ("reg", phase)), coupled(60.0 - 400.0j, (1.0, -1.0 / tap)),
+                  "regulator", f"ratio {tap:g}")
+        for phase, tap in zip("abc", taps, strict=True)
+    )
+    small = Primitive("single", (("down", "a"), ("down", "b"), ("single", "a")),
+                      coupled(1.5 - 2.0j, (230.0 / 400.0, -230.0 / 400.0, -1.0)), "single-phase transformer")
+    delta = Transformer("delta", "lower", "island", 60e3, 400.0, 400.0, 0.05, 900.0, "Dd0")
+    kinds = (*feeder.load_types, LoadType("delta", connection=Connection.DELTA),
+             LoadType("delta mixed", Zip(0.5, 0.2, 0.3), valid_pu=(0.98, 1.02), connection=Connection.DELTA))
+    points = tuple(
+        ConnectionPoint(f"d{number}", bus, phases, None, kind)
+        for number, (bus, phases, kind) in enumerate((
+            ("down", "abc", "delta"), ("down", "bc", "delta mixed"), ("island", "abc", "delta mixed"),
+            ("island", "ac", "delta"), ("single", "a", feeder.load_types[0].id),
+        ))
+    )
+    capacitors = (
+        Capacitor("star", "down", 9e3, 230.0), Capacitor("ring", "island", 6e3, 400.0, "abc", Connection.DELTA),
+        Capacitor("two", "reg", 4e3, 230.0, "bc"), Capacitor("across", "down", 2e3, 400.0, "ac", Connection.DELTA),
+        Capacitor("one", "single", 1e3, 230.0, "a"),
+    )
+    return replace(
+        feeder, buses=(*feeder.buses, Bus("reg", 400.0), Bus("down", 400.0), Bus("single", 400.0, "a"),
+                       Bus("island", 400.0)),
+        lines=(*feeder.lines, random_line(draw, "rd", "reg", "down", "abc", 60.0, charged=True)),
+        transformers=(*feeder.transformers, delta), primitives=(*regulators, small), capacitors=capacitors,
+        connection_points=(*feeder.connection_points, *points), load_types=kinds,
+    )
+
+
 class Makers:
     """The makers above, handed to tests as a fixture: test folders are not packages and import nothing of each other.
     """
 
     feeder = staticmethod(random_feeder)
     power = staticmethod(random_power)
+    rich_feeder = staticmethod(rich_feeder)
     two_buses = staticmethod(two_buses)
+    coupled = staticmethod(coupled)
     rating = RATING
 
 
