@@ -23,7 +23,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import sqrt
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,9 +37,6 @@ from twin.feeder.watched import Watched
 
 Floats = NDArray[np.float64]
 Claims = NDArray[np.bool_]
-
-CEILING: Final = "fuse"
-"""What binds where no limit of the feeder does."""
 
 
 class EnvelopeError(ValueError):
@@ -73,6 +69,7 @@ class Envelopes:
         lowest of the series.
     import_bound_by, export_bound_by: by step, what keeps the limits from being higher.
     unfixable: (step,), base loads alone cross a limit. no_solution: (step,), base loads alone have no flow; limits 0.
+    rule, guarantee: None where somebody else worked them out and does not say.
     """
 
     feeder: str
@@ -82,8 +79,8 @@ class Envelopes:
     export_w: Floats
     fallback_import_w: Floats
     fallback_export_w: Floats
-    rule: Rule
-    guarantee: Guarantee
+    rule: Rule | None
+    guarantee: Guarantee | None
     import_bound_by: tuple[str, ...]
     export_bound_by: tuple[str, ...]
     unfixable: Claims
