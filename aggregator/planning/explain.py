@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 import pyomo.environ as pyo
 
+from aggregator.planning.feeder_lessons import element_words
 from aggregator.planning.highs import Answer, Relaxation
 from aggregator.planning.problem import Floats, Problem
 from aggregator.planning.windows import Window, step_label
@@ -98,16 +99,3 @@ def _feeder(problem: Problem, lp: Relaxation, model: pyo.ConcreteModel, dual: Fl
         prices[row.step] = prices.get(row.step, 0.0) + price
     for (kind, element), prices in by_limit.items():
         yield from _runs(problem, element_words(kind, element), prices)
-
-
-def element_words(kind: str, element: str) -> str:
-    """A limit of the feeder in words: `line cable-2 phase b`."""
-    where, _, phase = element.rpartition(".")
-    place = f"{where} phase {phase}" if where and phase in ("a", "b", "c") else element
-    return f"{_ELEMENTS.get(kind, kind)} {place}"
-
-
-_ELEMENTS = {
-    "voltage_low": "lowest voltage at", "voltage_high": "highest voltage at", "line_overload": "line",
-    "transformer_overload": "transformer", "unbalance": "unbalance at", "no_solution": "power flow of",
-}

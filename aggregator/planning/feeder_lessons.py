@@ -11,7 +11,6 @@ from typing import Protocol
 
 import numpy as np
 
-from aggregator.planning.explain import element_words
 from aggregator.planning.problem import FeederRow, Floats, Plan, Problem
 from aggregator.planning.windows import step_label
 
@@ -180,3 +179,16 @@ def _runs(told: Sequence[tuple[int, Crossed]]) -> Iterator[list[tuple[int, Cross
         run.append((step, cause))
     if run:
         yield run
+
+
+def element_words(kind: str, element: str) -> str:
+    """A limit of the feeder in words: `line cable-2 phase b`."""
+    where, _, phase = element.rpartition(".")
+    place = f"{where} phase {phase}" if where and phase in ("a", "b", "c") else element
+    return f"{_ELEMENTS.get(kind, kind)} {place}"
+
+
+_ELEMENTS = {
+    "voltage_low": "lowest voltage at", "voltage_high": "highest voltage at", "line_overload": "line",
+    "transformer_overload": "transformer", "unbalance": "unbalance at", "no_solution": "power flow of",
+}
