@@ -9,6 +9,7 @@ so the corner found is the worst one in every case that was sampled; it is a sea
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -25,6 +26,9 @@ CORNERS: Final = 3
 
 ROUNDS: Final = 6
 
+NEAR: Final = 0.02
+"""Of a limit: kinds whose worst corner is farther away than this are not looked at again."""
+
 
 def hold_any_mix(
     problem: Problem, rays: tuple[Ray, Ray], reach: tuple[Floats, Floats]
@@ -35,78 +39,95 @@ def hold_any_mix(
     """
     every = np.arange(problem.scene.grid.steps)
     share, names = np.where(problem.no_solution, 0.0, 1.0), [""] * len(every)
-    corners: list[Claims] = []
+    box = _Box(problem, rays, reach)
     bound = problem.bound.copy()
+    corners: list[Claims] = []
+    new = box.corners(share, bound, None, CORNERS)
     for _ in range(ROUNDS):
-        new = _worst_corners(problem, rays, reach, share, bound, corners)
-        if not len(new):
+        new = [corner for corner in new if not any((corner == other).all() for other in corners)]
+        if not new:
             break
         # At share 0 a corner is a mix of base loads that come and go, which no envelope commands.
-        at_rest = _values(problem, rays, reach, new, np.zeros_like(share), every)
+        at_rest = np.max(box.values(new, np.zeros_like(share), every), axis=0)
         bound = np.maximum(bound, np.where(np.isfinite(at_rest), at_rest, bound))
-        corners.extend(new)
-        found = _values(problem, rays, reach, new, share, every)
+        corners += new
+        found = np.max(box.values(new, share, every), axis=0)
         open_ = (found > bound + SLACK).any(axis=0) & ~problem.no_solution
-        if not open_.any():
-            continue
-        worst = np.where(open_, share, 0.0)
-
-        def along(part: Floats, steps: Indices, kept: tuple[Claims, ...] = tuple(corners)) -> Floats:
-            return _values(problem, rays, reach, kept, part, steps)
-
-        reached = farthest_of(problem, along, worst, bound)
-        for step in np.flatnonzero(open_):
-            share[step] = reached.reach[step]
-            names[step] = reached.bound_by[step] or names[step]
+        if open_.any():
+            kept = list(corners)
+            reached = farthest_of(
+                problem, lambda part, steps, kept=kept: np.max(box.values(kept, part, steps), axis=0),  # type: ignore[misc]
+                np.where(open_, share, 0.0), bound,
+            )
+            for step in np.flatnonzero(open_):
+                share[step], names[step] = reached.reach[step], reached.bound_by[step] or names[step]
+        new = [
+            corner for start in _worst_by_kind(problem, corners, box.values(corners, share, every), bound)
+            for corner in box.corners(share, bound, start, 1)
+        ]
     return share, tuple(names)
 
 
-def _box(
-    rays: tuple[Ray, Ray], reach: tuple[Floats, Floats], share: Floats, steps: Indices
-) -> tuple[Floats, Floats]:
-    """Lowest and highest net power, (point, column)."""
-    return rays[1].net(share * reach[1][steps], steps), rays[0].net(share * reach[0][steps], steps)
-
-
-def _values(
-    problem: Problem, rays: tuple[Ray, Ray], reach: tuple[Floats, Floats], corners: tuple[Claims, ...] | list[Claims],
-    share: Floats, steps: Indices,
-) -> Floats:
-    """Worst value of every row over all corners, (row, column)."""
-    low, high = _box(rays, reach, share, steps)
-    worst = np.full((len(problem.watched.rows), len(steps)), -np.inf)
-    for corner in corners:
-        np.maximum(worst, problem.values(np.where(corner[:, steps], high, low), steps), out=worst)
-    return worst
-
-
-def _worst_corners(
-    problem: Problem, rays: tuple[Ray, Ray], reach: tuple[Floats, Floats], share: Floats, bound: Floats,
-    known: list[Claims],
-) -> list[Claims]:
-    """Corners (point, step) of the box at `share` that are worst for the rows nearest to their limits."""
-    steps = np.flatnonzero(~problem.no_solution)
-    if not len(steps):
-        return []
-    low, high = _box(rays, reach, share[steps], steps)
+def _worst_by_kind(problem: Problem, corners: list[Claims], values: list[Floats], bound: Floats) -> list[Claims]:
+    """Of each kind of limit that comes near to being crossed, the corner that comes nearest, by step."""
     found: list[Claims] = []
-    starts = [0.5 * (low + high)] if not known else [np.where(corner[:, steps], high, low) for corner in known[-8:]]
-    for start in starts:
-        values, slopes, solved = slopes_at(problem, start, steps)
-        worst = values + np.where(
-            slopes > 0.0, slopes * (high - start).T[:, None, :], slopes * (low - start).T[:, None, :]
+    every = np.arange(bound.shape[1])
+    stacked = np.stack(corners)
+    for kind in Kind:
+        rows = problem.watched.kinds == kind
+        if not rows.any():
+            continue
+        room = np.stack([
+            ((bound - value)[rows] / np.maximum(np.abs(bound[rows]), SLACK)).min(axis=0) for value in values
+        ])
+        if (room < NEAR).any():
+            found.append(stacked[np.argmin(room, axis=0), :, every].T)
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Box:
+    """The powers between both rays, at a share of their reach."""
+
+    problem: Problem
+    rays: tuple[Ray, Ray]
+    reach: tuple[Floats, Floats]
+
+    def ends(self, share: Floats, steps: Indices) -> tuple[Floats, Floats]:
+        """Lowest and highest net power, (point, column)."""
+        (up, down), (most, least) = self.rays, self.reach
+        return down.net(share * least[steps], steps), up.net(share * most[steps], steps)
+
+    def values(self, corners: list[Claims], share: Floats, steps: Indices) -> list[Floats]:
+        """Of every watched row (row, column), for each corner."""
+        low, high = self.ends(share, steps)
+        return [self.problem.values(np.where(corner[:, steps], high, low), steps) for corner in corners]
+
+    def corners(self, share: Floats, bound: Floats, start: Claims | None, most: int) -> list[Claims]:
+        """Corners that are worst for the `most` rows of each kind nearest to their limits, by the derivatives at the
+        corner `start`, None: in the middle.
+        """
+        problem = self.problem
+        steps = np.flatnonzero(~problem.no_solution)
+        if not len(steps):
+            return []
+        low, high = self.ends(share[steps], steps)
+        here = 0.5 * (low + high) if start is None else np.where(start[:, steps], high, low)
+        values, slopes, solved = slopes_at(problem, here, steps)
+        worst = values + np.maximum(
+            slopes * (high - here).T[:, None, :], slopes * (low - here).T[:, None, :]
         ).sum(axis=2).T
         room = bound[:, steps] - worst
         room[:, ~solved] = np.inf
+        found: list[Claims] = []
         for kind in Kind:
             rows = np.flatnonzero(problem.watched.kinds == kind)
-            for place in range(min(CORNERS if not known else 1, len(rows))):
-                nearest = rows[np.argpartition(room[rows], place, axis=0)[place]]
+            order = np.argsort(room[rows], axis=0)[:most]
+            for nearest in rows[order]:
                 corner = np.zeros(problem.base_net.shape, dtype=np.bool_)
                 corner[:, steps] = slopes[np.arange(len(steps)), nearest].T > 0.0
-                if not any((corner == other).all() for other in (*known, *found)):
-                    found.append(corner)
-    return found
+                found.append(corner)
+        return found
 
 
 def slopes_at(problem: Problem, net: Floats, steps: Indices) -> tuple[Floats, Floats, Claims]:
