@@ -114,7 +114,11 @@ class Scene:
 
     @cached_property
     def _flow(self) -> Flow:
-        return Flow(self.feeder)
+        return _flow_of(self.feeder)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Without what can be made again: a scene travels to the planner's process with every plan."""
+        return {name: value for name, value in self.__dict__.items() if not name.startswith("_")}
 
     def flow(self) -> Flow:
         """The feeder ready to be solved; made once."""
@@ -167,3 +171,17 @@ class Scene:
         p_w = self.base_w[:, steps].reshape(base) + drawn
         q_var = self.base_var[:, steps].reshape(base) + self.var_per_watt * drawn
         return p_w, q_var
+
+
+_KEPT = 4
+_flows: list[Flow] = []
+
+
+def _flow_of(feeder: Feeder) -> Flow:
+    """The flow of `feeder`, made once for each of those asked for last: scenes follow each other on one street."""
+    for flow in _flows:
+        if flow.feeder is feeder or flow.feeder == feeder:
+            return flow
+    made = Flow(feeder)
+    _flows[:] = [made, *_flows][:_KEPT]
+    return made
