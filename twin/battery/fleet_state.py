@@ -17,6 +17,7 @@ from twin.assets import LossCurve, Vehicle
 from twin.battery.running import RunningSegments
 from twin.battery.segment import (
     ASK,
+    B_NOW,
     BEGIN_S,
     BOTTOM,
     CAPACITY,
@@ -37,14 +38,14 @@ from twin.battery.segment import (
     LOST,
     LOW,
     MAX_C,
+    MEET,
     MOVED,
     MOVING,
+    NO_PIECE,
     ORDER,
     PLUG_E,
     PROPORTIONAL,
     QUADRATIC,
-    RATE,
-    SLOPE,
     SPARE,
     STANDBY,
     THROUGH,
@@ -57,13 +58,12 @@ from twin.battery.segment import (
     Slots,
     Traits,
     U,
-    at_chosen,
     time_to_end,
 )
 from twin.battery.segment_history import SegmentHistory
 from twin.ledger import Ledger
 
-_CLEARED = (B, FLOW, LOST, RATE, ORDER, ASK, WANT, U, LINE, SLOPE, TOP, PLUG_E, IS_PLUGGED)
+_CLEARED = (B, FLOW, LOST, ORDER, ASK, WANT, U, TOP, PLUG_E, IS_PLUGGED)
 """Rows that are 0 at an empty slot."""
 
 
@@ -95,7 +95,10 @@ class FleetState(RunningSegments):
     def class_of(self, vehicle: Vehicle, loss: LossCurve | None = None) -> int:
         """The class of cars of type `vehicle` with the losses of the pair (None: the car's own), added if new."""
         number = self._classes.number(vehicle, loss)
-        self._traits = Traits(self._traits.has_discharge, self._classes.has_standby, self._classes.is_quadratic)
+        classes = self._classes
+        self._traits = Traits(
+            self._traits.has_discharge, classes.has_standby, classes.is_quadratic, classes.has_rises
+        )
         return number
 
     def plug(
@@ -147,15 +150,15 @@ class FleetState(RunningSegments):
         if is_other.size:
             self._b[CAR:, slots[is_other]] = columns[:, classes[is_other]]
         high = np.minimum(columns[HIGH - CAR][classes], ceiling_kwh)
-        line, slope, knot, stopped = self._classes.ahead(2 * classes, energy_kwh, capacity, high)
+        piece, stopped = self._classes.ahead(2 * classes, energy_kwh, capacity, high)
         most = columns[MAX_C - CAR][classes]
         most[stopped] = 0.0
         for number, values in (
             (BEGIN_S, begin_s), (HIGH, high), (LOW, np.maximum(columns[LOW - CAR][classes], floor_kwh)),
-            (U, energy_kwh), (PLUG_E, energy_kwh), (LINE, line), (SLOPE, slope), (KNOT, knot), (END, knot),
-            (TOP, most), (IS_PLUGGED, 1.0),
+            (U, energy_kwh), (PLUG_E, energy_kwh), (END, piece[KNOT - LINE]), (TOP, most), (IS_PLUGGED, 1.0),
         ):
             row[number][slots] = values
+        self._b[LINE : KNOT + 1, slots] = piece
         self._nan_if_empty[slots] = 0.0
         self._present += slots.size
 
@@ -176,12 +179,12 @@ class FleetState(RunningSegments):
         self._present -= int(np.count_nonzero(row[IS_PLUGGED][slots]))
         for number in _CLEARED:
             row[number][slots] = 0.0
-        row[KNOT][slots] = row[END][slots] = np.inf
+        row[MEET][slots] = row[END][slots] = np.inf
+        for number, value in NO_PIECE:
+            row[number][slots] = value
         if self._traits.has_discharge:
             row[TO][slots], row[BOTTOM][slots] = 1.0, 0.0
         self._nan_if_empty[slots] = np.nan
-        self._is_tapering[slots] = False
-        self._tapering = None
         return energy
 
     def set_power(self, slot: int, connector_kw: float) -> None:
@@ -196,10 +199,7 @@ class FleetState(RunningSegments):
         """
         if slots is None:
             self._settle_all()
-            tapering = self._order(self._b, connector_kw)
-            self._is_tapering[:] = False
-            self._is_tapering[tapering] = True
-            self._tapering = tapering
+            self._order(self._b, connector_kw)
             return
         is_new = connector_kw != self._row[ORDER][slots]
         if not is_new.all():
@@ -207,11 +207,8 @@ class FleetState(RunningSegments):
             at_s = None if at_s is None else at_s[is_new]
         if slots.size:
             b = self._settled(slots, at_s)
-            tapering = self._order(b, connector_kw)
+            self._order(b, connector_kw)
             self._b[:MOVING, slots] = b[:MOVING]
-            self._is_tapering[slots] = False
-            self._is_tapering[slots[tapering]] = True
-            self._tapering = None
 
     def advance(self, seconds: float) -> None:
         """Let time pass. Raises a `ValueError` if `seconds` is negative."""
@@ -241,13 +238,14 @@ class FleetState(RunningSegments):
     @property
     def power_kw(self) -> Floats:
         """Connector power now."""
-        hours = self._look()
-        b, tapering = self._b, self._tapering_slots()
+        self._look()
+        b, x = self._b, self._x
         power: Floats = b[FLOW].copy()
-        if tapering.size:
-            t = b.take(tapering, axis=1)
-            here = t[B] * np.exp(t[RATE] * at_chosen(hours, tapering))
-            power[tapering] = t[TO] * here + t[STANDBY] + t[PROPORTIONAL] * here + t[QUADRATIC] * here * here
+        met = ((b[U] if self._is_settled else x[U_NOW]) > b[MEET]).nonzero()[0]
+        if met.size:
+            t = b.take(met, axis=1)
+            here = t[B] if self._is_settled else x[B_NOW][met]
+            power[met] = t[TO] * here + t[STANDBY] + t[PROPORTIONAL] * here + t[QUADRATIC] * here * here
         return power
 
     @property
@@ -333,14 +331,17 @@ class FleetState(RunningSegments):
         row = self._row
         if (row[BEGIN_S][slots] == (self.now_s if at_s is None else at_s)).all():
             return row[IMPORT][slots], row[EXPORT][slots], row[LOSS][slots]
-        b, x, _ = self._moved(slots, at_s)
+        b, x = self._moved(slots, at_s)
         through = x[THROUGH]
         return b[IMPORT] + np.maximum(through, 0.0), b[EXPORT] - np.minimum(through, 0.0), b[LOSS] + x[GONE]
 
     def next_change_s(self) -> float:
         """Seconds until some slot's power changes its course by itself (taper, full, floor); inf if none will."""
         self._look()
-        ends = (self._row[BEGIN_S] - self.now_s) + time_to_end(self._b) / HOURS_PER_SECOND
+        b = self._b.copy()
+        u = b[U] if self._is_settled else self._x[U_NOW]
+        np.copyto(b[END], b[MEET], where=(b[MEET] > u) & (b[MEET] < b[END]))
+        ends = (self._row[BEGIN_S] - self.now_s) + time_to_end(b) / HOURS_PER_SECOND
         return max(float(ends.min(initial=math.inf)), 0.0)
 
     def history(self) -> SegmentHistory:

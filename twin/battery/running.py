@@ -21,36 +21,31 @@ from twin.battery.segment import (
     END,
     HOURS_PER_SECOND,
     IS_PLUGGED,
-    KNOT,
-    LINE,
     MAX_D,
+    MEET,
     MIN_D,
     MOVING,
+    NO_PIECE,
     ORDER,
-    RATE,
     ROWS,
     SCRATCH_ROWS,
-    SLOPE,
+    SECONDS_PER_HOUR,
     TAKES,
     TO,
     TOP,
     U_NOW,
-    B,
     Floats,
     Slots,
     Traits,
     U,
-    at_chosen,
     begin,
     book,
-    follow_limit,
+    follow,
     move,
     time_to_end,
 )
 from twin.battery.setpoint import SETPOINT_TOLERANCE_KW
 from twin.battery.vehicle_class import ClassTable
-
-_NOBODY = np.zeros(0, dtype=np.intp)
 
 
 class RunningSegments:
@@ -64,18 +59,18 @@ class RunningSegments:
         self.n = n
         self.now_s = 0.0
         self._classes = ClassTable()
-        self._traits = Traits(has_discharge=False, has_standby=False, is_quadratic=False)
+        self._traits = Traits(has_discharge=False, has_standby=False, is_quadratic=False, has_rises=False)
         self._all = np.arange(n, dtype=np.intp)
         self._b = np.zeros((ROWS, n))
         self._b[[TO, CAPACITY, TAKES]] = 1.0
-        self._b[[KNOT, END]] = np.inf
+        self._b[[MEET, END]] = np.inf
+        for number, value in NO_PIECE:
+            self._b[number] = value
         self._b[CLASS] = -1.0
         # Rows of one slot each, many times faster to write through than the matrix.
         self._row = tuple(self._b)
         self._x = np.zeros((SCRATCH_ROWS, n))
         self._present = 0
-        self._is_tapering = np.zeros(n, dtype=np.bool_)
-        self._tapering: Slots | None = _NOBODY
         # All segments begin now: the rows say all, and nothing has happened since.
         self._is_settled = True
         # The hours since the segments' begin that the scratch matrix is filled for; None: it is out of date.
@@ -95,11 +90,12 @@ class RunningSegments:
             hours: float | Floats = (self.now_s - self._row[BEGIN_S]) * HOURS_PER_SECOND
         else:
             hours = (self.now_s - self._began_s) * HOURS_PER_SECOND
-        ended = move(b, hours, self._tapering_slots(), x, self._traits).nonzero()[0]
+        ended = move(b, hours, x, self._traits).nonzero()[0]
         if ended.size:
+            left = self._turn_over(ended, b.take(ended, axis=1), self.now_s, x, ended)
             if isinstance(hours, float):
                 hours = np.full(self.n, hours)
-            hours[ended] = self._turn_over(ended, b.take(ended, axis=1), self.now_s, x, ended)
+            hours[ended] = left
         self._hours = hours
         return hours
 
@@ -113,34 +109,35 @@ class RunningSegments:
         if self._is_settled:
             return
         if self._present or self._history is not None:
-            self._end_segments(self._all, self._b, self._x, self.now_s, self._look(), self._tapering_slots())
+            self._look()
+            self._end_segments(self._all, self._b, self._x, self.now_s)
         else:
             self._row[BEGIN_S].fill(self.now_s)  # where nobody is, nothing flows
         self._began_s = self.now_s
         self._is_settled, self._hours = True, None
 
-    def _moved(self, slots: Slots, at_s: Floats | None) -> tuple[Floats, Floats, Floats]:
-        """Rows of `slots`, their scratch rows at `at_s`, hours since their segments began."""
+    def _moved(self, slots: Slots, at_s: Floats | None) -> tuple[Floats, Floats]:
+        """Rows of `slots` and their scratch rows at `at_s`."""
         b = self._b.take(slots, axis=1)
         x = np.empty((SCRATCH_ROWS, slots.size))
         until = self.now_s if at_s is None else at_s
         hours = (until - b[BEGIN_S]) * HOURS_PER_SECOND
         if at_s is not None and ((hours < 0.0).any() or (at_s > self.now_s).any()):
             raise self._wrong_time(at_s)
-        ended = move(b, hours, b[RATE].nonzero()[0], x, self._traits).nonzero()[0]
+        ended = move(b, hours, x, self._traits).nonzero()[0]
         if ended.size:
             part = b.take(ended, axis=1)
-            hours[ended] = self._turn_over(slots[ended], part, until if at_s is None else at_s[ended], x, ended)
+            self._turn_over(slots[ended], part, until if at_s is None else at_s[ended], x, ended)
             b[:, ended] = part
-        return b, x, hours
+        return b, x
 
     def _settled(self, slots: Slots, at_s: Floats | None) -> Floats:
         """Rows of `slots`, their segments booked up to `at_s` and restarted there, to be written back."""
         if self._is_settled and at_s is None:
             return self._b.take(slots, axis=1)
-        b, x, hours = self._moved(slots, at_s)
+        b, x = self._moved(slots, at_s)
         begin_s: float | Floats = self.now_s if at_s is None else at_s
-        self._end_segments(slots, b, x, begin_s, hours, b[RATE].nonzero()[0])
+        self._end_segments(slots, b, x, begin_s)
         self._unsettle(begin_s)
         return b
 
@@ -159,13 +156,9 @@ class RunningSegments:
             f"or order to it, and now ({self.now_s!r})"
         )
 
-    def _end_segments(
-        self, slots: Slots, b: Floats, x: Floats, at_s: float | Floats, hours: float | Floats, tapering: Slots
-    ) -> None:
-        """Book `hours` of the segments and restart them at `at_s`; `x` is filled."""
+    def _end_segments(self, slots: Slots, b: Floats, x: Floats, at_s: float | Floats) -> None:
+        """Book the segments and restart them at `at_s`; `x` is filled."""
         self._record(slots, at_s, b, x[U_NOW])
-        if tapering.size:
-            b[B][tapering] *= np.exp(b[RATE][tapering] * at_chosen(hours, tapering))
         book(b, at_s, x, has_discharge=self._traits.has_discharge)
 
     def _turn_over(
@@ -177,44 +170,44 @@ class RunningSegments:
         hours that the segments run by then.
         """
         left: Floats = (until_s - b[BEGIN_S]) * HOURS_PER_SECOND
-        part, chosen = b, self._all[: slots.size]
+        part, chosen, remaining = b, self._all[: slots.size], left
         while True:
             hours = time_to_end(part)
             # Rounding may have shown an end a hair early.
-            is_over = hours <= left[chosen]
-            if not is_over.all():
-                over = is_over.nonzero()[0]
+            is_over = hours <= remaining
+            over = is_over.nonzero()[0]
+            if over.size < hours.size:
                 if not over.size:
                     break
                 chosen, part, hours = chosen[over], part.take(over, axis=1), hours[over]
             scratch, end = np.empty((SCRATCH_ROWS, chosen.size)), part[END].copy()
-            move(part, hours, part[RATE].nonzero()[0], scratch, self._traits)
-            begin_s = part[BEGIN_S] + hours / HOURS_PER_SECOND
+            move(part, hours, scratch, self._traits)
+            until = until_s if isinstance(until_s, float) else until_s[chosen]
+            begin_s = hours * SECONDS_PER_HOUR
+            begin_s += part[BEGIN_S]
             self._record(slots[chosen], begin_s, part, end)
             book(part, begin_s, scratch, has_discharge=self._traits.has_discharge)
             # Where the next segment begins must be the knot itself, to the last bit.
             part[U] = end
             self._classes.place(part, has_discharge=self._traits.has_discharge)
-            follow_limit(part, slice(None), part[LINE] + part[SLOPE] * part[U], self._traits)
+            follow(part, self._traits)
+            remaining = until - begin_s
+            remaining *= HOURS_PER_SECOND
+            np.maximum(remaining, 0.0, out=remaining)
+            ended_too = move(part, remaining, scratch, self._traits).nonzero()[0]
+            x[:, columns[chosen]] = scratch
+            left[chosen] = remaining
             if part is not b:
                 b[:MOVING, chosen] = part[:MOVING]
-            until = until_s if isinstance(until_s, float) else until_s[chosen]
-            hours = np.maximum((until - begin_s) * HOURS_PER_SECOND, 0.0)
-            left[chosen] = hours
-            ended = move(part, hours, part[RATE].nonzero()[0], scratch, self._traits)
-            x[:, columns[chosen]] = scratch
-            ended_too = ended.nonzero()[0]
             if not ended_too.size:
                 break
-            chosen, part = chosen[ended_too], part.take(ended_too, axis=1)
+            chosen, part, remaining = chosen[ended_too], part.take(ended_too, axis=1), remaining[ended_too]
         self._b[:MOVING, slots] = b[:MOVING]
-        self._is_tapering[slots] = b[RATE] != 0.0
-        self._tapering = None
         self._began_s = math.nan
         return left
 
-    def _order(self, b: Floats, connector_kw: Floats) -> Slots:
-        """Begin the segments for new set-points, the old ones being booked; which of them taper."""
+    def _order(self, b: Floats, connector_kw: Floats) -> None:
+        """Begin the segments for new set-points, the old ones being booked."""
         is_both_ways = self._traits.has_discharge or bool(connector_kw.min(initial=0.0) < 0.0)
         if is_both_ways:
             turns = (connector_kw * b[TO] < 0.0) & ((connector_kw > 0.0) | (b[MAX_D] > 0.0)) & (b[IS_PLUGGED] > 0.0)
@@ -228,7 +221,7 @@ class RunningSegments:
             ask *= np.abs(ask) >= np.maximum(least, SETPOINT_TOLERANCE_KW)
         else:
             ask *= ask >= SETPOINT_TOLERANCE_KW
-        return begin(b, self._traits)
+        begin(b, self._traits)
 
     def _turn_round(self, b: Floats, chosen: Slots) -> None:
         """Let the chosen cars look along the other direction of flow."""
@@ -238,11 +231,6 @@ class RunningSegments:
         part[TO] = -part[TO]
         self._classes.place(part, has_discharge=self._traits.has_discharge)
         b[:MOVING, chosen] = part[:MOVING]
-
-    def _tapering_slots(self) -> Slots:
-        if self._tapering is None:
-            self._tapering = self._is_tapering.nonzero()[0]
-        return self._tapering
 
     def _record(self, slots: Slots, ends_s: float | Floats, b: Floats, end_u: Floats) -> None:
         if self._history is not None:

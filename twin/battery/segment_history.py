@@ -15,7 +15,6 @@ from twin.battery.segment import (
     HOURS_PER_SECOND,
     IMPORT,
     IS_PLUGGED,
-    RATE,
     SCRATCH_ROWS,
     THROUGH,
     TO,
@@ -26,7 +25,7 @@ from twin.battery.segment import (
     move,
 )
 
-_ANYTHING = Traits(has_discharge=True, has_standby=True, is_quadratic=True)
+_ANYTHING = Traits(has_discharge=True, has_standby=True, is_quadratic=True, has_rises=True)
 
 
 @dataclass(frozen=True)
@@ -65,9 +64,8 @@ class SegmentHistory:
         ])]
         rows, at_s = self.rows[:, chosen], np.tile(edges_s, n)
         hours = (at_s - rows[BEGIN_S]) * HOURS_PER_SECOND
-        tapering = np.flatnonzero(rows[RATE])
         x = np.empty((SCRATCH_ROWS, chosen.size))
-        move(rows, hours, tapering, x, _ANYTHING)
+        move(rows, hours, x, _ANYTHING)
         u = np.where(at_s >= self.ends_s[chosen], self.ends_u[chosen], x[U_NOW])
         energy = np.where(rows[IS_PLUGGED] > 0.0, rows[TO] * u, np.nan)
         net: Floats = rows[IMPORT] - rows[EXPORT] + x[THROUGH]

@@ -18,12 +18,14 @@ from twin.battery.segment import (
     CAPACITY,
     CAR,
     CLASS,
+    HEIGHT,
     HIGH,
     KNOT,
     LINE,
     LOW,
     MAX_C,
     MAX_D,
+    NO_PIECE,
     ROWS,
     SLOPE,
     TO,
@@ -75,10 +77,14 @@ class ClassTable:
     def __init__(self) -> None:
         self._number: dict[tuple[Vehicle, LossCurve], int] = {}
         self.columns = np.zeros((ROWS - CAR, 0))
-        # Piece p of curve 2*class + (0 charging, 1 discharging): limit = line + slope * u up to knot.
-        self._knots, self._lines, self._slopes = (np.zeros((0, 1)) for _ in range(3))
+        # Rows LINE, SLOPE, HEIGHT and KNOT of all pieces, `width` to a curve, of curve 2*class + (0 charging, 1
+        # discharging), and the knots between them once more.
+        self._pieces = np.zeros((4, 0))
+        self._width = 1
+        self._between = np.zeros((0, 0))  # shape (knot, curve)
         self.has_standby = False
         self.is_quadratic = False
+        self.has_rises = False
 
     def number(self, vehicle: Vehicle, loss: LossCurve | None = None) -> int:
         """The class of `vehicle` with the losses `loss` (None: its own), added if it is new."""
@@ -94,14 +100,14 @@ class ClassTable:
         battery = vehicle.battery
         charging = _pieces(battery.charge, battery.capacity_kwh, is_discharge=False)
         back = battery.discharge
-        discharging = _NO_PIECES if back is None else _pieces(back, battery.capacity_kwh, is_discharge=True)
-        width = max(self._knots.shape[1], charging.shape[1], discharging.shape[1])
-        self._knots, self._lines, self._slopes = (
-            np.vstack([_padded(table, width), _padded(charging[row : row + 1], width),
-                       _padded(discharging[row : row + 1], width)])
-            for row, table in enumerate((self._knots, self._lines, self._slopes))
-        )
+        discharging = _NO_PIECE if back is None else _pieces(back, battery.capacity_kwh, is_discharge=True)
+        width = max(self._width, charging.shape[1], discharging.shape[1])
+        known = [self._pieces[:, first : first + self._width] for first in range(0, self._pieces.shape[1], self._width)]
+        self._pieces = np.concatenate([_padded(curve, width) for curve in (*known, charging, discharging)], axis=1)
+        self._width = width
+        self._between = np.ascontiguousarray(self._pieces[_KNOT].reshape(-1, width)[:, :-1].T)
         self.has_standby |= loss.standby_kw > 0.0
+        self.has_rises |= bool((self._pieces[SLOPE - LINE] > 0.0).any())
         self.is_quadratic |= loss.quadratic_per_kw > 0.0
         return number
 
@@ -116,7 +122,7 @@ class ClassTable:
             is_down = b[TO] < 0.0
             curve += is_down
             stop = np.where(is_down, -b[LOW], stop)
-        b[LINE], b[SLOPE], b[KNOT], stopped = self.ahead(curve.astype(np.intp), b[U], b[CAPACITY], stop)
+        b[LINE : KNOT + 1], stopped = self.ahead(curve.astype(np.intp), b[U], b[CAPACITY], stop)
         b[TOP] = b[MAX_C]
         if has_discharge:
             b[BOTTOM] = -b[MAX_D]
@@ -126,22 +132,21 @@ class ClassTable:
 
     def ahead(
         self, curve: NDArray[np.integer], u: Floats, capacity: Floats, stop: Floats
-    ) -> tuple[Floats, Floats, Floats, Ints]:
-        """Line, slope and knot of the piece of each curve that lies ahead of u, and which cars stand at their `stop`.
+    ) -> tuple[Floats, Ints]:
+        """LINE to KNOT of the piece of each curve that lies ahead of u, and which cars stand at their `stop`.
 
         curve: 2*class, and 1 more for discharging.
         """
         reach = 1e-12 * capacity
         reach += u
-        at = curve * self._knots.shape[1]
-        at += (self._knots[curve, :-1] <= reach[:, None]).sum(axis=1)
-        line, slope = self._lines.take(at), self._slopes.take(at)
-        knot = np.minimum(self._knots.take(at), stop)
+        at = curve * self._width
+        at += np.add.reduce(self._between.take(curve, axis=1) <= reach, axis=0, dtype=np.intp)
+        piece: Floats = self._pieces.take(at, axis=1)
+        np.minimum(piece[_KNOT], stop, out=piece[_KNOT])
         stopped = (reach >= stop).nonzero()[0]
         if stopped.size:
-            line[stopped] = slope[stopped] = 0.0
-            knot[stopped] = np.inf
-        return line, slope, knot, stopped
+            piece[:, stopped] = _NO_PIECE
+        return piece, stopped
 
 
 def _padded(table: Floats, width: int) -> Floats:
@@ -150,7 +155,8 @@ def _padded(table: Floats, width: int) -> Floats:
     return np.concatenate([table, np.repeat(table[:, -1:], missing, axis=1)], axis=1) if missing else table
 
 
-_NO_PIECES = np.array([[0.0], [0.0], [0.0]])
+_KNOT = KNOT - LINE
+_NO_PIECE = np.array([[value] for _, value in NO_PIECE])
 
 
 @lru_cache(maxsize=1024)
@@ -170,10 +176,18 @@ _LEVEL_KW_PER_KWH = 1e-200
 
 @lru_cache(maxsize=1024)
 def _pieces(curve: PowerCurve, capacity: float, *, is_discharge: bool) -> Floats:
-    """Rows knot, line, slope of each piece of `curve` along the flow."""
+    """LINE, SLOPE, HEIGHT and KNOT of the pieces of `curve` along the flow; a level and the fall behind it are one."""
     u, kw = capacity * np.array(curve.soc), np.array(curve.kw)
     if is_discharge:
         u, kw = -u[::-1], kw[::-1]
     slope = np.diff(kw) / np.diff(u)
     slope[np.abs(slope) < _LEVEL_KW_PER_KWH] = 0.0
-    return np.array([u[1:], kw[:-1] - slope * u[:-1], slope])
+    is_level = slope == 0.0
+    line = np.where(is_level, np.inf, kw[:-1] - slope * u[:-1])
+    height = np.where(is_level, kw[:-1], np.inf)
+    falls_then = is_level & (np.append(slope[1:], 0.0) < 0.0)
+    slope[is_level] = -1.0
+    pieces = np.array([line, slope, height, u[1:]])
+    height_before = np.where(falls_then, height, np.inf)[:-1]
+    pieces[HEIGHT - LINE, 1:] = np.minimum(height[1:], height_before)
+    return pieces[:, ~falls_then]
