@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from twin.feeder import Connection, Flow, Line
+from twin.feeder import Capacitor, Connection, Flow, Line
 from twin.feeder.check import Checker, NotCheckable
 
 
@@ -59,6 +59,22 @@ def test_transposed_and_untransposed_lines_stand_side_by_side(build: Any) -> Non
     assert difference.agrees, difference
 
 
-def test_delta_loads_are_said_to_be_beyond_it(build: Any) -> None:
+def test_all_that_is_beyond_it_is_named(build: Any) -> None:
     with pytest.raises(NotCheckable, match="connection point load: a delta load"):
         Checker(build.two_buses(connection=Connection.DELTA))
+    with pytest.raises(NotCheckable) as caught:
+        Checker(build.rich_feeder(0))
+    for name in ("connection point d0: a delta load", "capacitor two: on phases bc", "regulator reg_a: a matrix",
+                 "transformer delta: nothing grounded at its to side"):
+        assert name in str(caught.value)
+    assert "capacitor ring" not in str(caught.value)
+
+
+@pytest.mark.parametrize("connection", list(Connection))
+def test_three_phase_capacitors_are_shunts_there(build: Any, connection: Connection) -> None:
+    feeder = build.feeder(6)
+    capacitor = Capacitor("c", "lower", 20e3, 230.0 if connection is Connection.WYE else 400.0, "abc", connection)
+    flow = Flow(replace(feeder, capacitors=(capacitor,)))
+    power, reactive = build.power(flow, 6)
+    assert Checker(flow.feeder).check(flow.solve(power, reactive)).agrees
+    assert not Checker(feeder).check(flow.solve(power, reactive)).agrees

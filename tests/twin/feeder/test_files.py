@@ -21,20 +21,21 @@ from twin.feeder.pgm import Numbers
 from twin.feeder.pgm_json import FeederFileError
 
 
-@given(seed=st.integers(0, 2**32 - 1), bounded=st.booleans())
+@given(seed=st.integers(0, 2**32 - 1), bounded=st.booleans(), rich=st.booleans())
 @settings(max_examples=20, deadline=None)
 def test_a_feeder_survives_the_way_to_disk_and_back(
-    build: Any, tmp_path_factory: pytest.TempPathFactory, seed: int, bounded: bool
+    build: Any, tmp_path_factory: pytest.TempPathFactory, seed: int, bounded: bool, rich: bool
 ) -> None:
-    feeder = build.feeder(seed)
+    feeder = build.rich_feeder(seed) if rich else build.feeder(seed)
     if bounded:
         grid = TimeGrid(datetime(2026, 3, 1, tzinfo=UTC), 1800, 3)
         envelope = Envelope(grid, np.array([9e3, 7e3, 1 / 3]), np.array([0.0, 5e3, 5e3]))
         points = tuple(replace(point, envelope=envelope) for point in feeder.connection_points)
         thermal = ThermalConstants(top_oil_rise_k=50.0)
         transformer = replace(feeder.transformers[0], paper=Paper.UPGRADED, thermal=thermal)
+        transformers = (transformer, *feeder.transformers[1:])
         buses = tuple(replace(bus, xy=(1.5, -number)) for number, bus in enumerate(feeder.buses))
-        feeder = replace(feeder, connection_points=points, transformers=(transformer,), buses=buses)
+        feeder = replace(feeder, connection_points=points, transformers=transformers, buses=buses)
     folder = tmp_path_factory.mktemp("feeder")
     write(feeder, folder)
     assert read(folder) == feeder
@@ -144,6 +145,17 @@ def test_missing_and_torn_files_are_named(build: Any, tmp_path: Path) -> None:
     (tmp_path / SIDECAR_FILE).write_text(text[: len(text) // 2])
     with pytest.raises(FeederFileError, match=r"feeder\.json: Input data was truncated"):
         read(tmp_path)
+
+
+def test_power_grid_model_reads_what_it_has_words_for(build: Any, tmp_path: Path) -> None:
+    """Capacitors on three phases are shunts of grid.json, and both files have to say the same of them."""
+    write(build.rich_feeder(2), tmp_path)
+    grid = json_deserialize((tmp_path / GRID_FILE).read_text())
+    assert len(grid["shunt"]) == 2
+    message = broken(tmp_path, SIDECAR_FILE, lambda side: side["capacitors"][0].update(var=1e3))
+    assert "$.capacitors: star: 1000 var at 230 V, expected the b1 of shunt" in message
+    message = broken(tmp_path, SIDECAR_FILE, lambda side: side["capacitors"].clear())
+    assert "$.capacitors: no entry for shunt" in message
 
 
 def test_an_open_vector_group_is_not_written(build: Any, tmp_path: Path) -> None:

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twin.feeder import Bus, Connection, ConnectionPoint, Feeder, FeederInvalid, Flow, LoadType, Zip
+from twin.feeder import (
+    Bus,
+    Capacitor,
+    Connection,
+    ConnectionPoint,
+    Feeder,
+    FeederInvalid,
+    Flow,
+    LoadType,
+    Primitive,
+    Zip,
+)
 from twin.feeder.check import Checker
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -52,10 +63,10 @@ def test_random_feeders_flow_as_in_power_grid_model(build: Any, seed: int) -> No
     assert difference.voltage_pu < 1e-8
 
 
-@given(seed=SEEDS)
+@given(seed=SEEDS, rich=st.booleans())
 @COUNT
-def test_what_the_source_gives_is_drawn_or_lost(build: Any, seed: int) -> None:
-    feeder = build.feeder(seed)
+def test_what_the_source_gives_is_drawn_or_lost(build: Any, seed: int, rich: bool) -> None:
+    feeder = build.rich_feeder(seed) if rich else build.feeder(seed)
     flow = Flow(feeder)
     solution = flow.solve(*build.power(flow, seed))
     drawn = solution.terminal_powers().sum(axis=0)
@@ -195,6 +206,53 @@ def test_joints_in_a_cable_are_solved_too(build: Any, seed: int) -> None:
             assert one == pytest.approx(-other, abs=1e-9)
 
 
+def regulated(build: Any, tap: float) -> Feeder:
+    """Two buses and behind them three regulators of almost no impedance that lift by `tap`."""
+    feeder = build.two_buses()
+    regulators = tuple(
+        Primitive(f"reg{phase}", (("far", phase), ("lifted", phase)), build.coupled(1e5, (1.0, -1.0 / (1.0 + tap))))
+        for phase in "abc"
+    )
+    return replace(feeder, buses=(*feeder.buses, Bus("lifted", 400.0)), primitives=regulators,
+                   connection_points=(ConnectionPoint("load", "lifted", "abc", None, "power"),))
+
+
+def test_a_regulator_lifts_the_voltage_and_hands_the_power_on(build: Any) -> None:
+    flow = Flow(regulated(build, 0.05))
+    solution = flow.solve(np.array([[5000.0], [0.0], [-3000.0]]))
+    volts = np.abs(solution.voltages()[:, 0])
+    assert volts[6:] == pytest.approx(1.05 * volts[3:6], rel=1e-5)
+    powers = solution.primitive_powers()[flow.primitive_rows["rega"], 0]
+    assert powers.real == pytest.approx([5000.0, -5000.0], abs=0.1)
+    currents = np.abs(solution.primitive_currents()[flow.primitive_rows["regc"], 0])
+    assert currents[0] == pytest.approx(1.05 * currents[1], rel=1e-9)
+
+
+def test_a_capacitor_gives_its_vars_at_its_voltage(build: Any) -> None:
+    """Three-phase, by branch and by line voltage; and all of it comes out of the source's account."""
+    feeder = replace(build.two_buses(impedance=1e-4 + 1e-4j), connection_points=())
+    for capacitor, expected in (
+        (Capacitor("c", "far", 9e3, 400.0 / sqrt(3.0)), 9e3),
+        (Capacitor("c", "far", 9e3, 460.0 / sqrt(3.0)), 9e3 / 1.15**2),
+        (Capacitor("c", "far", 9e3, 400.0, "abc", Connection.DELTA), 9e3),
+        (Capacitor("c", "far", 9e3, 400.0, "ac", Connection.DELTA), 9e3),
+        (Capacitor("c", "far", 9e3, 400.0 / sqrt(3.0), "b"), 9e3),
+    ):
+        solution = Flow(replace(feeder, capacitors=(capacitor,))).solve(np.zeros((0, 1)))
+        assert solution.source_power().imag == pytest.approx(-expected, rel=1e-3)
+
+
+def test_a_network_without_ground_floats_about_the_middle_of_its_voltages(build: Any) -> None:
+    """Behind a delta winding the three voltages to ground add up to nothing, however lopsided the load."""
+    feeder = build.rich_feeder(4)
+    flow = Flow(feeder)
+    solution = flow.solve(*build.power(flow, 4))
+    rows = [flow.node_row["island", phase] for phase in "abc"]
+    volts = solution.voltages()[rows]
+    assert solution.unbalance(("island",)).max() > 1e-3
+    assert np.abs(volts.sum(axis=0)).max() < 0.01
+
+
 def test_a_balanced_delta_load_does_what_a_balanced_star_load_does(build: Any) -> None:
     star = Flow(build.two_buses()).solve(np.full((3, 1), 5000.0), np.full((3, 1), 1000.0))
     delta = Flow(build.two_buses(connection=Connection.DELTA)).solve(np.full((3, 1), 5000.0), np.full((3, 1), 1000.0))
@@ -249,3 +307,17 @@ def test_a_feeder_with_blocking_faults_is_not_solved_and_all_are_named(build: An
     with pytest.raises(FeederInvalid, match=r"nowhere.*unheard.*island") as caught:
         Flow(broken)
     assert {fault.element for fault in caught.value.faults} == {"x", "y", "island"}
+
+
+def test_elements_that_cancel_each_other_are_refused(build: Any) -> None:
+    """Each is sound, together they leave a bus held by nothing."""
+    feeder = build.two_buses()
+    joint = ((1.0 + 0j, -1.0 + 0j), (-1.0 + 0j, 1.0 + 0j))
+    against = tuple(tuple(-value for value in row) for row in joint)
+    nodes = (("far", "a"), ("end", "a"))
+    broken = replace(
+        feeder, buses=(*feeder.buses, Bus("end", 400.0, "a")),
+        primitives=(Primitive("one", nodes, joint), Primitive("other", nodes, against)),
+    )
+    with pytest.raises(FeederInvalid, match="a network that can be solved"):
+        Flow(broken)

@@ -4,12 +4,14 @@ from dataclasses import replace
 from math import nan
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twin.feeder import (
     Bus,
+    Capacitor,
     Connection,
     ConnectionPoint,
     Feeder,
@@ -17,6 +19,7 @@ from twin.feeder import (
     Line,
     LoadType,
     Origin,
+    Primitive,
     Rating,
     Source,
     Transformer,
@@ -46,6 +49,26 @@ def with_transformer(feeder: Feeder, **fields: Any) -> Feeder:
 @settings(max_examples=20, deadline=None)
 def test_sound_feeders_have_no_blocking_fault(build: Any, seed: int) -> None:
     assert [fault for fault in faults(build.feeder(seed)) if fault.blocking] == []
+
+
+WINDINGS = np.array([[1.0, -1.0, 0.0], [0.0, 1.0, -1.0], [-1.0, 0.0, 1.0]])
+"""Of a delta: each from one phase to the next."""
+
+DELTA_TO_DELTA = tuple(map(tuple, (np.kron([[1.0, -1.0], [-1.0, 1.0]], WINDINGS.T @ WINDINGS) * (1.0 - 5.0j)).tolist()))
+JOINT = ((1.0 + 0j, -1.0 + 0j), (-1.0 + 0j, 1.0 + 0j))
+
+
+def with_primitive(feeder: Feeder, *nodes: tuple[str, str], matrix: Any = JOINT) -> Feeder:
+    return replace(feeder, primitives=(Primitive("p", nodes, matrix, "regulator"),))
+
+
+def with_capacitor(feeder: Feeder, bus: str = "far", volts: float = 231.0, phases: str = "abc") -> Feeder:
+    return replace(feeder, capacitors=(Capacitor("c", bus, 1e3, volts, phases),))
+
+
+def beside(feeder: Feeder, phases: str = "a") -> Feeder:
+    """With a bus more, which nothing reaches yet."""
+    return replace(feeder, buses=(*feeder.buses, Bus("end", 400.0, phases)))
 
 
 CASES = {
@@ -126,6 +149,34 @@ CASES = {
         ),
         ("connection point", "load", "phases", True),
     ),
+    "a primitive to nowhere": (
+        lambda f: with_primitive(f, ("far", "a"), ("x", "a")), ("primitive", "p", "nodes", True),
+    ),
+    "a primitive on a phase its bus lacks": (
+        lambda f: with_primitive(beside(f), ("far", "a"), ("end", "b")), ("primitive", "p", "nodes", True),
+    ),
+    "a primitive that couples nothing": (
+        lambda f: with_primitive(beside(f), ("far", "a"), ("end", "a"), matrix=((1.0 + 0j, 0j), (0j, 1.0 + 0j))),
+        ("bus", "end", "phases", True),
+    ),
+    "a primitive that makes power": (
+        lambda f: with_primitive(beside(f), ("far", "a"), ("end", "a"), matrix=((1.0 + 0j, 2.0 + 0j), (2.0 + 0j, 1j))),
+        ("primitive", "p", "admittance", False),
+    ),
+    "a primitive that leaves its bus floating": (
+        lambda f: with_primitive(beside(f, "abc"), *((bus, phase) for bus in ("far", "end") for phase in "abc"),
+                                 matrix=DELTA_TO_DELTA),
+        ("primitive", "p", "nodes", False),
+    ),
+    "a capacitor nowhere": (lambda f: with_capacitor(f, "x"), ("capacitor", "c", "bus", True)),
+    "a capacitor on a phase its bus lacks": (
+        lambda f: with_capacitor(with_primitive(beside(f), ("far", "a"), ("end", "a")), "end"),
+        ("capacitor", "c", "phases", True),
+    ),
+    "a capacitor of another voltage": (lambda f: with_capacitor(f, volts=400.0), ("capacitor", "c", "volts", False)),
+    "a capacitor twice": (
+        lambda f: replace(f, capacitors=with_capacitor(f).capacitors * 2), ("capacitor", "c", "id", True),
+    ),
     "a source on two phases": (
         lambda f: replace(f, buses=(replace(f.buses[0], phases="ab"), f.buses[1])), ("source", "source", "bus", True),
     ),
@@ -137,6 +188,20 @@ def test_every_kind_of_fault_is_found(build: Any, case: str) -> None:
     change, expected = CASES[case]
     assert wrong(build.two_buses()) == []
     assert expected in wrong(change(build.two_buses()))
+
+
+@pytest.mark.parametrize("matrix", [
+    pytest.param(JOINT, id="a series element"),
+    pytest.param(((2.0 + 0j, -1.0 + 0j), (-1.0 + 0j, 0.5 + 0j)), id="a ratio"),
+])
+def test_what_hands_ground_on_floats_only_with_its_source(build: Any, matrix: Any) -> None:
+    assert wrong(with_primitive(beside(build.two_buses()), ("far", "a"), ("end", "a"), matrix=matrix)) == []
+
+
+def test_a_star_capacitor_grounds_what_floats(build: Any) -> None:
+    feeder = with_primitive(beside(build.two_buses(), "abc"),
+                            *((bus, phase) for bus in ("far", "end") for phase in "abc"), matrix=DELTA_TO_DELTA)
+    assert wrong(with_capacitor(feeder, "end")) == []
 
 
 def test_all_are_named_at_once_blocking_ones_first_with_file_and_line(build: Any) -> None:
@@ -163,6 +228,13 @@ def test_all_are_named_at_once_blocking_ones_first_with_file_and_line(build: Any
     (lambda: Zip(0.5, 0.5, 0.5), "expected finite shares that add up to 1"),
     (lambda: LoadType("x", valid_pu=(1.1, 0.9)), "valid_pu"),
     (lambda: Source("b", u_pu=nan), "source source: u_pu: nan"),
+    (lambda: Capacitor("c", "b", 0.0, 230.0), "capacitor c: var: 0.0"),
+    (lambda: Capacitor("c", "b", 1e3, 230.0, "a", Connection.DELTA), "two or three phases for a delta capacitor"),
+    (lambda: Primitive("p", (), ()), "primitive p: nodes: ()"),
+    (lambda: Primitive("p", (("b", "a"), ("b", "a")), JOINT), "each once"),
+    (lambda: Primitive("p", (("b", "n"),), ((1j,),)), "a phase a, b or c"),
+    (lambda: Primitive("p", (("b", "a"),), JOINT, "regulator"), "regulator p: admittance: [2, 2], expected 1 rows"),
+    (lambda: Primitive("p", (("b", "a"),), ((complex(nan, 0.0),),)), "expected finite numbers"),
     (lambda: ConnectionPoint("p", "b", "a", -1.0), "connection point p: fuse_a: -1.0"),
 ])
 def test_what_is_impossible_in_one_element_cannot_be_made(make: Any, complaint: str) -> None:
