@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import json
+
+import typer
+
 from aggregator.feeder.options import FeederPath, JsonFlag, fail
 
 
 def check(feeder: FeederPath, as_json: JsonFlag = False) -> None:
-    """Judge a feeder's data and let two engines solve it: without load, with the given one, with all at most."""
-    fail(f"{feeder}: {as_json}: cannot be done yet")
+    """Judge a feeder's data and let two engines solve it: without load, with the given one, with all at most.
+
+    Ends with 0 if both agree on every load, with 1 if not, with 2 if there is nothing to solve.
+    """
+    from aggregator.feeder.examination import as_json as written  # noqa: PLC0415 - --help starts without the engines
+    from aggregator.feeder.examination import examine, in_words  # noqa: PLC0415 - see above
+    from twin.feeder.importers import ImportRefused, read_feeder  # noqa: PLC0415 - see above
+
+    try:
+        examination = examine(read_feeder(feeder))
+    except ImportRefused as refusal:
+        fail(str(refusal), 2)
+    typer.echo(json.dumps(written(examination)) if as_json else "\n".join(in_words(examination)))
+    raise typer.Exit(2 if examination.is_blocked else 0 if examination.agrees else 1)

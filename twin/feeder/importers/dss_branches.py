@@ -37,10 +37,10 @@ METRES: Final = {1: 1609.344, 2: 304.8, 3: 1000.0, 4: 1.0, 5: 0.3048, 6: 0.0254,
 SAME: Final = 1e-6
 """Of the largest entry: two admittances are the same; leaves room for OpenDSS's 1 ppm against floating."""
 
-ROUND: Final = 1e-11
-ANTI_FLOAT: Final = 4.2e-8
-"""Siemens that OpenDSS adds at both ends of every conductor of a line, so that nothing floats."""
+RECIPROCAL: Final = 1e-9
+"""Of the largest entry: less is rounding in OpenDSS, and the two halves of a matrix are made the same."""
 
+ROUND: Final = 1e-11
 CHARGING: Final = 1e-13
 """Of the series admittance: less is what is left of taking its two ends from each other."""
 
@@ -113,8 +113,6 @@ class Branches:
         self._say = say
         self._controlled = extract.controlled
         self._taps: dict[str, str] = {}
-        self._windings = {element.name: element for element in extract.elements if element.kind == "transformer"}
-        self._is_floating = any(_leaves_floating(element) for element in self._windings.values())
         self._unrated: list[str] = []
         self._without_unit = 0
 
@@ -149,9 +147,6 @@ class Branches:
         if self._without_unit:
             self._say(Degree.ASSUMED, "line", f"{self._without_unit} lines", "no unit of length: it is that of the "
                       "line code, and the length is not known in metres")
-        if self._is_floating and self.lines:
-            self._say(Degree.APPROXIMATED, "line", f"all {len(self.lines)} lines", "as some part of the network has no "
-                      f"ground, they keep the {ANTI_FLOAT:g} S to ground that OpenDSS adds at every end")
 
     def tap(self, transformer: str) -> str:
         """In words, at which tap a transformer is held."""
@@ -176,8 +171,9 @@ class Branches:
         near, far = nodes[:half], nodes[half:]
         phases = "".join(phase for _, phase in near)
         ends = {bus for bus, _ in near}, {bus for bus, _ in far}
-        if (len(nodes) != 2 * half or phases != "".join(phase for _, phase in far) or element.buses[0] == element.buses[1]
-                or any(len(end) != 1 for end in ends)):
+        if len(nodes) != 2 * half or phases != "".join(phase for _, phase in far):
+            return None
+        if element.buses[0] == element.buses[1] or any(len(end) != 1 for end in ends):
             return None
         order = element.nodes[:element.conductors], element.nodes[element.conductors:]
         if order[0] != order[1] or len(set(order[0])) != len(order[0]):
@@ -187,11 +183,10 @@ class Branches:
         size = np.abs(series).max()
         if np.abs(shunt.real).max() > SAME * max(np.abs(shunt).max(), CHARGING * size / SAME) + CHARGING * size:
             return None
-        impedance = np.linalg.inv(series)
-        charging = shunt.imag - (0.0 if self._is_floating else ANTI_FLOAT * np.eye(half))
-        charging[np.abs(charging) <= max(CHARGING * size, ANTI_FLOAT * SAME)] = 0.0
+        impedance = np.asarray(np.linalg.inv(series), dtype=np.complex128)
+        charging = np.where(np.abs(shunt.imag) <= CHARGING * size, 0.0, shunt.imag)
         there = [PHASES.index(phase) for phase in phases]
-        r, x = (_spread(part, there) for part in (impedance.real, impedance.imag))
+        r, x = _spread(impedance.real, there), _spread(impedance.imag, there)
         c = _spread(2.0 * charging / self._omega, there) if charging.any() else NO_CAPACITANCE
         return Line(
             element.name, element.buses[0], element.buses[1], r, x, c, phases, self._rating(element),
@@ -250,7 +245,17 @@ class Branches:
             self._say(Degree.APPROXIMATED, element.kind, element.name, "its no-load branch stands half at each side, "
                       f"in OpenDSS at the last winding: its admittance differs by {apart:.1e}")
         self.transformers.append(transformer)
+        if not _grounds_lower(transformer):
+            self._anti_float(transformer, nodes, matrix)
         return True
+
+    def _anti_float(self, transformer: Transformer, nodes: list[tuple[str, str]], matrix: Complex) -> None:
+        """What OpenDSS adds (1 ppm of the rating to ground) so that a side without ground does not float."""
+        rest = 1j * np.diag(np.diag(matrix - admittance(transformer)).imag)
+        name = f"{transformer.id} to ground"
+        self.primitives.append(_as_primitive(name, nodes, rest, "anti-floating", "1 ppm of the rating, by OpenDSS"))
+        self._say(Degree.ASSUMED, "transformer", transformer.id, "leaves its lower side without ground: it keeps what "
+                  f"OpenDSS adds so that voltages to ground are defined, as primitive {name!r}")
 
     def _candidate(self, element: ElementFound, group: str) -> Transformer:
         upper, lower = element.windings
@@ -301,19 +306,23 @@ class Branches:
     def _primitive(self, element: ElementFound, nodes: list[tuple[str, str]], matrix: Complex) -> None:
         tap = self._taps.get(element.name, "") if element.kind == "transformer" else ""
         kind = "regulator" if tap and element.name in self._controlled else element.kind
-        self.primitives.append(Primitive(
-            element.name, tuple(nodes), tuple(tuple(complex(value) for value in row) for row in matrix), kind,
-            f"{tap} as solved" if tap else "",
-        ))
+        self.primitives.append(_as_primitive(element.name, nodes, matrix, kind, f"{tap} as solved" if tap else ""))
         said = f"is held as its admittance{' at ' * bool(tap)}{tap}: exact there"
         if element.windings:
             said += f", but its rating of {element.windings[0].kva:g} kVA is not watched"
         self._say(Degree.FROZEN, element.kind, element.name, said)
 
 
-def _leaves_floating(element: ElementFound) -> bool:
-    """Whether a side of a transformer below the first finds no ground in it."""
-    return any(winding.is_delta for winding in element.windings[1:])
+def _as_primitive(name: str, nodes: list[tuple[str, str]], matrix: Complex, kind: str, note: str) -> Primitive:
+    turned = (matrix + matrix.T) / 2.0
+    if np.abs(matrix - turned).max() <= RECIPROCAL * np.abs(matrix).max():
+        matrix = turned
+    rows = tuple(tuple(complex(value) for value in row) for row in matrix)
+    return Primitive(name, tuple(nodes), rows, kind, note)
+
+
+def _grounds_lower(transformer: Transformer) -> bool:
+    return "n" in (transformer.vector_group or "")
 
 
 def _groups(windings: Sequence[WindingFound]) -> list[str]:
@@ -331,7 +340,8 @@ def _tap(winding: WindingFound, side: Side) -> Tap | None:
     if winding.taps <= 0 or winding.highest <= winding.lowest:
         return None
     step = (winding.highest - winding.lowest) / winding.taps
-    position, lowest, highest = (round((value - 1.0) / step) for value in (winding.tap, winding.lowest, winding.highest))
+    taps = (winding.tap, winding.lowest, winding.highest)
+    position, lowest, highest = (round((value - 1.0) / step) for value in taps)
     if abs(position * step - (winding.tap - 1.0)) > TAP_TOLERANCE or not lowest <= position <= highest:
         return None
     return Tap(side, position, lowest, highest, 0, winding.kv * 1000.0 * step)

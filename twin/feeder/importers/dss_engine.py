@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from importlib import import_module
 from typing import Any, Final
 
 import msgspec
@@ -28,6 +29,8 @@ TOLERANCE: Final = 1e-10
 MOST_ITERATIONS: Final = 200
 MOST_CONTROL_ITERATIONS: Final = 100
 MOST_MEMORY: Final = 4 * 2**30
+OPEN_RANGE: Final = (("Vlowpu", "0.0001"), ("Vminpu", "0.0002"), ("Vmaxpu", "10"))
+
 WITH_ADMITTANCE: Final = frozenset({"line", "transformer", "autotrans", "capacitor", "reactor", "vsource", "fault"})
 WITH_POWERS: Final = frozenset({"load", "generator", "pvsystem", "storage", "vsource"})
 WATCHING: Final = frozenset({"energymeter", "monitor", "sensor"})
@@ -59,12 +62,13 @@ def _write_nothing() -> None:
 
 
 def _extract(order: Order) -> Extract:
-    from dss import DSS, DSSException  # noqa: PLC0415 - an extra: who has no .dss does not need it
-
-    DSS.AllowForms = False
-    DSS.AllowEditor = False
-    DSS.AllowDOScmd = False
-    version = " ".join(DSS.Version.split("\n")[0].split()[:5])
+    # By its name: an extra, which who has no .dss does not need.
+    dss: Any = import_module("dss")
+    engine, failure = dss.DSS, dss.DSSException
+    engine.AllowForms = False
+    engine.AllowEditor = False
+    engine.AllowDOScmd = False
+    version = " ".join(engine.Version.split("\n")[0].split()[:5])
     errors: list[tuple[int, str]] = []
     here = ""
     for number, (text, folder) in enumerate(order.commands):
@@ -72,23 +76,24 @@ def _extract(order: Order) -> Extract:
             if folder != here:
                 os.chdir(folder)
                 here = folder
-            DSS.Text.Command = text
-        except (DSSException, OSError) as error:
+            engine.Text.Command = text
+        except (failure, OSError) as error:
             errors.append((number, " ".join(str(error).split())))
             if len(errors) >= MOST_ERRORS:
                 break
     if errors:
         return Extract(version, errors)
-    if DSS.NumCircuits == 0:
+    if engine.NumCircuits == 0:
         return Extract(version, [(-1, "no circuit is made, expected `New Circuit.name`")])
-    circuit = DSS.ActiveCircuit
+    circuit = engine.ActiveCircuit
     why_not = ""
     try:
-        _bases(DSS, circuit)
-        _solve(DSS, circuit)
-    except DSSException as error:
+        _bases(engine, circuit)
+        _solve(engine, circuit)
+    except failure as error:
         why_not = " ".join(str(error).split())
-    return _found(circuit, version, why_not)
+    found = _found(circuit, version, why_not)
+    return found if why_not else msgspec.structs.replace(found, volts_open=_with_ranges_open(circuit))
 
 
 def _bases(dss: Any, circuit: Any) -> None:
@@ -121,6 +126,25 @@ def _solve(dss: Any, circuit: Any) -> None:
     solution.Solve()
 
 
+def _with_ranges_open(circuit: Any) -> list[tuple[str, int, float, float]]:
+    """Volts once more, with loads that keep to their law at any voltage: OpenDSS's ranges blur at their lower end."""
+    names = circuit.Loads.AllNames if circuit.Loads.Count else []
+    for name in names:
+        circuit.SetActiveElement(f"load.{name}")
+        for field, value in OPEN_RANGE:
+            circuit.ActiveCktElement.Properties(field).Val = value
+    circuit.Solution.Solve()
+    return _volts(circuit) if circuit.Solution.Converged else []
+
+
+def _volts(circuit: Any) -> list[tuple[str, int, float, float]]:
+    volts = circuit.YNodeVarray
+    return [
+        (name.lower().rpartition(".")[0], int(name.rpartition(".")[2]), float(volts[2 * row]),
+         float(volts[2 * row + 1])) for row, name in enumerate(circuit.YNodeOrder)
+    ]
+
+
 def _found(circuit: Any, version: str, why_not: str) -> Extract:
     elements: list[ElementFound] = []
     others: list[tuple[str, str]] = []
@@ -145,13 +169,10 @@ def _found(circuit: Any, version: str, why_not: str) -> Extract:
             bus.lower(), active.kVBase * 1000.0 * 3.0**0.5, [int(node) for node in active.Nodes],
             (float(active.x), float(active.y)) if active.Coorddefined else None,
         ))
-    volts = circuit.YNodeVarray
-    nodes = circuit.YNodeOrder
     return Extract(
         version, [], circuit.Name.lower(), circuit.Solution.Frequency, bool(circuit.Solution.Converged) and not why_not,
         why_not, buses, elements, others, _controlled(circuit), disabled, _shapes(circuit, elements),
-        [(name.lower().rpartition(".")[0], int(name.rpartition(".")[2]), float(volts[2 * row]),
-          float(volts[2 * row + 1])) for row, name in enumerate(nodes)],
+        _volts(circuit),
     )
 
 

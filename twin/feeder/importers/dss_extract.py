@@ -80,7 +80,9 @@ class ShapeFound(msgspec.Struct, frozen=True):
 
 
 class Extract(msgspec.Struct, frozen=True):
-    """Everything. errors: which command failed, and how. volts: of every (bus, node), real and imaginary part."""
+    """Everything. errors: which command failed, and how. volts: of every (bus, node), real and imaginary part;
+    volts_open: once more with loads that have no range.
+    """
 
     version: str
     errors: list[tuple[int, str]]
@@ -95,3 +97,4 @@ class Extract(msgspec.Struct, frozen=True):
     disabled: list[str] = []
     shapes: list[ShapeFound] = []
     volts: list[tuple[str, int, float, float]] = []
+    volts_open: list[tuple[str, int, float, float]] = []

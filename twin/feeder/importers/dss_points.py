@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import lcm, sqrt
 from typing import Final
 
@@ -25,6 +26,9 @@ CVR: Final = 4
 ZIP: Final = 8
 SHARES: Final = 7
 """Values of ZIPV: three shares of P, three of Q, and the voltage below which the load is off."""
+
+FAR_OFF: Final = 0.15
+"""More than this and rated volts are not those of the bus (as in `twin.feeder.validity`)."""
 
 MOST_STEPS: Final = 200_000
 
@@ -52,14 +56,14 @@ class Points:
         nodes, bus = element.nodes, element.buses[0]
         phases = sorted(node for node in nodes if node != 0)
         if not phases or phases != sorted(set(phases)) or phases[-1] > len(PHASES):
-            self._say(Degree.UNSUPPORTED, element.kind, element.name, f"nodes {nodes}: expected phases 1, 2 and 3, each "
-                      "once, and ground")
+            self._say(Degree.UNSUPPORTED, element.kind, element.name, f"nodes {nodes}: expected phases 1, 2 and 3, "
+                      "each once, and ground")
             return
         at_ground = 0 in nodes
         is_delta = not at_ground
-        if is_delta and not (len(phases) == len(PHASES) == load.phases and load.is_delta or len(phases) == 2):  # noqa: PLR2004 - phase to phase
-            self._say(Degree.UNSUPPORTED, element.kind, element.name, f"{load.phases} phases at nodes {nodes}: expected "
-                      "a star to ground, a delta, or one load between two phases")
+        if is_delta and not ((len(phases) == len(PHASES) == load.phases and load.is_delta) or len(phases) == 2):  # noqa: PLR2004 - phase to phase
+            self._say(Degree.UNSUPPORTED, element.kind, element.name, f"{load.phases} phases at nodes {nodes}: "
+                      "expected a star to ground, a delta, or one load between two phases")
             return
         volts = load.kv * 1000.0
         if at_ground and load.phases > 1:
@@ -67,7 +71,8 @@ class Points:
         named = "".join(PHASES[node - 1] for node in phases)
         kind = self._type(element, load, volts, Connection.DELTA if is_delta else Connection.WYE)
         branches = len(phases) if at_ground or len(phases) == len(PHASES) else 1
-        self._add(element, bus, named, kind, (complex(load.kw, load.kvar) * 1000.0 / branches,) * branches)
+        kind, power = self._at_bus(element, kind, complex(load.kw, load.kvar) * 1000.0)
+        self._add(element, bus, named, kind, (power / branches,) * branches)
         if load.shape:
             self._shape_of[element.name] = load.shape
             self._rated_kw[element.name] = load.kw
@@ -91,7 +96,7 @@ class Points:
 
     def load_types(self) -> tuple[LoadType, ...]:
         """Those in use."""
-        return tuple(self._types) or (CONSTANT_POWER,)
+        return tuple(replace(kind, id=name) for kind, name in self._types.items()) or (CONSTANT_POWER,)
 
     def loads(self, feeder: Feeder, shapes: Sequence[ShapeFound], say: Say) -> ImportedLoads:
         """All powers, with the shapes on one grid of time."""
@@ -126,9 +131,15 @@ class Points:
         name = element.name
         if name in self._powers:
             name = f"{element.kind} {element.name}"
-        self._types.setdefault(kind, kind.id)
         self._powers[name] = powers
-        self.connection_points.append(ConnectionPoint(name, bus, phases, load_type=kind.id))
+        self.connection_points.append(ConnectionPoint(name, bus, phases, load_type=self._named(kind)))
+
+    def _named(self, kind: LoadType) -> str:
+        """The name of a load type; another one of the same name gets a number."""
+        if kind not in self._types:
+            taken = sum(one.id == kind.id for one in self._types)
+            self._types[kind] = kind.id if not taken else f"{kind.id} ({taken + 1})"
+        return self._types[kind]
 
     def _type(self, element: ElementFound, load: LoadFound, volts: float, connection: Connection) -> LoadType:
         if load.model == CVR:
@@ -154,6 +165,17 @@ class Points:
         if load.model in {CVR, ZIP}:
             name += f", {_shares(active)}, {_shares(reactive)}"
         return LoadType(name, active, reactive, (low, high), volts, connection)
+
+    def _at_bus(self, element: ElementFound, kind: LoadType, power: complex) -> tuple[LoadType, complex]:
+        """An impedance told at volts that are not its bus's, as what it draws at those of its bus."""
+        bus, volts = self._volts[element.buses[0]], kind.rated_volts
+        across = bus if kind.connection is Connection.DELTA else bus / sqrt(3.0)
+        if not (kind.active == kind.reactive == IMPEDANCE and volts and across) or abs(volts / across - 1.0) <= FAR_OFF:
+            return kind, power
+        self._say(Degree.ASSUMED, element.kind, element.name, f"is an impedance rated at {volts:.5g} V at a bus of "
+                  f"{across:.5g} V: taken at its word, it draws {(across / volts) ** 2:.3g} of its rated power")
+        name = kind.id.replace(f"{volts:.6g} V", f"{across:.6g} V")
+        return replace(kind, id=name, rated_volts=across), power * (across / volts) ** 2
 
     def _range(self, element: ElementFound, bus: str, phases: str, kind: LoadType, is_delta: bool) -> None:
         """Below its range OpenDSS turns a load into an impedance little by little, we do at once."""
@@ -188,7 +210,7 @@ def _one_grid(wanted: Mapping[str, tuple[float, Floats]], say: Say) -> tuple[dic
     steps = {seconds for seconds, _ in kept.values()}
     spans = {seconds * len(values) for seconds, values in kept.values()}
     step = min(steps) if all(one % min(steps) == 0 for one in steps) else 1
-    count = (spans.pop() if len(spans) == 1 else max(max(spans), min(lcm(*spans), 86_400))) // step
+    count = (spans.pop() if len(spans) == 1 else max(*spans, min(lcm(*spans), 86_400))) // step
     if count > MOST_STEPS:
         for name in kept:
             say(Degree.DROPPED, "loadshape", name, f"{count:,} steps of {step} s: its load is steady")

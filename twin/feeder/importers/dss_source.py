@@ -51,7 +51,7 @@ def source_of(
                 "its zero sequence keeps its size only: nothing at its bus carries any")
         return Source(bus, u_pu, angle, base**2 / abs(one), rx, abs(times), first.name), (), ()
     name = f"{bus} behind source"
-    say(Degree.APPROXIMATED, first.kind, first.name,
+    say(Degree.ASSUMED, first.kind, first.name,
         f"its impedance stands as a line of its own between {bus} and the bus {name!r}")
     line = Line.of_sequence(f"{first.name} impedance", name, bus, r1=one.real, x1=one.imag, r0=zero.real, x0=zero.imag)
     return (

@@ -97,17 +97,28 @@ class ImportedLoads:
 
 
 @dataclass(frozen=True, eq=False)
+class Reference:
+    """The solution of the program whose file it is, with the loads as given: volts to ground of every (bus, phase).
+
+    volts_open: the same where no load has a range of voltages outside of which it is an impedance; empty: not known.
+    """
+
+    program: str
+    volts: Mapping[tuple[str, str], complex]
+    volts_open: Mapping[tuple[str, str], complex] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
 class Imported:
     """A feeder that was read, not yet judged (`twin.feeder.validity.faults`).
 
-    reference: volts to ground of every (bus, phase) in the solution of the program that wrote the file or stands for
-        it, with the loads as given; None: there is none.
+    reference: where the file's program was there to solve it.
     """
 
     feeder: Feeder
     findings: tuple[Finding, ...]
     loads: ImportedLoads
-    reference: Mapping[tuple[str, str], complex] | None = None
+    reference: Reference | None = None
 
     @property
     def unsupported(self) -> tuple[Finding, ...]:

@@ -20,7 +20,7 @@ from twin.feeder.importers.dss_extract import ElementFound, Extract, Order
 from twin.feeder.importers.dss_points import Points
 from twin.feeder.importers.dss_script import Script, read_script
 from twin.feeder.importers.dss_source import source_of
-from twin.feeder.importers.imported import Degree, Finding, Imported, ImportRefused
+from twin.feeder.importers.imported import Degree, Finding, Imported, ImportRefused, Reference
 from twin.feeder.model import PHASES, Bus, Feeder, FeederError, Origin
 
 TIMEOUT_S: Final = 120.0
@@ -52,7 +52,7 @@ def _compiled(path: Path, script: Script) -> Extract:
     order = Order([(command.text, str(command.folder)) for command in script.commands])
     try:
         # -P: no module is taken from the working folder.
-        done = subprocess.run(  # noqa: S603 - our own module
+        done = subprocess.run(
             [sys.executable, "-P", "-m", "twin.feeder.importers.dss_engine"], input=msgspec.json.encode(order),
             capture_output=True, timeout=TIMEOUT_S, check=False,
         )
@@ -96,7 +96,7 @@ class _Builder:
                 if element.kind in BRANCHES:
                     branches.add(element)
             branches.close()
-            points = Points(self._volts, self._reference(), self._say)
+            points = Points(self._volts, _by_node(extract.volts), self._say)
             for element in alive:
                 if element.load is not None:
                     points.load(element, element.load)
@@ -115,19 +115,14 @@ class _Builder:
             provenance=f"{self._path.name}, compiled by {extract.version}",
             capacitors=tuple(branches.capacitors), primitives=tuple(branches.primitives), origins=self._origins(),
         )
+        loads = points.loads(feeder, extract.shapes, self._say)
         findings = tuple(sorted(self._findings, key=lambda finding: list(Degree).index(finding.degree)))
-        reference = self._reference() if extract.converged else None
-        return Imported(feeder, findings, points.loads(feeder, extract.shapes, self._say), reference)
+        reference = Reference("OpenDSS", _by_node(extract.volts), _by_node(extract.volts_open))
+        return Imported(feeder, findings, loads, reference if extract.converged else None)
 
     def _say(self, degree: Degree, kind: str, element: str, said: str) -> None:
         origin = self._script.places.get(f"{kind}.{element}")
         self._findings.append(Finding(degree, kind, element, said, origin))
-
-    def _reference(self) -> dict[tuple[str, str], complex]:
-        return {
-            (bus, PHASES[node - 1]): complex(real, imaginary)
-            for bus, node, real, imaginary in self._extract.volts if 1 <= node <= len(PHASES)
-        }
 
     def _alive(self) -> list[ElementFound]:
         """Elements that are connected: without branches that are open, and without what only those reach."""
@@ -194,3 +189,10 @@ class _Builder:
             for (kind, _, name), origin in ((place.partition("."), origin)
                                             for place, origin in self._script.places.items())
         }
+
+
+def _by_node(volts: list[tuple[str, int, float, float]]) -> dict[tuple[str, str], complex]:
+    return {
+        (bus, PHASES[node - 1]): complex(real, imaginary)
+        for bus, node, real, imaginary in volts if 1 <= node <= len(PHASES)
+    }
