@@ -13,18 +13,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite
-from typing import Self
+from math import prod
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from twin.feeder.flow import Flow, Solution
-from twin.feeder.grid_codes import Curve, GridCode, GridCodeError, Priority
+from twin.feeder.inverter_behaviour import Behaviour, Inverter, Memory
 
 Floats = NDArray[np.float64]
 Claims = NDArray[np.bool_]
+Number = TypeVar("Number", bound=np.generic)
 
 TOLERANCE_PU = 1e-8
 """Largest difference between the voltages that inverters answered to and those that came of it."""
@@ -34,145 +35,22 @@ EXACT_AFTER = 8
 """Rounds with one slope of the grid for all steps; then those that are left get their own."""
 
 LEAST_SHARE = 1.0 / 64.0
-"""Of a step of Newton's method."""
+"""Of a step of Newton's method, and of the orders where they are approached step by step."""
 
-SLOPE_STEP_PU = 1e-7
-
-
-@dataclass(frozen=True, slots=True)
-class Inverter:
-    """An EVSE's inverter: its settings and its rated VA, which is also the most active power of its curves."""
-
-    code: GridCode
-    rated_va: float
-
-    def __post_init__(self) -> None:
-        if not (isfinite(self.rated_va) and self.rated_va > 0.0):
-            raise GridCodeError(f"inverter {self.code.name}: rated_va", self.rated_va, "a finite number above 0")
-
-
-@dataclass(frozen=True, eq=False)
-class Memory:
-    """What lags behind the voltage, and limits that come from elsewhere, each (evse, column).
-
-    var_pu, out_pu, in_pu: what the curves had led to before: vars fed in, most power out and in, per rated VA.
-    var_news, watt_news: share of what the curves say now that counts now (0 nothing yet, 1 all of it).
-    limit_pu: most power in either direction, per rated VA, while an inverter comes back; 0 while it is disconnected.
-    """
-
-    var_pu: Floats
-    out_pu: Floats
-    in_pu: Floats
-    var_news: Floats
-    watt_news: Floats
-    limit_pu: Floats
-
-
-@dataclass(frozen=True, eq=False)
-class _Group:
-    """Inverters of one code."""
-
-    code: GridCode
-    rows: NDArray[np.intp]
-    rated_va: Floats
-
-
-class Behaviour:
-    """Power of EVSEs as a function of order and voltage; rows are EVSEs, those without an inverter do as ordered.
-
-    var_per_watt: reactive power of EVSEs that have no Volt-VAr curve.
-    """
-
-    def __init__(self, inverters: Sequence[Inverter | None], var_per_watt: float = 0.0) -> None:
-        self.inverters, self.var_per_watt = tuple(inverters), var_per_watt
-        codes = list(dict.fromkeys(inverter.code for inverter in inverters if inverter is not None))
-        self._groups = []
-        for code in codes:
-            rows = [row for row, own in enumerate(inverters) if own is not None and own.code == code]
-            rated = np.array([own.rated_va for own in inverters if own is not None and own.code == code])
-            self._groups.append(_Group(code, np.array(rows, dtype=np.intp), rated[:, None]))
-
-    @property
-    def has_curves(self) -> bool:
-        return any(group.code.has_curves for group in self._groups)
-
-    def powers(self, orders_w: Floats, voltage_pu: Floats, memory: Memory | None = None) -> tuple[Floats, Floats]:
-        """Watts and vars that are drawn at these voltages, (evse, column)."""
-        p_w = orders_w.copy()
-        q_var = self.var_per_watt * orders_w
-        for group in self._groups:
-            rows = group.rows
-            held = None if memory is None else Memory(*(getattr(memory, each)[rows] for each in _PARTS))
-            p_w[rows], q_var[rows] = self._of_group(group, orders_w[rows], voltage_pu[rows], held)
-        return p_w, q_var
-
-    def slopes(self, orders_w: Floats, voltage_pu: Floats, memory: Memory | None = None) -> tuple[Floats, Floats]:
-        """Change of watts and vars per p.u. of the inverter's own voltage."""
-        above = self.powers(orders_w, voltage_pu + SLOPE_STEP_PU, memory)
-        below = self.powers(orders_w, voltage_pu - SLOPE_STEP_PU, memory)
-        p, q = ((high - low) / (2.0 * SLOPE_STEP_PU) for high, low in zip(above, below, strict=True))
-        return p, q
-
-    def remember(self, voltage_pu: Floats, memory: Memory) -> Memory:
-        """What the curves have led to after voltages held as long as `memory` says."""
-        parts = {name: getattr(memory, name).copy() for name in ("var_pu", "out_pu", "in_pu")}
-        for group in self._groups:
-            rows = group.rows
-            held = Memory(*(getattr(memory, each)[rows] for each in _PARTS))
-            for name, value in zip(parts, _curves(group.code, voltage_pu[rows], held), strict=True):
-                parts[name][rows] = value
-        return Memory(parts["var_pu"], parts["out_pu"], parts["in_pu"], memory.var_news, memory.watt_news,
-                      memory.limit_pu)
-
-    def _of_group(self, group: _Group, orders_w: Floats, voltage_pu: Floats, held: Memory | None
-                  ) -> tuple[Floats, Floats]:
-        code, rated = group.code, group.rated_va
-        var_pu, out_pu, in_pu = _curves(code, voltage_pu, held)
-        limit = rated if held is None else rated * held.limit_pu
-        p = np.clip(orders_w, -np.minimum(limit, rated * out_pu), np.minimum(limit, rated * in_pu))
-        if code.volt_var is None:
-            q = self.var_per_watt * p
-        else:
-            able = np.minimum(np.abs(p) / (rated * code.full_var_from_pu), 1.0)
-            q = -rated * var_pu * able
-            if not code.var_while_charging:
-                q = np.where(p > 0.0, 0.0, q)
-        if code.priority is Priority.REACTIVE:
-            q = np.clip(q, -rated, rated)
-            room = np.sqrt(rated**2 - q**2)
-            return np.clip(p, -room, room), q
-        room = np.sqrt(np.maximum(rated**2 - p**2, 0.0))
-        return p, np.clip(q, -room, room)
-
-
-_PARTS = ("var_pu", "out_pu", "in_pu", "var_news", "watt_news", "limit_pu")
-
-
-def _curves(code: GridCode, voltage_pu: Floats, held: Memory | None) -> tuple[Floats, Floats, Floats]:
-    """Vars fed in, most power out and most power in, per rated VA."""
-    var = _at(code.volt_var, voltage_pu, 0.0)
-    out, into = _at(code.volt_watt, voltage_pu, 1.0), _at(code.charge_volt_watt, voltage_pu, 1.0)
-    if held is None:
-        return var, out, into
-    return (
-        held.var_pu + held.var_news * (var - held.var_pu),
-        held.out_pu + held.watt_news * (out - held.out_pu),
-        held.in_pu + held.watt_news * (into - held.in_pu),
-    )
-
-
-def _at(curve: Curve | None, voltage_pu: Floats, otherwise: float) -> Floats:
-    return np.full(voltage_pu.shape, otherwise) if curve is None else curve.at(voltage_pu)
+BLOCK = 512
+"""Columns that are solved together: their matrices of 40 EVSEs take some 7 MB."""
 
 
 @dataclass(frozen=True, eq=False)
 class InverterSolution:
     """Steps in which flow and inverters agree.
 
-    solution: the flow, (…, column). delivered_w, q_var: drawn by each EVSE, (evse, column); NaN where there is no
-        solution. voltage_pu: that each EVSE sees, the mean of its phases.
-    mismatch_pu: largest difference between the voltages that were answered to and those that came of it, per column.
-    settled: whether that is small enough; where it is not, the figures are those of the last round and no solution.
+    solution: the flow, (terminal, *shape). delivered_w, q_var: drawn by each EVSE, (evse, *shape); NaN where there is
+        no solution. voltage_pu: that each EVSE sees, the mean of its phases.
+    mismatch_pu: largest difference between the voltages that were answered to and those that came of it, of `shape`.
+    settled: whether that is small enough; where it is not, the figures are those of the best round and hold only to
+        within the mismatch, or there is no solution at all (`solution.has_solution`).
+    rounds: of the block of columns that took most.
     """
 
     solution: Solution
@@ -194,13 +72,13 @@ def solve_with_inverters(
     *,
     var_per_watt: float = 0.0,
 ) -> InverterSolution:
-    """Solve every column with what the inverters make of their orders, in the steady state of all curves.
+    """Solve every step with what the inverters make of their orders, in the steady state of all curves.
 
     Args:
         flow: the feeder.
-        base_w: what terminals draw without the EVSEs, (terminal, column).
+        base_w: what terminals draw without the EVSEs, (terminal, *shape).
         base_var: the same shape; None: no reactive power.
-        orders_w: of each EVSE, positive while charging, (evse, column).
+        orders_w: of each EVSE, positive while charging, (evse, *shape).
         spread: watts at each terminal per watt of each EVSE, (terminal, evse), as `Scene.spread`.
         inverters: of each EVSE; None: it does as ordered.
         var_per_watt: reactive power of EVSEs without a Volt-VAr curve.
@@ -228,10 +106,6 @@ class Coupling:
         self._mean = csr_array(at.multiply(1.0 / phases))
         self._phases = tuple(np.flatnonzero(row) for row in at.toarray())
 
-    @classmethod
-    def of_kinds(cls, flow: Flow, spread: csr_array, inverters: Sequence[Inverter | None], var_per_watt: float) -> Self:
-        return cls(flow, spread, Behaviour(inverters, var_per_watt))
-
     def terminal_pu(self, solution: Solution) -> Floats:
         """Voltages of all terminals over their rating, (terminal, column)."""
         size: Floats = np.abs(solution.terminal_voltages()) / self._base_volts[:, None]
@@ -250,12 +124,23 @@ class Coupling:
     def solve(
         self, base_w: Floats, base_var: Floats, orders_w: Floats, memory: Memory | None = None
     ) -> InverterSolution:
-        """As `solve_with_inverters`; memory: of curves that lag and of inverters that come back."""
+        """As `solve_with_inverters`; memory: of curves that lag and of inverters that come back, (evse, column)."""
         orders = np.asarray(orders_w, dtype=np.float64)
-        expected = (len(self.behaviour.inverters), base_w.shape[1])
-        if orders.shape != expected:
-            raise ValueError(f"orders_w: shape {orders.shape}, expected {expected}")
-        return _Search(self, base_w, np.asarray(base_var, dtype=np.float64), orders, memory).run()
+        shape = orders.shape[1:]
+        given = [np.asarray(each, dtype=np.float64) for each in (base_w, base_var)]
+        rows = (len(self.flow.terminals), len(self.behaviour.inverters))
+        for name, value, count in zip(("base_w", "base_var", "orders_w"), (*given, orders), (*rows[:1] * 2, rows[1]),
+                                      strict=True):
+            if value.shape != (count, *shape):
+                raise ValueError(f"{name}: shape {value.shape}, expected {(count, *shape)}")
+        columns = prod(shape)
+        base, vars_, flat = (value.reshape(len(value), columns) for value in (*given, orders))
+        parts = [
+            _Search(self, base[:, part], vars_[:, part], flat[:, part],
+                    None if memory is None else memory.columns(part)).run()
+            for part in (slice(first, first + BLOCK) for first in range(0, max(columns, 1), BLOCK))
+        ]
+        return _joined(self.flow, shape, parts)
 
     @cached_property
     def slopes_at_rest(self) -> tuple[Floats, Floats]:
@@ -277,19 +162,45 @@ class Coupling:
 
 
 class _Search:
-    """Newton's method for the voltages that inverters see; columns advance together, each with its own share."""
+    """Newton's method for the voltages that inverters see; columns advance together, each by its own share of a step.
+
+    Kept for every column: the voltages of the smallest mismatch so far, that mismatch, and the next step from there.
+    """
 
     def __init__(
         self, couple: Coupling, base_w: Floats, base_var: Floats, orders_w: Floats, memory: Memory | None
     ) -> None:
         self._couple, self._base_w, self._base_var = couple, base_w, base_var
         self._orders, self._memory = orders_w, memory
+        self._u = np.ones_like(orders_w)
+        self._size = np.full(orders_w.shape[1], np.inf)
+        self._scale = np.ones(orders_w.shape[1])
 
-    def _answer(self, u: Floats, part: NDArray[np.intp]) -> tuple[Solution, Floats, Floats, Floats]:
+    def run(self) -> InverterSolution:
+        columns = np.arange(self._orders.shape[1])
+        if not self._couple.behaviour.has_curves:
+            solution, p, q, came = self._answer(self._u, columns)
+            return self._outcome(solution, p, q, came, np.where(solution.has_solution, 0.0, np.inf), 1)
+        rounds = self._improve(self._start(columns), columns)
+        lost = columns[self._size > TOLERANCE_PU]
+        if len(lost):
+            rounds += self._lead(lost)
+        solution, p, q, came = self._answer(self._u, columns)
+        mismatch = np.where(solution.has_solution, np.abs(came - self._u).max(axis=0, initial=0.0), np.inf)
+        return self._outcome(solution, p, q, came, mismatch, rounds)
+
+    def _answer(self, u: Floats, columns: NDArray[np.intp]) -> tuple[Solution, Floats, Floats, Floats]:
         """Flow, watts and vars at voltages `u`, and the voltages that come of them."""
-        p, q = self._couple.behaviour.powers(self._orders[:, part], u, _part(self._memory, part))
-        solution = self._couple.flow_at(self._base_w[:, part], self._base_var[:, part], p, q)
+        p, q = self._couple.behaviour.powers(self._ordered(columns), u, self._held(columns))
+        solution = self._couple.flow_at(self._base_w[:, columns], self._base_var[:, columns], p, q)
         return solution, p, q, self._couple.seen(self._couple.terminal_pu(solution))
+
+    def _ordered(self, columns: NDArray[np.intp]) -> Floats:
+        ordered: Floats = self._orders[:, columns] * self._scale[columns]
+        return ordered
+
+    def _held(self, columns: NDArray[np.intp]) -> Memory | None:
+        return None if self._memory is None else self._memory.columns(columns)
 
     def _start(self, columns: NDArray[np.intp]) -> Floats:
         """Voltages under the orders as they stand; where those have no flow, without EVSEs."""
@@ -300,65 +211,104 @@ class _Search:
         if len(lost):
             bare = couple.flow.solve(self._base_w[:, lost], self._base_var[:, lost])
             u[:, lost] = couple.seen(couple.terminal_pu(bare))
-        return u
+        return np.where(np.isfinite(u), u, 1.0)
 
-    def run(self) -> InverterSolution:
-        couple = self._couple
-        columns = np.arange(self._orders.shape[1])
-        if not couple.behaviour.has_curves:
-            solution, p, q, came = self._answer(np.ones_like(self._orders), columns)
-            return self._outcome(solution, p, q, came, np.where(solution.has_solution, 0.0, np.nan), 1)
-        u = self._start(columns)
-        gap, size = np.full_like(u, np.inf), np.full(len(columns), np.inf)
-        ahead, share = np.zeros_like(u), np.ones(len(columns))
-        open_ = columns[np.isfinite(u).all(axis=0)]
-        turn = 0
-        while len(open_) and turn < ROUNDS:
-            turn += 1
-            trial = u[:, open_] + share[open_] * ahead[:, open_]
+    def _lead(self, columns: NDArray[np.intp]) -> int:
+        """Follow the solution from no order to the whole, where it is not found at once; returns the rounds."""
+        best = self._u[:, columns].copy(), self._size[columns].copy()
+        near = self._couple.flow.solve(self._base_w[:, columns], self._base_var[:, columns])
+        near_u = self._couple.seen(self._couple.terminal_pu(near))
+        reached, step = np.zeros(len(columns)), np.full(len(columns), 0.5)
+        rounds = 0
+        going = np.flatnonzero(near.has_solution)
+        while len(going):
+            those = columns[going]
+            self._scale[those] = np.minimum(reached[going] + step[going], 1.0)
+            self._size[those] = np.inf
+            rounds += self._improve(near_u[:, going], those, exact_after=0)
+            good = self._size[those] <= TOLERANCE_PU
+            near_u[:, going[good]] = self._u[:, those[good]]
+            reached[going[good]] = self._scale[those[good]]
+            step[going] *= np.where(good, 1.5, 0.25)
+            going = np.flatnonzero(near.has_solution & (reached < 1.0) & (step >= LEAST_SHARE))
+        failed = np.flatnonzero(reached < 1.0)
+        self._u[:, columns[failed]], self._size[columns[failed]] = best[0][:, failed], best[1][failed]
+        self._scale[columns] = 1.0
+        return rounds
+
+    def _improve(self, start: Floats, columns: NDArray[np.intp], exact_after: int = EXACT_AFTER) -> int:
+        """Search from these voltages in these columns; returns the rounds it took."""
+        self._u[:, columns] = start
+        ahead, share = np.zeros_like(self._u), np.ones(self._u.shape[1])
+        open_ = columns
+        for turn in range(ROUNDS):
+            trial = self._u[:, open_] + share[open_] * ahead[:, open_]
             solution, _, _, came = self._answer(trial, open_)
-            new_gap = came - trial
-            new_size = np.where(solution.has_solution, np.abs(new_gap).max(axis=0, initial=0.0), np.inf)
-            better = (new_size < size[open_]) | ~np.isfinite(size[open_])
-            good = open_[better]
-            u[:, good], gap[:, good], size[good] = trial[:, better], new_gap[:, better], new_size[better]
+            size = np.where(solution.has_solution, np.abs(came - trial).max(axis=0, initial=0.0), np.inf)
+            better = size < self._size[open_]
+            good, bad = open_[better], open_[~better]
+            self._u[:, good], self._size[good] = trial[:, better], size[better]
             share[good] = 1.0
-            share[open_[~better]] *= 0.5
-            unsettled = better & (new_size > TOLERANCE_PU) & np.isfinite(new_size)
-            if unsettled.any():
-                rows = open_[unsettled]
-                exact = solution if turn > EXACT_AFTER else None
-                ahead[:, rows] = self._newton(u[:, rows], gap[:, rows], rows, exact, np.flatnonzero(unsettled))
-            open_ = open_[(size[open_] > TOLERANCE_PU) & np.isfinite(size[open_]) & (share[open_] >= LEAST_SHARE)]
-        solution, p, q, came = self._answer(np.where(np.isfinite(u), u, 1.0), columns)
-        mismatch = np.where(solution.has_solution, np.abs(came - u).max(axis=0, initial=0.0), np.nan)
-        return self._outcome(solution, p, q, came, mismatch, turn)
+            share[bad] *= 0.5
+            going = np.flatnonzero(better & (size > TOLERANCE_PU))
+            if len(going):
+                exact = solution if turn >= exact_after else None
+                ahead[:, open_[going]] = self._newton(trial[:, going], (came - trial)[:, going], open_[going], exact,
+                                                      going)
+            left = self._size[open_]
+            open_ = open_[(left > TOLERANCE_PU) & np.isfinite(left) & (share[open_] >= LEAST_SHARE)]
+            if not len(open_):
+                return turn + 1
+        return ROUNDS
 
     def _newton(
         self, u: Floats, gap: Floats, columns: NDArray[np.intp], exact: Solution | None, at: NDArray[np.intp]
     ) -> Floats:
         """Steps of the voltages in these columns; exact: take the grid's slopes at its columns `at`."""
-        p_slope, q_slope = self._couple.behaviour.slopes(self._orders[:, columns], u, _part(self._memory, columns))
-        by_w, by_var = self._couple.slopes_at_rest if exact is None else self._couple.slopes(exact, at)
-        step = gap.copy()
-        bent = np.flatnonzero(((p_slope != 0.0) | (q_slope != 0.0)).any(axis=0))
-        if len(bent):
-            if exact is not None:
-                by_w, by_var = by_w[bent], by_var[bent]
-            matrix = -(by_w * p_slope.T[bent][:, None, :] + by_var * q_slope.T[bent][:, None, :])
-            matrix[:, np.arange(len(u)), np.arange(len(u))] += 1.0
-            step[:, bent] = np.linalg.solve(matrix, gap.T[bent][:, :, None])[:, :, 0].T
+        p_slope, q_slope = self._couple.behaviour.slopes(self._ordered(columns), u, self._held(columns))
+        is_bent = (p_slope != 0.0) | (q_slope != 0.0)
+        most = int(is_bent.sum(axis=0).max(initial=0))
+        if not most:
+            return gap
+        # Only EVSEs whose power bends couple the equations: those first, and as many as the fullest column has.
+        first = np.argsort(~is_bent, axis=0, kind="stable")[:most]
+        rows, each = first.T[:, :, None], np.arange(len(columns))[:, None, None]
+        if exact is None:
+            by_w, by_var = (slope[:, first].transpose(2, 0, 1) for slope in self._couple.slopes_at_rest)
+        else:
+            by_w, by_var = (slope[each, np.arange(len(u))[:, None], first.T[:, None, :]]
+                            for slope in self._couple.slopes(exact, at))
+        reach = (
+            by_w * np.take_along_axis(p_slope, first, 0).T[:, None, :]
+            + by_var * np.take_along_axis(q_slope, first, 0).T[:, None, :]
+        )
+        matrix = -np.take_along_axis(reach, rows, 1)
+        matrix[:, np.arange(most), np.arange(most)] += 1.0
+        bent = np.linalg.solve(matrix, np.take_along_axis(gap, first, 0).T[:, :, None])
+        step: Floats = gap + (reach @ bent)[:, :, 0].T
         return step
 
     def _outcome(
         self, solution: Solution, p: Floats, q: Floats, came: Floats, mismatch: Floats, rounds: int
     ) -> InverterSolution:
         solved = solution.has_solution
-        p, q = np.where(solved, p, np.nan), np.where(solved, q, np.nan)
-        return InverterSolution(
-            solution, p, q, np.where(solved, came, np.nan), mismatch, solved & (mismatch <= 2.0 * TOLERANCE_PU), rounds
-        )
+        p, q, came = (np.where(solved, value, np.nan) for value in (p, q, came))
+        return InverterSolution(solution, p, q, came, mismatch, mismatch <= TOLERANCE_PU, rounds)
 
 
-def _part(memory: Memory | None, columns: NDArray[np.intp]) -> Memory | None:
-    return None if memory is None else Memory(*(getattr(memory, each)[:, columns] for each in _PARTS))
+def _joined(flow: Flow, shape: tuple[int, ...], parts: Sequence[InverterSolution]) -> InverterSolution:
+    def side_by_side(values: Sequence[NDArray[Number]]) -> NDArray[Number]:
+        whole = values[0] if len(values) == 1 else np.concatenate(values, axis=-1)
+        return whole.reshape(*whole.shape[:-1], *shape)
+
+    flows = [part.solution for part in parts]
+    state, demand = (np.concatenate([getattr(each, name) for each in flows], axis=1) for name in ("state", "demand"))
+    delivered, q_var, voltage, mismatch = (
+        side_by_side([getattr(part, name) for part in parts])
+        for name in ("delivered_w", "q_var", "voltage_pu", "mismatch_pu")
+    )
+    return InverterSolution(
+        Solution(flow, shape, state, demand, side_by_side([each.has_solution for each in flows])),
+        delivered, q_var, voltage, mismatch, side_by_side([part.settled for part in parts]),
+        max(part.rounds for part in parts),
+    )
