@@ -15,9 +15,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel
 
+from aggregator.assets_feeder import street_of
 from aggregator.assets_sections import (
     ClientSection,
     EvseSection,
+    FeederSection,
     PermitsSection,
     ProgrammeSection,
     SiteSection,
@@ -26,6 +28,7 @@ from aggregator.assets_sections import (
 )
 from aggregator.config_faults import ConfigError, ConfigFault, SectionReader
 from aggregator.ocpp.events import OcppVersion
+from aggregator.planning.street import Street
 from aggregator.signals.model import Programme
 from aggregator.store.records import ClientRecord
 from aggregator.toml_writer import dump_assets
@@ -36,7 +39,10 @@ __all__ = ["AssetsFile", "dump_assets"]
 
 @dataclass(frozen=True)
 class AssetsFile:
-    """A validated assets file. The sections hold what was written; the methods give the words of the other rooms."""
+    """A validated assets file. The sections hold what was written; the methods give the words of the other rooms.
+
+    street: the grid beyond the connection point, where the file has a [feeder].
+    """
 
     path: Path
     site_section: SiteSection
@@ -46,6 +52,7 @@ class AssetsFile:
     programme_sections: tuple[ProgrammeSection, ...] = ()
     client_sections: tuple[ClientSection, ...] = field(default=(), repr=False)
     station_sections: tuple[StationSection, ...] = field(default=(), repr=False)
+    street: Street | None = field(default=None, repr=False)
 
     @classmethod
     def load(cls, path: Path) -> AssetsFile:
@@ -68,6 +75,7 @@ class AssetsFile:
         programmes = reader.many("programmes", ProgrammeSection)
         clients = reader.many("clients", ClientSection)
         stations = reader.many("stations", StationSection)
+        feeder = reader.maybe("feeder", FeederSection)
         reader.refuse_unknown()
         for section, items, key in (
             ("evses", evses, "id"), ("vehicle_models", vehicles, "id"), ("programmes", programmes, "name"),
@@ -78,13 +86,16 @@ class AssetsFile:
         _check_vehicles(reader, vehicles)
         if permits is not None:
             _check_permits(reader, permits, evses, vehicles, programmes)
+        street = None
         if site is not None:
             _check_site(reader, site, evses)
+            if feeder is not None:
+                street = street_of(reader, path.parent, feeder, site, evses)
         if reader.faults or site is None or permits is None:
             raise ConfigError(reader.faults)
         return cls(
             path, site, tuple(evses.values()), tuple(vehicles.values()), permits, tuple(programmes.values()),
-            tuple(clients.values()), tuple(stations.values()),
+            tuple(clients.values()), tuple(stations.values()), street,
         )
 
     def site(self) -> world.Site:

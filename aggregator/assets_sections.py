@@ -5,7 +5,8 @@ Shapes and single values only; what several sections say together is checked whe
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -15,6 +16,7 @@ from aggregator.signals.model import Obligation
 from twin.assets import Current
 
 _HOURS = 24
+PHASES = "^(a|b|c|ab|ac|bc|abc)$"
 
 Name = Annotated[str, Field(min_length=1)]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="lower-case hex SHA-256")]
@@ -146,6 +148,49 @@ class ClientSection(Section):
     scopes: tuple[Name, ...] = ()
     secret_sha256: Digest = Field(repr=False)
     party: str = ""
+
+
+class FeederEvse(Section):
+    """Where one EVSE hangs; without phases on all of its point, its power split evenly."""
+
+    evse_id: Name
+    point: Name
+    phases: Annotated[str, Field(pattern=PHASES)] | None = None
+
+
+class FeederLoad(Section):
+    """What a neighbour's connection point is expected to draw in each local hour; below 0 it feeds in."""
+
+    point: Name
+    hourly_kw: Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...],
+                         Field(min_length=_HOURS, max_length=_HOURS)]
+
+
+class FeederLimits(Section):
+    """What the grid must hold; see `twin.feeder.scene.Limits`. unbalance = 1.0 is as good as none."""
+
+    voltage_pu: tuple[Positive, Positive] = (0.90, 1.10)
+    line_loading: Positive = 1.0
+    transformer_loading: Positive = 1.0
+    unbalance: Positive = 0.02
+
+
+class FeederSection(Section):
+    """The street's grid: a folder as `v2g feeder import` writes it, beside this file, or a shipped example.
+
+    building_point: the connection point of the site's building; EVSEs that are not listed hang there too.
+    power_factor: of the EVSEs; load_power_factor: of the building and the neighbours.
+    Without loads the homes of an example draw its day; with loads they are all that is drawn.
+    """
+
+    folder: Path | None = None
+    example: Literal["european_lv"] | None = None
+    building_point: Name
+    power_factor: Annotated[float, Field(gt=0, le=1)] = 1.0
+    load_power_factor: Annotated[float, Field(gt=0, le=1)] = 0.95
+    limits: FeederLimits = FeederLimits()
+    evses: tuple[FeederEvse, ...] = ()
+    loads: tuple[FeederLoad, ...] | None = None
 
 
 class StationSection(Section):

@@ -84,6 +84,11 @@ class SectionReader:
             return default
         return self._parse(name, self._raw[name], model)
 
+    def maybe(self, name: str, model: type[M]) -> M | None:
+        """The table [name]; None if it is not there, or faulty."""
+        self._known.add(name)
+        return self._parse(name, self._raw[name], model) if name in self._raw else None
+
     def many(self, name: str, model: type[M], at_least: int = 0) -> dict[int, M]:
         """The tables [[name]] that are without fault, by their place in the file."""
         self._known.add(name)

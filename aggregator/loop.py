@@ -118,6 +118,7 @@ class Loop:
             commitments=book.commitments(grid, now),
             draw_limits_kw=self.draws.at(now),
             known_cuts=self.adopted.outcome.lasting_cuts if self.adopted is not None else (),
+            watched=self.adopted.outcome.watched if self.adopted is not None else (),
         )
 
     # --- adopt ---------------------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ def site_model(assets: AssetsFile, rate: RateSchedule, settings: Settings) -> Si
         arrivals=None if section.arrivals_per_hour is None else ArrivalForecast(
             section.arrivals_per_hour, section.arrival_energy_kwh, section.arrival_power_kw, section.timezone
         ),
-        departures=DepartureErrors(), step_s=settings.step_s, steps=settings.horizon_steps,
+        departures=DepartureErrors(), step_s=settings.step_s, steps=settings.horizon_steps, street=assets.street,
     )
 
 

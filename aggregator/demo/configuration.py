@@ -15,11 +15,13 @@ from typing import Any
 
 from aggregator.assets_file import dump_assets
 from aggregator.clock import Segment
+from aggregator.demo.feeder import feeder_table, garage_feeder
 from aggregator.demo.scene import Scene
 from aggregator.operations.access import new_secret, secret_sha256
 from aggregator.signals.model import Obligation
 from markets.rate import rate_path
 from twin.assets import Current, Vehicle
+from twin.feeder.files import write as write_feeder
 from twin.station.fleetfile import EvseSpec, FleetFile, LoadSeries, StationSpec, VehicleSpec, VisitSpec, encode_fleet
 
 _DC_VOLTAGE_V = 400.0
@@ -122,6 +124,7 @@ def assets_tables(scene: Scene, credentials: Credentials) -> dict[str, Any]:
             {"id": station_id, "password_sha256": secret_sha256(password)}
             for station_id, password in credentials.stations.items()
         ],
+        "feeder": feeder_table(scene),
     }
 
 
@@ -209,6 +212,7 @@ def write_configuration(
     """All files of the service and of the stations, but the clock; returns the service's configuration file."""
     folder.mkdir(parents=True, exist_ok=True)
     credentials.save(folder / "credentials.json")
+    write_feeder(garage_feeder(), folder / "feeder")
     (folder / "assets.toml").write_text(dump_assets(assets_tables(scene, credentials)), "utf-8")
     (folder / "tariff.toml").write_bytes(rate_path(scene.tables.tariff.shipped).read_bytes())
     write_fleet(folder, fleet_file(scene, credentials))

@@ -269,7 +269,8 @@ def _lasting(cuts: tuple[Cut, ...]) -> tuple[Cut, ...]:
 def safe_outcome(request: PlanRequest, alert: str) -> GateOutcome:
     """The safe plan without replay, for when the planner itself is gone; `passed` is False."""
     plan = safe_plan(request.problem)
-    return GateOutcome(plan, schedule_of(request.world, plan), passed=False, rounds=(), report=None, alerts=(alert,))
+    return GateOutcome(plan, schedule_of(request.world, plan), passed=False, rounds=(), report=None, alerts=(alert,),
+                       watched=request.watched)
 
 
 def schedule_of(world: World, plan: Plan) -> Schedule:

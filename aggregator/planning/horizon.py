@@ -22,6 +22,7 @@ from aggregator.fleet.model import LiveSession
 from aggregator.planning.forecast import ArrivalForecast, BaseLoadForecast
 from aggregator.planning.gate import GateOutcome, PlanRequest, safe_outcome
 from aggregator.planning.problem import Commitment, Cut, EvDemand, Problem
+from aggregator.planning.street import Street
 from markets.rate import RateSchedule
 from twin.assets import Evse, Site, TimeGrid, Visit, World
 
@@ -43,6 +44,7 @@ class SiteModel:
     shortfall_per_kwh: of energy missing at the declared departure. It is far above what a quarter hour at a higher
         billed peak costs per kWh, or drivers would pay for the site's demand charge.
     early_leave_per_kwh: of energy missing when a driver leaves before that; cap_slack_per_kwh: the dearest.
+    street: the grid beyond the connection point; None where nothing is known of it.
     """
 
     site: Site
@@ -61,6 +63,7 @@ class SiteModel:
     early_leave_per_kwh: float = 5.0
     cap_slack_per_kwh: float = 1000.0
     time_limit_s: float = 3.0
+    street: Street | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Situation:
     known_cuts: what earlier replays taught about the cars that are still here.
     draw_limits_kw: by EVSE id, what the car was seen to take where it is less than it was offered.
     cannot_charge: EVSE ids that do not draw although they were ordered to; nothing is planned to flow there.
+    watched: limits of the feeder that refused an earlier plan.
     """
 
     now: datetime
@@ -85,6 +89,7 @@ class Situation:
     draw_limits_kw: Mapping[str, float] = field(default_factory=dict)
     export_cap_kw: NDArray[np.float64] | None = None
     cannot_charge: frozenset[str] = frozenset()
+    watched: tuple[tuple[str, str], ...] = ()
 
 
 def horizon_grid(now: datetime, step_s: int, steps: int) -> TimeGrid:
@@ -155,11 +160,13 @@ def build_request(model: SiteModel, situation: Situation) -> PlanRequest:
         visits=tuple(_visit(model, session, now, grid) for session in situation.sessions),
         grid=grid, base_load_kw=base_kw, import_cap_kw=caps,
         export_cap_kw=export_caps, begin=now,
+        feeder=None if model.street is None else model.street.scene(grid, base_kw),
     )
     has_signals = bool(situation.commitments) or bool((caps < model.site.import_cap_kw).any())
     return PlanRequest(
         problem=problem, world=world, promises=situation.commitments,
         discharge_allowed_kw=dict(situation.permitted_kw), time_limit_s=model.time_limit_s,
+        watched=situation.watched,
         without_signals_kw=(
             np.full(grid.steps, max(model.site.import_cap_kw - model.reserve_kw, 0.0)) if has_signals else None
         ),

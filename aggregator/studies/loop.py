@@ -187,6 +187,7 @@ class LoopController:
             commitments=self._book.commitments(grid, now),
             draw_limits_kw=self._draws.at(now),
             known_cuts=self._outcome.lasting_cuts if self._outcome is not None else (),
+            watched=self._outcome.watched if self._outcome is not None else (),
             cannot_charge=self._silence.cannot_charge(now),
         )
         request = build_request(*as_far_as_needed(self._model, situation))
