@@ -165,7 +165,7 @@ def time_to_end(b: Floats) -> Floats:
     still = power == 0.0
     np.divide(hours, power, out=hours, where=~still)
     hours[still] = np.inf
-    meets = (b[END] > b[MEET]).nonzero()[0]
+    meets = ((b[END] > b[MEET]) & ~still).nonzero()[0]
     if meets.size:
         u, meet, power = b[U][meets], b[MEET][meets], power[meets]
         along_h = (b[END][meets] - np.maximum(meet, u)) / power

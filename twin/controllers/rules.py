@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from twin.assets import Schedule
 from twin.controllers.data_sheet import losses, sure_kw
-from twin.controllers.sharing import TOLERANCE_KW, Grouping, serve_in_order, share_by_level, sum_by
+from twin.controllers.sharing import TOLERANCE_KW, Grouping, Queue, serve_in_order, share_by_level, sum_by
 from twin.ensemble import Ensemble
 
 Floats = NDArray[np.float64]
@@ -200,7 +200,7 @@ class RoomSharing(ABC):
             total = self._by_place(view).sum(given)
         room = np.maximum(room, 0.0)
         is_contended = total > room
-        if is_contended.any():
+        if np.count_nonzero(is_contended):
             self._share(view, given, room, total, is_contended)
         if firm is not None:
             given += firm
@@ -224,8 +224,13 @@ class Proportional(RoomSharing):
     """
 
     def _share(self, view: FleetView, given: Floats, room: Floats, total: Floats, is_contended: Bools) -> None:
+        share = np.divide(room, total, out=np.ones(room.size), where=is_contended)
+        share = self._by_place(view).spread(share)
+        if not view.min_charge_kw.any():
+            given *= share
+            return
         ask = given.copy()
-        given *= self._by_place(view).spread(np.divide(room, total, out=np.ones_like(room), where=is_contended))
+        given *= share
         is_short = given < view.min_charge_kw - TOLERANCE_KW
         is_short &= given > 0.0
         short = is_short.nonzero()[0]
@@ -241,12 +246,16 @@ class Proportional(RoomSharing):
 class EarliestDeadline(RoomSharing):
     """The earliest declared departure first: each car in turn takes all it can until the room is gone."""
 
+    def __init__(self, *, discharges: bool = False, asks_between: bool = False) -> None:
+        super().__init__(discharges=discharges, asks_between=asks_between)
+        self._queue: Queue | None = None
+
     def _share(self, view: FleetView, given: Floats, room: Floats, total: Floats, is_contended: Bools) -> None:
         del total
-        cars = np.flatnonzero((given > 0.0) & is_contended[view.site])
-        given[cars] = serve_in_order(
-            given[cars], view.min_charge_kw[cars], view.declared_s[cars], view.site[cars], room
-        )
+        # The order changes only where cars come and go or drivers change their mind, not with what the cars ask for.
+        if self._queue is None or not self._queue.is_of(view.site, view.declared_s):
+            self._queue = Queue(view.site, view.declared_s.copy(), room.size)
+        given[:] = self._queue.serve(given, view.min_charge_kw, np.where(is_contended, room, np.inf))
 
 
 class RoundRobin(RoomSharing):

@@ -24,6 +24,7 @@ TOLERANCE_KW = 5e-7
 _MICROWATTS_PER_KW = 1e9
 _SLOPES_PER_KW = 1e12
 _FARTHEST_S = 1e9
+_ROOM_FOR_ALL_KW = 1e9
 
 
 class Grouping:
@@ -56,14 +57,14 @@ def sum_by(group: Ints, values: Floats, groups: int) -> Floats:
 
 
 def order_within(group: Ints, key_s: Floats) -> Ints:
-    """Indices that sort by group, then by `key_s` in whole seconds (smallest first), then as they stand.
+    """Indices that sort by group, then by `key_s` in whole seconds (smallest first, NaN last), then as they stand.
 
     One sort of plain integers that hold all three: several times faster than a lexical sort.
     """
     cars = group.size
     if cars == 0:
         return np.zeros(0, dtype=np.int64)
-    seconds = np.clip(np.floor(key_s), -_FARTHEST_S, _FARTHEST_S).astype(np.int64)
+    seconds = np.fmax(np.fmin(np.floor(key_s), _FARTHEST_S), -_FARTHEST_S).astype(np.int64)
     seconds -= seconds.min()
     span = int(seconds.max()) + 1
     bits = cars.bit_length()
@@ -74,28 +75,53 @@ def order_within(group: Ints, key_s: Floats) -> Ints:
     return packed & ((1 << bits) - 1)
 
 
-def serve_in_order(ask_kw: Floats, least_kw: Floats, key_s: Floats, group: Ints, room_kw: Floats) -> Floats:
-    """Each car in turn takes all it asks for until the room of its group is gone; smallest `key_s` first.
+class Queue:
+    """Cars in the order in which they are served: by group, then by `key_s`, smallest first, then as they stand."""
 
-    ask_kw, least_kw: 0 or more, least_kw <= ask_kw. A car whose turn finds less than its minimum gets nothing, and
-    what is left goes on to the next whose minimum fits. Returns kW per car.
-    """
-    order = order_within(group, key_s)
-    ask, least, place = ask_kw[order], _forgiving(least_kw)[order], group[order]
-    given = _pour(ask, place, room_kw)
-    is_short = (given < least) & (given > 0.0)
-    # Room that a minimum has refused is less than that minimum, so each round asks only cars of smaller minima:
-    # there are at most as many rounds as different minima.
-    while is_short.any():
-        given[is_short] = 0.0
-        left = room_kw - sum_by(place, given, room_kw.size)
-        left[left < TOLERANCE_KW] = 0.0
-        waits = np.flatnonzero((given == 0.0) & (ask > 0.0) & (least <= left[place]) & (left[place] > 0.0))
-        given[waits] = _pour(ask[waits], place[waits], left)
+    def __init__(self, group: Ints, key_s: Floats, groups: int) -> None:
+        self.group, self.key_s = group, key_s
+        self._order = order_within(group, key_s)
+        self._sizes = np.bincount(group, minlength=groups)
+
+    def is_of(self, group: Ints, key_s: Floats) -> bool:
+        """These are the same cars with the same keys: nobody need be put in order anew."""
+        return group is self.group and bool((key_s.view(np.int64) == self.key_s.view(np.int64)).all())
+
+    def serve(self, ask_kw: Floats, least_kw: Floats, room_kw: Floats) -> Floats:
+        """Each car in turn takes all it asks for until the room of its group is gone.
+
+        ask_kw, least_kw: 0 or more, least_kw <= ask_kw where that is not 0. A car whose turn finds less than its
+        minimum gets nothing, and what is left goes on to the next whose minimum fits. Returns kW per car.
+        """
+        order = self._order
+        ask, least = ask_kw[order], _forgiving(least_kw)[order]
+        given = _pour(ask, self._sizes, room_kw)
         is_short = (given < least) & (given > 0.0)
-    shares = np.empty_like(given)
-    shares[order] = given
-    return shares
+        if is_short.any():
+            self._refuse(given, is_short, ask, least, room_kw)
+        shares = np.empty_like(given)
+        shares[order] = given
+        return shares
+
+    def _refuse(self, given: Floats, is_short: Bools, ask: Floats, least: Floats, room_kw: Floats) -> None:
+        """Give nothing where `is_short`, and what that leaves to others.
+
+        Room that a minimum has refused is less than that minimum, so each round asks only cars of smaller minima: there
+        are at most as many rounds as different minima.
+        """
+        place = self.group[self._order]
+        while is_short.any():
+            given[is_short] = 0.0
+            left = room_kw - sum_by(place, given, room_kw.size)
+            left[left < TOLERANCE_KW] = 0.0
+            waits = np.flatnonzero((given == 0.0) & (ask > 0.0) & (least <= left[place]) & (left[place] > 0.0))
+            given[waits] = _pour(ask[waits], np.bincount(place[waits], minlength=left.size), left)
+            is_short = (given < least) & (given > 0.0)
+
+
+def serve_in_order(ask_kw: Floats, least_kw: Floats, key_s: Floats, group: Ints, room_kw: Floats) -> Floats:
+    """What a `Queue` of these cars gives to each in kW; smallest `key_s` first."""
+    return Queue(group, key_s, room_kw.size).serve(ask_kw, least_kw, room_kw)
 
 
 def share_by_level(
@@ -136,14 +162,15 @@ def _with_minima(
             return given
 
 
-def _pour(ask: Floats, place: Ints, room_kw: Floats) -> Floats:
-    """Fill cars one after the other; `place` is sorted."""
+def _pour(ask: Floats, sizes: Ints, room_kw: Floats) -> Floats:
+    """Fill cars one after the other; sizes: how many of them stand in each group, one group behind the other."""
     whole = np.ceil(ask * _MICROWATTS_PER_KW).astype(np.int64)
-    before = np.cumsum(whole) - whole
-    first = np.flatnonzero(np.diff(place, prepend=-1))
-    start = np.zeros(room_kw.size, dtype=np.int64)
-    start[place[first]] = before[first]
-    left = np.floor(room_kw * _MICROWATTS_PER_KW).astype(np.int64)[place] - (before - start[place])
+    poured = np.zeros(ask.size + 1, dtype=np.int64)
+    np.cumsum(whole, out=poured[1:])
+    room = np.floor(np.minimum(room_kw, _ROOM_FOR_ALL_KW) * _MICROWATTS_PER_KW).astype(np.int64)
+    room += poured[np.cumsum(sizes) - sizes]
+    left = np.repeat(room, sizes)
+    left -= poured[:-1]
     given: Floats = np.where(left >= whole, ask, np.maximum(left, 0) / _MICROWATTS_PER_KW)
     return given
 
@@ -153,7 +180,8 @@ def _fitting(waits: Bools, least_kw: Floats, order: Ints, group: Ints, pool: Flo
     turn = order[waits[order]]
     turn = turn[least_kw[turn] <= pool[group[turn]]]
     fits: Bools = np.zeros(waits.size, dtype=np.bool_)
-    fits[turn] = _pour(least_kw[turn], group[turn], pool) == least_kw[turn]
+    sizes = np.bincount(group[turn], minlength=pool.size)
+    fits[turn] = _pour(least_kw[turn], sizes, pool) == least_kw[turn]
     return fits
 
 
