@@ -79,6 +79,7 @@ class FleetState(RunningSegments):
     rows named `*_at_now`.
 
     vehicles, losses: classes of cars known from the start, numbered in this order (see `class_of`).
+    comings: how many cars have been plugged in so far.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class FleetState(RunningSegments):
     ) -> None:
         super().__init__(n, keep_history=keep_history)
         self._nan_if_empty = np.full(n, np.nan)
+        self.comings = 0
         for vehicle, loss in zip(vehicles, losses or [None] * len(vehicles), strict=True):
             self.class_of(vehicle, loss)
 
@@ -161,6 +163,7 @@ class FleetState(RunningSegments):
         self._b[LINE : KNOT + 1, slots] = piece
         self._nan_if_empty[slots] = 0.0
         self._present += slots.size
+        self.comings += slots.size
 
     def unplug(self, slot: int) -> float:
         """Take the car away and return the energy in its battery in kWh; 0 for an empty slot."""
@@ -229,6 +232,11 @@ class FleetState(RunningSegments):
     def is_plugged(self) -> NDArray[np.bool_]:
         plugged: NDArray[np.bool_] = self._b[IS_PLUGGED] > 0.0
         return plugged
+
+    @property
+    def is_empty(self) -> bool:
+        """No car is plugged in."""
+        return self._present == 0
 
     @property
     def has_discharge(self) -> bool:

@@ -88,19 +88,18 @@ class Agenda:
     def expect(self, turn: Turn, at_s: Floats, slots: Ints, rows: Ints, guests: Guests | None = None) -> None:
         """Put what befalls `slots`, in order of time, on the agenda."""
         due = at_s if self.due_every_s is None else np.ceil(at_s / self.due_every_s) * self.due_every_s
-        first = np.diff(due, prepend=-np.inf).nonzero()[0]
-        edges = [*first.tolist(), due.size]
-        for begin, end, time_s in zip(edges[:-1], edges[1:], due[first].tolist(), strict=True):
+        # Within one instant what came about earlier stands before what happens at its very time.
+        is_earlier = at_s < due
+        first = np.ones(due.size, dtype=np.bool_)
+        first[1:] = (due[1:] != due[:-1]) | (is_earlier[1:] != is_earlier[:-1])
+        begins = first.nonzero()[0]
+        edges = [*begins.tolist(), due.size]
+        for begin, end, time_s, early in zip(
+            edges[:-1], edges[1:], due[begins].tolist(), is_earlier[begins].tolist(), strict=True
+        ):
             instant = self.at(time_s)
             happening = Happening(turn, slots[begin:end], at_s[begin:end], rows[begin:end], guests)
-            is_earlier = happening.at_s < time_s
-            if is_earlier.all():
-                instant.earlier.append(happening)
-            elif not is_earlier.any():
-                instant.happenings.append(happening)
-            else:
-                instant.earlier.append(happening.take(is_earlier))
-                instant.happenings.append(happening.take(~is_earlier))
+            (instant.earlier if early else instant.happenings).append(happening)
 
     def run_until(self, time_s: float) -> None:
         """Let everything happen that happens before `time_s`."""
@@ -114,6 +113,9 @@ class Agenda:
 
 def in_rounds(happenings: Sequence[Happening]) -> Iterator[Sequence[Happening]]:
     """The happenings in rounds, each with no slot twice, in which what befalls one slot comes in order of time."""
+    if len(happenings) == 1 and happenings[0].slots.size == 1:
+        yield happenings
+        return
     slots = np.concatenate([each.slots for each in happenings])
     ordered = np.sort(slots)
     if not (ordered[1:] == ordered[:-1]).any():

@@ -227,11 +227,14 @@ class Condition:
 
         full_kw: what EVSE and car can do together. rated_kw: of the EVSE, of which derating leaves a part.
         """
+        is_dead = self.has_no_power(slots)
+        if is_dead.all():
+            return np.zeros(slots.size)
         under_way = self._under_way.take(slots, axis=1) > 0
         kw = np.where(under_way[IGNORES], full_kw, kw)
         left = np.where(under_way[DERATED], self._left[slots] * rated_kw, np.inf)
         kw = np.minimum(np.maximum(kw, -left), left)
-        return np.where(under_way[DOWN] | self.is_stuck[slots], 0.0, kw)
+        return np.where(is_dead, 0.0, kw)
 
     def _refresh(self, slots: Ints) -> None:
         self.is_affected[slots] = (self._under_way.take(slots, axis=1) > 0).any(axis=0) | self.is_stuck[slots]

@@ -272,7 +272,7 @@ class OrderPath:
             those = slots[odd]
             made = condition.made_of(those, kw[odd], self._limits.max_charge_kw[those], self._rated_kw[those])
             kw = kw.copy()
-            kw[odd] = self._limits.usable_at(those, made)
+            kw[odd] = self._limits.usable_at(those, made) if made.any() else 0.0
         return kw
 
     def _respond(self, now_s: float, instant: Instant, slots: Ints) -> None:

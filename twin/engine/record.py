@@ -32,6 +32,7 @@ class StepRecord:
         self._evse = np.empty((steps, point.size)) if has_evses else None
         self._battery = np.empty((steps, point.size)) if has_evses else None
         self._net, self._net_before = np.zeros(point.size), np.zeros(point.size)
+        self._seen: int | None = None
 
     @property
     def import_kwh(self) -> Floats:
@@ -51,7 +52,14 @@ class StepRecord:
 
     def close_step(self, step: int, fleet: FleetState) -> None:
         """Book what has flowed since the last step was closed; before anyone comes or goes at this instant."""
-        imported = self._by_point.sum(fleet.import_at_now)
+        if fleet.is_empty and self._seen == fleet.comings:
+            # Nobody was there at the end of the last step, and nobody has come since.
+            if self._evse is not None and self._battery is not None:
+                self._evse[step], self._battery[step] = 0.0, np.nan
+            return
+        self._seen = fleet.comings if fleet.is_empty else None
+        net = fleet.import_at_now
+        imported = self._by_point.sum(net)
         np.subtract(imported, self._imported, out=self._import[step])
         self._imported = imported
         if fleet.has_discharge:
@@ -59,9 +67,10 @@ class StepRecord:
             np.subtract(exported, self._exported, out=self._export[step])
             self._exported = exported
         if self._evse is not None and self._battery is not None:
-            self._net, self._net_before = self._net_before, self._net
-            np.subtract(fleet.import_at_now, fleet.export_at_now, out=self._net)
-            np.subtract(self._net, self._net_before, out=self._evse[step])
+            if fleet.has_discharge:
+                net = np.subtract(net, fleet.export_at_now, out=self._net)
+            np.subtract(net, self._net_before, out=self._evse[step])
+            np.copyto(self._net_before, net)
             fleet.energy_into(self._battery[step])
 
     def _by_replica(self, by_step: Floats, width: int) -> Floats:
