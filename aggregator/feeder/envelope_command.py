@@ -2,18 +2,60 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from aggregator.feeder.limit_options import LineLoading, TransformerLoading, Unbalance, Voltage, limits_of
 from aggregator.feeder.options import FeederPath, JsonFlag, fail
+from aggregator.refusal import Refused
+from twin.feeder.envelope_terms import Guarantee, Rule
 
 
 def envelope(
     feeder: FeederPath,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File for the envelopes: .json or .csv.")],
+    loads: Annotated[
+        Path | None, typer.Option(help="CSV: `time`, then watts by connection point. Default: as in v2g feeder flow.")
+    ] = None,
+    rule: Annotated[Rule, typer.Option(help="How what the feeder bears is shared out.")] = Rule.EQUAL,
+    guarantee: Annotated[
+        Guarantee,
+        typer.Option(help="mix: no limit is crossed whatever each point does between its limits, of the worst mixes "
+                          "found. together: with all at their import, or all at their export limit."),
+    ] = Guarantee.MIX,
+    points: Annotated[
+        str | None, typer.Option(help="Connection points that get one, such as 'home-*'. Default: those without a "
+                                      "load of their own; all, if all have one.")
+    ] = None,
+    most_kw: Annotated[
+        float | None, typer.Option(help="Most of any point; needed where a point has no fuse.", min=0.001)
+    ] = None,
+    voltage: Voltage = (0.9, 1.1),
+    line_loading: LineLoading = 1.0,
+    transformer_loading: TransformerLoading = 1.0,
+    unbalance: Unbalance = 0.02,
+    picture: Annotated[
+        Path | None, typer.Option(help="SVG: the feeder with all at their import, and all at their export limits.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """In the making."""
-    fail(f"{feeder}: {out}: {as_json}: cannot be done yet")
+    """Work out import and export limits for every connection point and step.
+
+    FEEDER may be the word `example`. Ends with 1 where a step has no solution even without anybody's flexible power,
+    or where the second engine says otherwise.
+    """
+    from aggregator.feeder.envelope_run import run_envelope  # noqa: PLC0415 - help appears without the solver
+
+    try:
+        limits = limits_of(voltage, line_loading, transformer_loading, unbalance)
+        result = run_envelope(
+            feeder, loads, out, limits, rule=rule, guarantee=guarantee, pattern=points,
+            most_w=None if most_kw is None else 1000.0 * most_kw, picture=picture,
+        )
+    except Refused as refused:
+        fail(str(refused))
+    typer.echo(json.dumps(result.as_json) if as_json else result.in_words)
+    raise typer.Exit(0 if result.is_sound else 1)

@@ -73,13 +73,15 @@ class EnvelopeFileError(ValueError):
 
 
 def write_envelopes(envelopes: Envelopes, path: Path) -> None:
-    """Write `path`: CSV if it ends so, otherwise JSON. Watts are rounded down to 0.1 W, so that none is promised
-    that was not found.
-    """
+    """Write `path`: CSV if it ends so, otherwise JSON."""
+    path.write_bytes(envelope_bytes(envelopes, is_csv=path.suffix.lower() == ".csv"))
+
+
+def envelope_bytes(envelopes: Envelopes, *, is_csv: bool) -> bytes:
+    """The file. Watts are rounded down to 0.1 W, so that none is promised that was not found."""
     content = _content(envelopes)
-    if path.suffix.lower() != ".csv":
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=1))
-        return
+    if not is_csv:
+        return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -90,7 +92,7 @@ def write_envelopes(envelopes: Envelopes, path: Path) -> None:
     for control in content.controls:
         fields = msgspec.structs.astuple(control)
         writer.writerow((*head, *fields[:-1], "true" if control.superseded else "false"))
-    path.write_text(text.getvalue(), encoding="utf-8")
+    return text.getvalue().encode("utf-8")
 
 
 def _content(envelopes: Envelopes) -> EnvelopeFile:

@@ -21,13 +21,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twin.assets import TimeGrid
+from twin.feeder.envelope_terms import Guarantee, Rule
+from twin.feeder.flow import Solution
 from twin.feeder.mixes import hold_any_mix
 from twin.feeder.model import ConnectionPoint, Envelope, Feeder
 from twin.feeder.most_in_all import most_in_all
@@ -35,30 +36,14 @@ from twin.feeder.rays import Problem, Ray, farthest
 from twin.feeder.scene import Scene
 from twin.feeder.watched import Watched
 
+__all__ = ["EnvelopeError", "Envelopes", "Guarantee", "Rule", "corners", "envelopes"]
+
 Floats = NDArray[np.float64]
 Claims = NDArray[np.bool_]
 
 
 class EnvelopeError(ValueError):
     """Envelopes cannot be worked out or used as asked; the message names field, value and what was expected."""
-
-
-class Rule(StrEnum):
-    """How what the feeder bears is shared out."""
-
-    EQUAL = "equal"
-    """The same watts for every connection point."""
-    PROPORTIONAL = "proportional"
-    """The same fraction of every connection point's fuse."""
-    MAX_TOTAL = "max-total"
-    """As many watts as possible in all, whoever gets them."""
-
-
-class Guarantee(StrEnum):
-    """What envelopes promise; see the module."""
-
-    TOGETHER = "together"
-    MIX = "mix"
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,10 +115,11 @@ def envelopes(
         guarantee: what the envelopes promise.
         points: connection points that get one; None: those of the scene's EVSEs, and without EVSEs all. The others
             draw their base load. Power above or below its base load is split evenly over a point's phases.
-        most_w: ceiling of a point, where that is less than its fuse; needed for points without a fuse.
+        most_w: ceiling of a point, where that is less than its fuse, or, without one, than the best line at its bus;
+            needed where neither is known.
 
     Raises:
-        EnvelopeError: an unknown point, or one without fuse and ceiling.
+        EnvelopeError: an unknown point, or one without any ceiling.
     """
     chosen = _chosen(scene, points)
     places = {point.id: point for point in scene.feeder.connection_points}
@@ -161,6 +147,13 @@ def envelopes(
     )
 
 
+def corners(scene: Scene, found: Envelopes) -> tuple[Solution, Solution]:
+    """The feeder with all points at their import limits, and with all at their export limits, at every step."""
+    problem = Problem.of(scene, found.points, Watched(scene.flow(), scene.limits))
+    steps = np.arange(scene.grid.steps)
+    return problem.solve(found.import_w, steps), problem.solve(-found.export_w, steps)
+
+
 def _chosen(scene: Scene, points: Sequence[str] | None) -> tuple[str, ...]:
     there = [point.id for point in scene.feeder.connection_points]
     wanted = tuple(dict.fromkeys(scene.evse_points or there)) if points is None else tuple(points)
@@ -177,13 +170,18 @@ def _chosen(scene: Scene, points: Sequence[str] | None) -> tuple[str, ...]:
 def _ceiling(feeder: Feeder, point: ConnectionPoint, most_w: float | None) -> float:
     if most_w is not None and not 0.0 < most_w < np.inf:
         raise EnvelopeError(f"most_w: {most_w!r}, expected a finite number of watts above 0")
-    if point.fuse_a is None:
-        if most_w is None:
-            raise EnvelopeError(f"connection point {point.id!r}: no fuse, expected one or a ceiling (most_w)")
-        return most_w
     volts = next(bus.volts for bus in feeder.buses if bus.id == point.bus) / sqrt(3.0)
-    fuse = point.fuse_a * volts * len(point.phases)
-    return fuse if most_w is None else min(fuse, most_w)
+    amperes = point.fuse_a or max(
+        (min(line.ampacity.amperes) for line in feeder.lines
+         if line.ampacity is not None and point.bus in (line.from_bus, line.to_bus)), default=None,
+    )
+    if amperes is None:
+        if most_w is None:
+            raise EnvelopeError(f"connection point {point.id!r}: neither a fuse nor a line with a rating at its bus, "
+                                "expected either, or a ceiling: most_w")
+        return most_w
+    own = amperes * volts * len(point.phases)
+    return own if most_w is None else min(own, most_w)
 
 
 def _ray(problem: Problem, ceilings: Floats, rule: Rule, sign: float) -> Ray:

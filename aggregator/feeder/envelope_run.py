@@ -1,0 +1,139 @@
+"""Work out the envelopes of a feeder, let the second engine look at their corners, and write them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.feeder.given import Given, given
+from aggregator.feeder.output import write_file
+from aggregator.refusal import Refused
+from aggregator.reports.feeder_pictures import one_line, side_by_side
+from twin.feeder.check import Checker, Difference, NotCheckable
+from twin.feeder.envelope_files import envelope_bytes
+from twin.feeder.envelopes import EnvelopeError, Envelopes, Guarantee, Rule, corners, envelopes
+from twin.feeder.flow import FeederInvalid, Solution
+from twin.feeder.scene import Limits, Scene
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class EnvelopeRun:
+    """is_sound: every step has a solution, and the second engine agrees at both corners, as far as it can be asked."""
+
+    in_words: str
+    as_json: dict[str, Any]
+    is_sound: bool
+
+
+def run_envelope(
+    path: Path, loads: Path | None, out: Path, limits: Limits, *, rule: Rule, guarantee: Guarantee,
+    pattern: str | None, most_w: float | None, picture: Path | None,
+) -> EnvelopeRun:
+    """Envelopes of the feeder at `path`, written to `out`.
+
+    Raises:
+        Refused: the feeder, its loads or an option cannot be used; nothing was written.
+    """
+    if out.suffix.lower() not in (".json", ".csv"):
+        raise Refused(f"--out: {out}, expected a name that ends with .json or .csv")
+    what = given(path, loads)
+    try:
+        scene = Scene(what.feeder, what.grid, what.p_w, what.q_var, (), (), (), limits=limits)
+        found = envelopes(scene, _points(what, pattern), rule=rule, guarantee=guarantee, most_w=most_w)
+    except FeederInvalid as error:
+        raise Refused("\n".join(str(fault) for fault in error.faults)) from None
+    except EnvelopeError as error:
+        raise Refused(f"{error} (--most-kw)" if "most_w" in str(error) else str(error)) from None
+    ends = corners(scene, found)
+    opinion, unasked = _second_opinion(scene, ends)
+    write_file(out, envelope_bytes(found, is_csv=out.suffix.lower() == ".csv"))
+    if picture is not None:
+        write_file(picture, _picture(scene, found, ends))
+    return _said(what, found, opinion, unasked, out)
+
+
+def _points(what: Given, pattern: str | None) -> list[str]:
+    names = [point.id for point in what.feeder.connection_points]
+    if pattern is None:
+        return [name for name in names if name not in what.has_load] or names
+    matching = [name for name in names if fnmatchcase(name, pattern)]
+    if not matching:
+        raise Refused(f"--points: {pattern!r} fits none of {len(names)} connection points, such as "
+                      f"{', '.join(repr(name) for name in names[:3])}")
+    return matching
+
+
+def _second_opinion(scene: Scene, ends: tuple[Solution, Solution]) -> tuple[list[Difference], str]:
+    try:
+        checker = Checker(scene.feeder)
+    except NotCheckable as error:
+        return [], str(error)
+    return [checker.check(end) for end in ends], ""
+
+
+def _said(what: Given, found: Envelopes, opinion: list[Difference], unasked: str, out: Path) -> EnvelopeRun:
+    steps = found.grid.steps
+    promise = "in any mix" if found.guarantee is Guarantee.MIX else "all together"
+    counted = f"{len(found.points)} connection points over {steps} steps of {found.grid.step_s} s"
+    lines = [f"{found.feeder}: envelopes of {counted}, {found.rule} shares, {promise}", *what.notes]
+    numbers: dict[str, Any] = {}
+    for name, watts, bound_by in (
+        ("import", found.import_w, found.import_bound_by), ("export", found.export_w, found.export_bound_by),
+    ):
+        kw = watts / 1000.0
+        causes = Counter(cause or "the points' own ceilings" for cause in bound_by)
+        numbers[name] = {
+            "lowest_kw": float(kw.min()), "mean_kw": float(kw.mean()), "highest_kw": float(kw.max()),
+            "mean_total_kw": float(kw.sum(axis=0).mean()), "bound_by": dict(causes.most_common()),
+        }
+        why = ", ".join(f"{cause} ({count} of {steps} steps)" for cause, count in causes.most_common(2))
+        lines.append(f"{name}: {kw.min():.2f} to {kw.max():.2f} kW, mean {kw.mean():.2f} kW, "
+                     f"{kw.sum(axis=0).mean():.0f} kW in all; kept from more by {why}")
+    for claims, words in (
+        (found.unfixable, "base loads alone cross a limit; the envelopes keep it from getting worse"),
+        (found.no_solution, "base loads alone have NO SOLUTION; both limits are 0 there"),
+    ):
+        if claims.any():
+            first = found.grid.at(int(np.argmax(claims)))
+            lines.append(f"{int(claims.sum())} of {steps} steps, from {first:%d %b %H:%M}: {words}")
+    agree = all(one.agrees for one in opinion)
+    if opinion:
+        worst = max(one.voltage_pu for one in opinion)
+        lines.append(f"second engine (power-grid-model) with all at their limits: {'agrees' if agree else 'DIFFERS'}, "
+                     f"by at most {worst:.1e} p.u.")
+    else:
+        lines.append(f"second engine: not asked: {unasked}")
+    lines.append(f"{out}: {len(found.points) * steps} limits, and a default for each point: the lowest of its own")
+    sound = agree and not found.no_solution.any()
+    return EnvelopeRun("\n".join(lines), {
+        "kind": "v2g-feeder-envelope", "feeder": found.feeder, "file": str(out), "points": len(found.points),
+        "steps": steps, "step_s": found.grid.step_s, "rule": found.rule, "guarantee": found.guarantee, **numbers,
+        "unfixable_steps": int(found.unfixable.sum()), "steps_without_solution": int(found.no_solution.sum()),
+        "second_engine": {
+            "checked": bool(opinion), "agrees": agree if opinion else None, "reason": unasked,
+            "voltage_pu": max((one.voltage_pu for one in opinion), default=None),
+        },
+        "notes": list(what.notes), "is_sound": sound,
+    }, sound)
+
+
+def _picture(scene: Scene, found: Envelopes, ends: tuple[Solution, Solution]) -> str:
+    """Both corners at the step with the least import."""
+    total = np.where(found.no_solution, np.inf, found.import_w.sum(axis=0))
+    step = int(np.argmin(total))
+    at = f"{found.grid.at(step):%d %b %H:%M} UTC"
+    first, second = (
+        one_line(
+            scene.feeder, voltage_pu=end.voltages_pu()[:, step], loading=end.line_loading()[:, step],
+            transformer_loading=end.transformer_loading()[:, step], title=f"{word}, {at}", limits=scene.limits,
+        ) for word, end in zip(("all at their import limit", "all at their export limit"), ends, strict=True)
+    )
+    return side_by_side(first, second, f"{found.feeder}: operating envelopes, {found.rule} shares")

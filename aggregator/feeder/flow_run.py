@@ -1,0 +1,44 @@
+"""Solve a feeder over time, with a second engine beside, and write what came of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aggregator.feeder.flow_tables import write_flow
+from aggregator.feeder.flow_words import KIND, FlowRun, Told
+from aggregator.feeder.given import given
+from aggregator.feeder.output import replaced_folder
+from aggregator.refusal import Refused
+from twin.feeder.check import Checker, Difference, NotCheckable
+from twin.feeder.flow import FeederInvalid, Flow, Solution
+from twin.feeder.scene import Limits
+from twin.feeder.watched import Watched
+
+
+def run_flow(path: Path, loads: Path | None, out: Path | None, limits: Limits) -> FlowRun:
+    """Solve the feeder at `path` and, with `out`, write tables and pictures there.
+
+    Raises:
+        Refused: feeder or loads cannot be used; nothing was written.
+    """
+    what = given(path, loads)
+    try:
+        flow = Flow(what.feeder)
+    except FeederInvalid as error:
+        raise Refused("\n".join(str(fault) for fault in error.faults)) from None
+    solution = flow.solve(what.p_w, what.q_var)
+    difference, unchecked = _second_opinion(flow, solution)
+    run = Told(what, flow, solution, Watched(flow, limits), limits, difference, unchecked)
+    said = run.said()
+    if out is not None:
+        with replaced_folder(out, KIND) as folder:
+            write_flow(folder, run, said)
+        said = FlowRun(f"{said.in_words}\n{out}: tables and pictures", said.as_json, said.is_sound)
+    return said
+
+
+def _second_opinion(flow: Flow, solution: Solution) -> tuple[Difference | None, str]:
+    try:
+        return Checker(flow.feeder).check(solution), ""
+    except NotCheckable as error:
+        return None, str(error)

@@ -1,0 +1,121 @@
+"""What a solved feeder has to say: the worst of each kind of limit, what was lost, what the second engine found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from aggregator.feeder.given import Given
+from twin.feeder.check import Difference
+from twin.feeder.flow import Flow, Solution
+from twin.feeder.scene import Limits
+from twin.feeder.watched import Kind, Watched
+
+KIND: Final = "v2g-feeder-flow"
+FILES: Final = (
+    "voltages.parquet", "currents.parquet", "buses.csv", "lines.csv", "steps.csv", "one_line.svg",
+    "voltage_strip.svg", "loading_strip.svg", "result.json",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class FlowRun:
+    """is_sound: every step has a solution, and both engines agree about it as far as both can."""
+
+    in_words: str
+    as_json: dict[str, Any]
+    is_sound: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """A solved feeder and what there is to say about it."""
+
+    what: Given
+    flow: Flow
+    solution: Solution
+    watched: Watched
+    limits: Limits
+    difference: Difference | None
+    unchecked: str
+
+    def said(self) -> FlowRun:
+        grid, solution = self.what.grid, self.solution
+        missing = np.flatnonzero(~solution.has_solution)
+        figures: dict[str, Any] = {
+            "kind": KIND, "feeder": self.flow.feeder.name, "start": f"{grid.start:%Y-%m-%dT%H:%M:%SZ}",
+            "step_s": grid.step_s, "steps": grid.steps, "files": list(FILES), "notes": list(self.what.notes),
+            "no_solution": [f"{grid.at(int(step)):%Y-%m-%dT%H:%M:%SZ}" for step in missing],
+        }
+        feeder = self.flow.feeder
+        counted = (f"{len(feeder.buses)} buses, {len(feeder.lines)} lines, {len(feeder.transformers)} transformers, "
+                   f"{len(feeder.connection_points)} connection points")
+        lines = [f"{feeder.name}: {counted}", *self.what.notes]
+        solved = int(solution.has_solution.sum())
+        lines.append(f"{grid.steps} steps of {grid.step_s} s: " + ("all solved" if not len(missing) else (
+            f"{len(missing)} WITHOUT A SOLUTION, from {grid.at(int(missing[0])):%d %b %H:%M}; the load there is beyond "
+            "what the feeder can carry"
+        )))
+        if solved:
+            lines += self._extremes(figures)
+        lines.append(self._agreement(figures))
+        sound = not len(missing) and (self.difference is None or self.difference.agrees)
+        figures["is_sound"] = sound
+        return FlowRun("\n".join(lines), figures, sound)
+
+    def _extremes(self, figures: dict[str, Any]) -> list[str]:
+        """The worst of every kind of limit: what, where, when, and for how long it is beyond."""
+        values = self.watched.values(self.solution)
+        values[:, ~self.solution.has_solution] = np.nan
+        hours = self.what.grid.step_hours
+        worst: dict[str, Any] = {}
+        lines = []
+        for kind in Kind:
+            rows = np.flatnonzero(self.watched.kinds == kind)
+            if not len(rows):
+                continue
+            row, step = np.unravel_index(np.nanargmax(values[rows]), values[rows].shape)
+            place = self.watched.rows[int(rows[row])]
+            value = abs(float(values[rows[row], step]))
+            beyond = (values[rows] > self.watched.limit[rows][:, None]).sum(axis=1) * hours
+            when = self.what.grid.at(int(step))
+            worst[kind.value] = {
+                "where": place.where, "phase": place.phase, "value": value, "limit": abs(place.limit),
+                "at": f"{when:%Y-%m-%dT%H:%M:%SZ}", "places_beyond": int((beyond > 0).sum()),
+                "hours_beyond": float(beyond.sum()),
+            }
+            shown = f"{value:.4f} p.u." if kind in (Kind.VOLTAGE_LOW, Kind.VOLTAGE_HIGH) else f"{100.0 * value:.1f} %"
+            name = {Kind.VOLTAGE_LOW: "lowest voltage", Kind.VOLTAGE_HIGH: "highest voltage",
+                    Kind.LINE: "busiest line", Kind.TRANSFORMER: "busiest transformer",
+                    Kind.UNBALANCE: "largest unbalance"}[kind]
+            phase = f" phase {place.phase}" if place.phase else ""
+            at = "" if kind in (Kind.LINE, Kind.TRANSFORMER) else "bus "
+            over = "" if not beyond.any() else (
+                f"; BEYOND the limit at {int((beyond > 0).sum())} places, {beyond.sum():g} place-hours"
+            )
+            lines.append(f"{name}: {shown} at {at}{place.where}{phase}, {when:%d %b %H:%M}{over}")
+        if self.watched.unrated:
+            figures["unrated_segments"] = self.watched.unrated
+            lines.append(f"{self.watched.unrated} line phases have no rating and are not judged")
+        kwh = float(np.nansum(self.solution.losses_w())) * hours / 1000.0
+        taken = float(np.nansum(self.solution.source_power().real)) * hours / 1000.0
+        figures |= {"worst": worst, "losses_kwh": kwh, "source_kwh": taken}
+        lines.append(f"from the grid above {taken:.1f} kWh, of which lost {kwh:.2f} kWh")
+        return lines
+
+    def _agreement(self, figures: dict[str, Any]) -> str:
+        if self.difference is None:
+            figures["second_engine"] = {"checked": False, "reason": self.unchecked}
+            return f"second engine: not asked: {self.unchecked}"
+        one = self.difference
+        figures["second_engine"] = {
+            "checked": True, "agrees": one.agrees, "voltage_pu": one.voltage_pu, "current_a": one.current_a,
+            "transformer_loading": one.transformer_loading, "solved_only_here": one.solved_only_here,
+            "solved_only_there": one.solved_only_there,
+        }
+        return (f"second engine (power-grid-model): {'agrees' if one.agrees else 'DIFFERS'}, by at most "
+                f"{one.voltage_pu:.1e} p.u. and {one.current_a:.1e} A over {one.steps} steps"
+                + ("" if one.solved_only_here == one.solved_only_there == 0 else
+                   f"; solved only here {one.solved_only_here}, only there {one.solved_only_there}"))

@@ -1,0 +1,33 @@
+"""Options for what a feeder must hold."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from aggregator.refusal import Refused
+from twin.feeder.scene import Limits, SceneError
+
+Voltage = Annotated[
+    tuple[float, float], typer.Option(help="Lowest and highest voltage at connection points, p.u. of the bus's rating.")
+]
+LineLoading = Annotated[float, typer.Option(help="Most current of a line, of its ampacity.")]
+TransformerLoading = Annotated[float, typer.Option(help="Most power of a transformer, of its rating.")]
+Unbalance = Annotated[
+    float, typer.Option(help="Most negative- over positive-sequence voltage at connection points; 0: not judged.")
+]
+
+
+def limits_of(
+    voltage: tuple[float, float], line_loading: float, transformer_loading: float, unbalance: float
+) -> Limits:
+    """The options as limits.
+
+    Raises:
+        Refused: a limit that nothing can hold.
+    """
+    try:
+        return Limits(voltage, line_loading, transformer_loading, unbalance or None)
+    except SceneError as error:
+        raise Refused(str(error)) from None
