@@ -251,7 +251,7 @@ class Branches:
 
     def _anti_float(self, transformer: Transformer, nodes: list[tuple[str, str]], matrix: Complex) -> None:
         """What OpenDSS adds (1 ppm of the rating to ground) so that a side without ground does not float."""
-        rest = 1j * np.diag(np.diag(matrix - admittance(transformer)).imag)
+        rest: Complex = 1j * np.diag(np.diag(matrix - admittance(transformer)).imag).astype(np.complex128)
         name = f"{transformer.id} to ground"
         self.primitives.append(_as_primitive(name, nodes, rest, "anti-floating", "1 ppm of the rating, by OpenDSS"))
         self._say(Degree.ASSUMED, "transformer", transformer.id, "leaves its lower side without ground: it keeps what "
