@@ -123,18 +123,19 @@ def _move_along(b: Floats, hours: float | Floats, met: Slots, x: Floats, traits:
     np.expm1(moved, out=moved)
     moved *= power
     moved /= rate
-    gone = b[PROPORTIONAL][met] * moved
-    if traits.has_standby:
-        gone += b[STANDBY][met] * h
     # Power is linear in the energy moved; the integral of its square over time is that of itself over energy.
     fallen = rate * moved
-    if traits.is_quadratic:
+    if traits.has_standby or traits.is_quadratic:
+        gone = b[PROPORTIONAL][met] * moved
+        gone += b[STANDBY][met] * h
         gone += b[QUADRATIC][met] * moved * (power + 0.5 * fallen)
+        gone += b[LOST][met] * level_h
+        moved += level
+    else:
+        moved += level
+        gone = b[PROPORTIONAL][met] * moved
     power += fallen
     x[B_NOW][met] = np.maximum(power, _LEAST_KW, out=power)
-    level_h *= b[LOST][met]
-    gone += level_h
-    moved += level
     through = moved + gone
     if traits.has_discharge:
         # The last of a fading discharge must not turn into import by rounding.

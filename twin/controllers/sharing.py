@@ -24,7 +24,6 @@ TOLERANCE_KW = 5e-7
 _MICROWATTS_PER_KW = 1e9
 _SLOPES_PER_KW = 1e12
 _FARTHEST_S = 1e9
-_ROOM_FOR_ALL_KW = 1e9
 
 
 class Grouping:
@@ -94,10 +93,11 @@ class Queue:
         minimum gets nothing, and what is left goes on to the next whose minimum fits. Returns kW per car.
         """
         order = self._order
-        ask, least = ask_kw[order], _forgiving(least_kw)[order]
+        ask = ask_kw[order]
         given = _pour(ask, self._sizes, room_kw)
-        is_short = (given < least) & (given > 0.0)
-        if is_short.any():
+        if least_kw.any():
+            least = _forgiving(least_kw)[order]
+            is_short = (given < least) & (given > 0.0)
             self._refuse(given, is_short, ask, least, room_kw)
         shares = np.empty_like(given)
         shares[order] = given
@@ -163,16 +163,20 @@ def _with_minima(
 
 
 def _pour(ask: Floats, sizes: Ints, room_kw: Floats) -> Floats:
-    """Fill cars one after the other; sizes: how many of them stand in each group, one group behind the other."""
-    whole = np.ceil(ask * _MICROWATTS_PER_KW).astype(np.int64)
-    poured = np.zeros(ask.size + 1, dtype=np.int64)
-    np.cumsum(whole, out=poured[1:])
-    room = np.floor(np.minimum(room_kw, _ROOM_FOR_ALL_KW) * _MICROWATTS_PER_KW).astype(np.int64)
+    """Fill cars one after the other; sizes: how many of them stand in each group, one group behind the other.
+
+    Whole microwatts, of which a running sum is exact up to 9 GW: what a group gets never exceeds its room by rounding.
+    """
+    poured = np.zeros(ask.size + 1)
+    whole = ask * _MICROWATTS_PER_KW
+    np.cumsum(np.ceil(whole, out=whole), out=poured[1:])
+    room = np.floor(room_kw * _MICROWATTS_PER_KW)
     room += poured[np.cumsum(sizes) - sizes]
-    left = np.repeat(room, sizes)
+    left: Floats = np.repeat(room, sizes)
     left -= poured[:-1]
-    given: Floats = np.where(left >= whole, ask, np.maximum(left, 0) / _MICROWATTS_PER_KW)
-    return given
+    np.maximum(left, 0.0, out=left)
+    left /= _MICROWATTS_PER_KW
+    return np.minimum(left, ask, out=left)
 
 
 def _fitting(waits: Bools, least_kw: Floats, order: Ints, group: Ints, pool: Floats) -> Bools:

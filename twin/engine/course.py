@@ -155,7 +155,10 @@ class Course:
 
     def _decide(self, now_s: float, instant: Instant, concerned: Ints | None) -> None:
         """Ask the controller; its decision counts at the slots that are concerned (None: at all)."""
-        usable = self._limits.usable(self.controller.setpoints(self.view))
+        decided = self.controller.setpoints(self.view)
+        if self.fleet.is_empty and self._path.is_prompt:
+            return
+        usable = self._limits.usable(decided)
         self._path.order(now_s, instant, usable, concerned)
 
     def _catch_up(self, instant: Instant) -> None:
