@@ -36,6 +36,7 @@ from aggregator.reports import (
     DayFacts,
     EventFact,
     EventInterval,
+    FeederChange,
     LimitFact,
     MessageCount,
     PlanFact,
@@ -199,7 +200,13 @@ def _plan(plan: PlanRecord) -> PlanFact:
         )
         for later, each in enumerate(plan.rounds)
     )
-    return PlanFact(plan.id, plan.created_at, plan.trigger, plan.status, plan.passed, rounds)
+    told = plan.rounds[-1].get("changes", []) if plan.rounds else []
+    changes = tuple(
+        FeederChange(one["evse_id"], grid.at(one["first"]), grid.at(one["last"]), one["kw"], one["was_discharging"],
+                     one["because"])
+        for one in told
+    )
+    return PlanFact(plan.id, plan.created_at, plan.trigger, plan.status, plan.passed, rounds, changes)
 
 
 def _bill(priced: Bill) -> BillFact:
@@ -440,6 +447,11 @@ def _assumptions(scene: Scene) -> tuple[Assumption, ...]:
             for p in tables.programmes if p.incentive_per_kwh or p.shortfall_per_kwh
         ),
         Assumption("Site", f"Import at the connection point is capped at {site.import_cap_kw:g} kW.", is_real=False),
+        Assumption(
+            "Feeder", "The garage's wiring: a 250 kVA transformer, a cable for the bidirectional chargers and one for "
+            "the others, which hang on one phase each in turn; what passes through is worked out, not measured.",
+            is_real=False,
+        ),
         Assumption("Peak", f"The month's peak so far is {tables.tariff.peak_so_far_kw:g} kW.", is_real=False),
         Assumption(
             "Permits", f"{tables.permits.reference}: {tables.permits.max_discharge_kw:g} kW per bidirectional charger, "

@@ -1,8 +1,8 @@
 """The grid that the demo's garage hangs on: assumed, small, and too weak for a plan that does not look at it.
 
     10 kV ── 250 kVA ── main ──┬── building
-                               ├── 60 m ── board-dc    ten bidirectional chargers, three-phase
-                               └── 90 m ── board-ac    twenty chargers, one phase each, a, b and c in turn
+                               ├── 60 m, 142 A ── board-dc    ten bidirectional chargers, three-phase
+                               └── 90 m, 125 A ── board-ac    twenty chargers, one phase each, a, b and c in turn
 
 Cables are of pandapower's standard types (K. Heuck, Elektrische Energieversorgung, 2013, p. 744), zero-sequence
 impedance four times the positive one, as a four-core cable has that carries its neutral's current back; the transformer
@@ -21,15 +21,16 @@ BUILDING: Final = "building"
 BOARD_DC: Final = "board-dc"
 BOARD_AC: Final = "board-ac"
 _VOLTS: Final = 400.0
-_SOURCE: Final = "assumed cable, rating of NAYY 4x50 SE (142 A) in the standard types of pandapower 3.5.6"
+_CABLE: Final = Rating.even(142.0, "assumed: NAYY 4x50 SE in the standard types of pandapower 3.5.6")
+_FUSE: Final = Rating.even(125.0, "assumed: fuse of 125 A before a cable of 142 A")
 
 
-def _cable(name: str, board: str, metres: float) -> Line:
-    """NAYY 4x50 SE: 0.642 and 0.083 ohm/km, 142 A."""
+def _cable(name: str, board: str, metres: float, rating: Rating) -> Line:
+    """NAYY 4x50 SE: 0.642 and 0.083 ohm/km."""
     km = metres / 1000.0
     return Line.of_sequence(
-        name, "main", board, r1=0.642 * km, x1=0.083 * km, r0=4 * 0.642 * km, x0=4 * 0.083 * km,
-        ampacity=Rating.even(142.0, _SOURCE), length_m=metres,
+        name, "main", board, r1=0.642 * km, x1=0.083 * km, r0=4 * 0.642 * km, x0=4 * 0.083 * km, ampacity=rating,
+        length_m=metres,
     )
 
 
@@ -41,7 +42,7 @@ def garage_feeder() -> Feeder:
             Bus("grid", 10_000.0, xy=(0.0, 0.0)), Bus("main", _VOLTS, xy=(1.0, 0.0)),
             Bus(BOARD_DC, _VOLTS, xy=(2.0, 0.5)), Bus(BOARD_AC, _VOLTS, xy=(2.0, -0.5)),
         ),
-        lines=(_cable("cable-dc", BOARD_DC, 60.0), _cable("cable-ac", BOARD_AC, 90.0)),
+        lines=(_cable("cable-dc", BOARD_DC, 60.0, _CABLE), _cable("cable-ac", BOARD_AC, 90.0, _FUSE)),
         source=Source("grid", u_pu=1.0, short_circuit_va=100e6),
         transformers=(
             Transformer("transformer", "grid", "main", 250e3, 10_000.0, _VOLTS, uk=0.04, pk_w=3000.0,

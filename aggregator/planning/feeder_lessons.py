@@ -19,6 +19,8 @@ _LOADING_MARGIN = 0.01
 """Kept free of a limit, for what its tangent misses and for the seconds in which chargers answer; more each round."""
 
 _FELT = 1e-9
+_ACTS = 0.1
+"""Of the largest effect on a limit: what acts less on it is moved for the sake of the others, not by the limit."""
 _TOLD_KW = 0.1
 
 
@@ -116,7 +118,7 @@ def most_kw(problem: Problem, evse_ids: Sequence[str]) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True, slots=True)
 class Crossed:
-    """A limit that a plan was refused for, in one step; percent_of: what it came to, of what is allowed."""
+    """A limit that a plan was refused for, in one step. per_kw: of the EVSEs that act on it; words: what it came to."""
 
     kind: str
     element: str
@@ -129,7 +131,8 @@ def crossed_by(tangents: Iterable[TangentLike], evse_ids: Sequence[str]) -> tupl
     """What the report keeps of the tangents of a refused plan."""
     return tuple(
         Crossed(str(one.kind), one.asset_id, one.step,
-                {evse_id: float(one.per_kw[at]) for at, evse_id in enumerate(evse_ids) if one.per_kw[at] != 0.0},
+                {evse_ids[at]: float(one.per_kw[at])
+                 for at in np.flatnonzero(np.abs(one.per_kw) > _ACTS * np.abs(one.per_kw).max()).tolist()},
                 f"{element_words(str(one.kind), one.asset_id)} at {_figure(one)}")
         for one in sorted(tangents, key=lambda one: one.allowed - one.value)
     )

@@ -11,7 +11,7 @@ plan begins with their rows. This is the only module of planning that knows the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from time import perf_counter
@@ -25,6 +25,7 @@ from aggregator.planning.lessons import Refusal, Replayed, learn
 from aggregator.planning.problem import Commitment, Cut, FeederRow, Floats, Plan, Problem
 from aggregator.planning.safe import safe_plan
 from twin.assets import Schedule, World
+from twin.feeder.scene import Scene
 from twin.validation import Breach, BreachKind, EventPromise, ValidationReport, tangents_of, validate
 
 MAX_ROUNDS = 5
@@ -159,13 +160,18 @@ def plan_through_gate(request: PlanRequest) -> GateOutcome:
 def _known_rows(request: PlanRequest) -> tuple[FeederRow, ...]:
     """Rows of the watched limits, where all cars together could cross them."""
     scene, problem = request.world.feeder, request.problem
-    if scene is None or not request.watched:
+    if scene is None:
         return problem.feeder_rows
-    names = [(BreachKind(kind), element) for kind, element in request.watched]
-    rows = problem.feeder_rows
+    return problem.feeder_rows + _rows_toward(scene, problem, request.watched)
+
+
+def _rows_toward(scene: Scene, problem: Problem, names: Iterable[tuple[str, str]]) -> tuple[FeederRow, ...]:
+    """Rows of these limits in every step in which all cars together could cross them."""
+    wanted = [(BreachKind(kind), element) for kind, element in names]
+    rows: tuple[FeederRow, ...] = ()
     for powers_kw in most_kw(problem, scene.evse_ids):
-        if powers_kw.any():
-            rows += rows_from(problem, tangents_of(scene, names, powers_kw), scene.evse_ids)
+        if wanted and powers_kw.any():
+            rows += rows_from(problem, tangents_of(scene, wanted, powers_kw), scene.evse_ids)
     return rows
 
 
@@ -244,9 +250,12 @@ class _Street:
             return ()
         if self._refused is None:
             self._refused = plan
-        self._watched.update(dict.fromkeys((tangent.kind.value, tangent.asset_id) for tangent in feeder.tangents))
+        fresh = {(one.kind.value, one.asset_id): None for one in feeder.tangents} | self._watched
+        known, self._watched = self._watched, self._watched | fresh
         self._crossed += crossed_by(feeder.tangents, self._scene.evse_ids)
-        return rows_from(problem, feeder.tangents, self._scene.evse_ids, plan=plan, number=number)
+        rows = rows_from(problem, feeder.tangents, self._scene.evse_ids, plan=plan, number=number)
+        # What is taken off here moves to the next steps: a limit met for the first time holds in all of them.
+        return rows + _rows_toward(self._scene, problem, [name for name in fresh if name not in known])
 
     def alerts(self, problem: Problem, plan: Plan) -> list[str]:
         over = max(over_feeder(problem, plan.power_kw), default=0.0)

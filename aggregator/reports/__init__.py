@@ -13,6 +13,7 @@ from aggregator.reports.facts import (
     DayFacts,
     EventFact,
     EventInterval,
+    FeederChange,
     LimitFact,
     MessageCount,
     PlanFact,
@@ -26,6 +27,6 @@ from aggregator.reports.words import Refusal
 
 __all__ = [
     "Assumption", "Attribution", "BillFact", "BillLine", "Check", "CreditFact", "DayFacts", "EventFact",
-    "EventInterval", "LimitFact", "MessageCount", "PlanFact", "Refusal", "RoundFact", "SocTrace", "StepSeries",
-    "Verdict", "VisitFact", "judge", "render_report", "result_json",
+    "EventInterval", "FeederChange", "LimitFact", "MessageCount", "PlanFact", "Refusal", "RoundFact", "SocTrace",
+    "StepSeries", "Verdict", "VisitFact", "judge", "render_report", "result_json",
 ]

@@ -102,6 +102,12 @@ def result_json(facts: DayFacts) -> dict[str, Any]:
                  "unit": refusal.unit}
                 for plan in facts.plans for refusal in plan.refusals
             ],
+            "feeder_changes": [
+                {"plan_id": plan.plan_id, "evse_id": change.evse_id, "start": _iso(change.start),
+                 "end": _iso(change.end), "less_kw": _number(change.kw), "was_discharging": change.was_discharging,
+                 "because": change.because}
+                for plan in facts.plans for change in plan.feeder_changes
+            ],
         },
         "messages": {
             "total": sums.messages,

@@ -203,6 +203,21 @@ class RoundFact:
 
 
 @dataclass(frozen=True)
+class FeederChange:
+    """What a limit of the street's grid took from one charger, over [start, end): mean kW less than first planned.
+
+    was_discharging: it gives back less, instead of charging less. because: the limit, and what it would have come to.
+    """
+
+    evse_id: str
+    start: datetime
+    end: datetime
+    kw: float
+    was_discharging: bool
+    because: str
+
+
+@dataclass(frozen=True)
 class PlanFact:
     """One plan's record. passed: its last round went through the gate. status: optimal, time_limit or safe."""
 
@@ -212,6 +227,7 @@ class PlanFact:
     status: str
     passed: bool
     rounds: tuple[RoundFact, ...]
+    feeder_changes: tuple[FeederChange, ...] = ()
 
     @property
     def seconds(self) -> float:

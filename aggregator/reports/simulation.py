@@ -7,6 +7,8 @@ from zoneinfo import ZoneInfo
 
 from aggregator.reports.figures import Figure
 from aggregator.reports.simulation_facts import SHORT_KWH, SimulationFacts
+from aggregator.reports.simulation_feeder import feeder_note, feeder_pictures, feeder_tables
+from aggregator.reports.simulation_feeder_figures import feeder_figures
 from aggregator.reports.simulation_figures import simulation_figures
 from aggregator.reports.simulation_page import Page, Section, render_page
 from aggregator.reports.simulation_tables import headline, simulation_tables, summary
@@ -16,6 +18,9 @@ from aggregator.reports.tables import Table
 _SECTIONS: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("power", "Power", ("power", "courses"), ("figures", "sites")),
     ("event", "The grid event", ("event-",), ("event-table-",)),
+    ("feeder", "The feeder", ("feeder-voltage", "feeder-loading", "feeder-beyond", "feeder-points", "feeder-unbalance",
+                              "feeder-hot-spot"),
+     ("feeder-figures", "feeder-point-rows", "feeder-line-rows", "feeder-transformers", "feeder-quality")),
     ("drivers", "Drivers", ("causes", "departures"), ("short-causes", "shorts", "plugged-in")),
     ("batteries", "Batteries", ("soc",), ("ledger",)),
     ("wear", "Battery wear", (), ("wear", "wear-cars")),
@@ -31,10 +36,13 @@ def render_simulation(facts: SimulationFacts) -> str:
 
 
 def simulation_page(facts: SimulationFacts) -> Page:
-    figures = {figure.id: figure for figure in simulation_figures(facts)}
-    tables = {table.id: table for table in simulation_tables(facts)}
+    figures = {figure.id: figure for figure in (*simulation_figures(facts), *feeder_figures(facts))}
+    tables = {table.id: table for table in (*simulation_tables(facts), *feeder_tables(facts))}
+    notes = {"feeder": feeder_note(facts)}
+    pictures = {"feeder": feeder_pictures(facts)}
     sections = tuple(
-        Section(key, title, _figures(figures, own_figures), _tables(tables, own_tables))
+        Section(key, title, _figures(figures, own_figures), _tables(tables, own_tables), notes.get(key, ""),
+                pictures.get(key, ()))
         for key, title, own_figures, own_tables in _SECTIONS
     )
     courses = "one course" if facts.replicas == 1 else f"{facts.replicas} courses"

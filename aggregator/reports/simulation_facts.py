@@ -13,7 +13,15 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.reports.simulation_band import Band
+from aggregator.reports.simulation_feeder_facts import FeederFact
 from twin.assets import TimeGrid
+
+__all__ = [
+    "CAUSES", "CAUSE_WORDS", "KEPT_WITHIN_KW", "KEPT_WITHIN_SHARE", "MEASURES", "SHORT_KWH", "AgeingFact", "Band",
+    "Cause", "EventFact", "FeederFact", "Measure", "SimulationFacts", "SiteFact", "SocFan", "VisitColumns",
+    "WearColumns",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -58,23 +66,6 @@ CAUSE_WORDS: Mapping[Cause, str] = {
     Cause.EARLY_AND_SHARED: "left early, while charging was planned for later",
     Cause.SHARED: "too little power for all under the cap",
 }
-
-
-@dataclass(frozen=True)
-class Band:
-    """One quantity per step over all replicas; each array of shape (steps,)."""
-
-    p10: Floats
-    p50: Floats
-    p90: Floats
-    mean: Floats
-    first: Floats
-
-    @classmethod
-    def of(cls, values: Floats) -> Band:
-        """Of `values` of shape (replica, step)."""
-        p10, p50, p90 = np.quantile(values, (0.1, 0.5, 0.9), axis=0)
-        return cls(p10, p50, p90, values.mean(axis=0), values[0].copy())
 
 
 @dataclass(frozen=True)
@@ -238,7 +229,7 @@ class SimulationFacts:
     """Everything the report of one run says.
 
     whole: all sites together (the site itself where there is one). measures: see `MEASURES`, one value per replica.
-    ageing: None where wear was not asked for or not known.
+    ageing: None where wear was not asked for or not known. feeder: None where there is none or nothing is known of it.
     dropped: rows of the scenario's files that are not part of the run, by reason. occurrences: of faults, by kind,
     over all replicas. residual: largest relative residual of the energy ledger of any charger.
     """
@@ -265,6 +256,7 @@ class SimulationFacts:
     seconds: Mapping[str, float] = field(default_factory=dict)
     program_version: str = ""
     ageing: AgeingFact | None = None
+    feeder: FeederFact | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,4 +301,20 @@ MEASURES: tuple[Measure, ...] = (
     Measure("wear", "Battery life used, all cars", "millionths of a life", 1, less_is_better=True, shown_times=1e6),
     Measure("event_wear", "Battery life used because of an event", "millionths of a life", 1, less_is_better=True,
             shown_times=1e6),
+    Measure("feeder_caused_minutes", "Time in which EVs put the feeder beyond a limit", "min", 0, less_is_better=True),
+    Measure("feeder_voltage_minutes", "Voltage beyond its limits because of EVs, all connection points", "min", 0,
+            less_is_better=True),
+    Measure("feeder_unfixable_minutes", "Voltage beyond its limits without EVs too, all connection points", "min", 0),
+    Measure("feeder_overload_minutes", "Time in which EVs overload a line of the feeder", "min", 0,
+            less_is_better=True),
+    Measure("feeder_low_pu", "Lowest voltage at a connection point", "p.u.", 3, less_is_better=False),
+    Measure("feeder_high_pu", "Highest voltage at a connection point", "p.u.", 3),
+    Measure("feeder_line_loading", "Highest loading of a line's phase", "%", 1, less_is_better=True, shown_times=100.0),
+    Measure("feeder_transformer_loading", "Highest loading of a transformer", "%", 1, less_is_better=True,
+            shown_times=100.0),
+    Measure("feeder_unbalance", "Highest unbalance of voltages", "%", 2, less_is_better=True, shown_times=100.0),
+    Measure("feeder_losses_kwh", "Lost in the feeder", "kWh", 1, less_is_better=True),
+    Measure("feeder_unsolved", "Steps in which the feeder cannot carry what is asked", "", 0, less_is_better=True),
+    Measure("feeder_hot_spot_c", "Hottest spot of a transformer", "°C", 1, less_is_better=True),
+    Measure("feeder_ageing_h", "Life that a transformer lost", "h", 2, less_is_better=True),
 )

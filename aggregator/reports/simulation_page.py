@@ -20,15 +20,29 @@ _STYLES = ("tokens.css", "report.css", "simulation.css")
 _SCRIPTS = ("figures.js", "report.js")
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A drawing. svg: whole and safe to stand in a page: who draws it escapes what comes from a file."""
+
+    id: str
+    title: str
+    caption: str
+    svg: str
+
+
 @dataclass(frozen=True)
 class Section:
-    """A part of the page under a heading of its own: figures first, then tables. folded: shown on demand."""
+    """A part of the page under a heading of its own: figures first, then tables. folded: shown on demand.
+
+    pictures: between figures and tables.
+    """
 
     id: str
     title: str
     figures: tuple[Figure, ...] = ()
     tables: tuple[Table, ...] = ()
     note: str = ""
+    pictures: tuple[Picture, ...] = ()
     folded: bool = False
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from aggregator.reports.simulation_drivers import driver_tables, plugged_in_sentence
 from aggregator.reports.simulation_event import event_tables
 from aggregator.reports.simulation_facts import MEASURES, SHORT_KWH, Measure, SimulationFacts
+from aggregator.reports.simulation_feeder import feeder_card, feeder_sentence
 from aggregator.reports.simulation_spread import between, typical
 from aggregator.reports.simulation_wear import wear_sentence, wear_tables
 from aggregator.reports.tables import ABSENT, Table, figure
@@ -69,13 +70,13 @@ def summary(facts: SimulationFacts) -> str:
             f"{who} made {typical(measured['event_short_drivers'], '', 0)} drivers short who were not otherwise; all "
             f"who left lacked {typical(measured['event_short_kwh'], 'kWh')} more together than without."
         )
-    sentences.append(wear_sentence(facts))
+    sentences += [feeder_sentence(facts), wear_sentence(facts)]
     # A figure and its unit stay on one line.
-    return re.sub(r"(?<=\d) (?=kWh?\b|%)", "\u00a0", " ".join(one for one in sentences if one))
+    return re.sub(r"(?<=\d) (?=kWh?\b|h\b|%)", "\u00a0", " ".join(one for one in sentences if one))
 
 
 def headline(facts: SimulationFacts) -> tuple[tuple[str, str, str], ...]:
-    """Four figures one wants to know first: label, value, relation."""
+    """The few figures one wants to know first: label, value, relation."""
     measured, hours = facts.measures, facts.grid.step_hours
     cap = float(facts.whole.cap_kw.min())
     gone = measured["visits"] - measured["plugged_in"]
@@ -100,7 +101,7 @@ def headline(facts: SimulationFacts) -> tuple[tuple[str, str, str], ...]:
         f"Into the cars{median}", figure(float(np.median(measured["ev_import_kwh"])), "kWh", 0),
         f"{figure(back, 'kWh', 0)} came back out" if back > 0 else "none came back out",
     ))
-    return tuple(cards)
+    return (*cards, *feeder_card(facts))
 
 
 def spread_row(measure: Measure, values: Floats) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.reports.simulation_facts import SimulationFacts
+from aggregator.reports.simulation_feeder import feeder_warnings
 from aggregator.reports.simulation_spread import typical
 from aggregator.reports.tables import figure
 
@@ -39,6 +40,7 @@ def warnings(facts: SimulationFacts) -> tuple[str, ...]:
         beyond_kw = float((-caps - event.asked_net_kw).max(initial=0.0))
         if beyond_kw >= _NOTICED_KW:
             found.append(f"{event.name}: asks up to {figure(beyond_kw, 'kW')} more than the export cap lets out")
+    found += feeder_warnings(facts)
     if not len(facts.visits):
         found.append("0 visits: no car came, so nothing is known of drivers or events")
     return tuple(found)

@@ -14,7 +14,7 @@ from aggregator.reports.facts import BillFact, DayFacts
 from aggregator.reports.figures import visit_label
 from aggregator.reports.totals import Totals
 from aggregator.reports.verdict import MAX_UNMEASURED_SHARE, SHORT_KWH, Verdict, ceiling_result
-from aggregator.reports.words import reasons_in_words
+from aggregator.reports.words import OF_FEEDER, reasons_in_words
 
 ABSENT = "–"
 MINUS = "\u2212"
@@ -52,8 +52,8 @@ def day_tables(facts: DayFacts, totals: Totals, verdict: Verdict) -> tuple[Table
         _energy(totals), _departures(facts, totals), _shorts(verdict, zone), _impossible(facts, zone),
         *(_event(facts, totals, index, zone) for index in range(len(facts.events))),
         _peak_and_cost(facts, totals, zone), _bill_lines(facts), _v2g(facts, zone), _plans(facts, totals),
-        _refusals(facts, zone), _ceilings(facts, zone), _messages(facts), _seconds(facts, totals), _assumptions(facts),
-        _attributions(facts),
+        _refusals(facts, zone), _feeder(facts, zone), _ceilings(facts, zone), _messages(facts),
+        _seconds(facts, totals), _assumptions(facts), _attributions(facts),
     )
     return tuple(table for table in made if table.rows)
 
@@ -250,6 +250,27 @@ def _refusals(facts: DayFacts, zone: ZoneInfo) -> Table:
     )
     columns = (("At", False), ("Because of", False), ("Round", True), ("The replay showed", False), ("Then", False))
     return Table("refusals", "What the gate refused, and why", columns, rows)
+
+
+def _feeder(facts: DayFacts, zone: ZoneInfo) -> Table:
+    """What the street's grid took from whom: first plan that it refused beside the one that passed."""
+    told = [(plan, change) for plan in facts.plans for change in plan.feeder_changes]
+    rows = tuple(
+        (f"{plan.made_at.astimezone(zone):%H:%M}", change.evse_id,
+         f"{change.start.astimezone(zone):%H:%M} to {change.end.astimezone(zone):%H:%M}", figure(change.kw),
+         "gives back" if change.was_discharging else "charges", change.because)
+        for plan, change in told
+    )
+    refused = [plan for plan in facts.plans if any(refusal.kind in OF_FEEDER for refusal in plan.refusals)]
+    passed = sum(plan.was_refused_then_passed for plan in refused)
+    note = (
+        f"{len(refused)} plan{'s' * (len(refused) != 1)} would have broken a limit of the grid beyond the connection "
+        f"point; {passed} passed in a later round, in two power-flow engines. Limits met once are kept to from the "
+        "start by every later plan. What a charger got less, it got at another time."
+    )
+    columns = (("Plan of", False), ("Charger", False), ("When", False), ("Less, kW", True), ("It", False),
+               ("Because of", False))
+    return Table("feeder", "What the grid changed", columns, rows, note if rows else "")
 
 
 def _ceilings(facts: DayFacts, zone: ZoneInfo) -> Table:

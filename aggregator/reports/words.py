@@ -26,7 +26,21 @@ _BREACHES: dict[str, tuple[str, str]] = {
     "floor": ("the car at {asset} {worst} below its driver's floor", "kWh"),
     "permit": ("{asset} would discharge {worst} without a permit", "kW"),
     "event": ("net power {worst} above what was promised to the grid", "kW"),
+    "no_solution": ("no power flow on feeder {asset} at {worst}", "kW"),
+    "voltage_low": ("voltage at {asset} {worst} too low", "p.u."),
+    "voltage_high": ("voltage at {asset} {worst} too high", "p.u."),
+    "line_overload": ("line {asset} {worst} past its rating", "%"),
+    "transformer_overload": ("{asset} {worst} past its rating", "%"),
+    "unbalance": ("unbalance at {asset} {worst} past its limit", "%"),
+    "engines_disagree": ("the two power flows of feeder {asset} differ by {worst}", "p.u."),
 }
+
+OF_FEEDER = frozenset({
+    "no_solution", "voltage_low", "voltage_high", "line_overload", "transformer_overload", "unbalance",
+    "engines_disagree",
+})
+"""Kinds of breach that are about the street's grid."""
+
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +49,7 @@ class Refusal:
 
     round: 1 for the first attempt. kind: a breach kind of the twin's validation, e.g. "site_cap".
     asset_id: an EVSE, also for the car at it; the site or the signal where the breach is about them.
-    worst: largest excess, in the unit of the kind (kW or kWh).
+    worst: largest excess, in the unit of the kind.
     """
 
     round: int
@@ -52,7 +66,8 @@ class Refusal:
     def in_words(self, zone: ZoneInfo) -> str:
         """One phrase, with the site's local time."""
         template, unit = _BREACHES.get(self.kind, (self.kind.replace("_", " ") + " at {asset} by {worst}", ""))
-        phrase = template.format(asset=self.asset_id, worst=f"{self.worst:.2f} {unit}".strip())
+        digits = 4 if unit == "p.u." else 2
+        phrase = template.format(asset=self.asset_id, worst=f"{self.worst:.{digits}f} {unit}".strip())
         start, end = self.start.astimezone(zone), self.end.astimezone(zone)
         if self.kind == "departure":
             return f"{phrase} at {end:%H:%M}"
