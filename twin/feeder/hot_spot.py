@@ -2,8 +2,8 @@
 
 Two published models: the differential equations of IEC 60076-7:2018 (8.2) and those of IEEE C57.91-2011 (clause 7).
 The load is constant within a step, so both have exact exponential solutions there: no step is too long for the
-winding's time constant. Ageing runs on within a step too and is integrated by Simpson's rule over parts of at most
-half of the shortest time constant.
+winding's time constant. Ageing runs on within a step too and is integrated by Gauss's rule of six points over parts of
+at most two of the shortest time constants: within 1e-5 of a step's ageing after a jump of 25 K, 4e-4 after one of 50 K.
 
 Paper decides more than load: the same day ages normal paper several times faster than upgraded paper. Every figure
 here therefore says for which paper it is, and a transformer whose paper nobody knows has figures for both.
@@ -26,7 +26,8 @@ Floats = NDArray[np.float64]
 BLOCK = 1 << 17
 """Values of one quantity that are worked on together: they stay in a processor's cache."""
 
-PARTS_PER_TIME_CONSTANT = 2
+POINTS, WEIGHTS = np.polynomial.legendre.leggauss(6)
+TIME_CONSTANTS_IN_PART = 2.0
 ARRHENIUS_K = 15000.0
 KELVIN = 273.0
 """As both standards print it."""
@@ -149,18 +150,22 @@ def run(
     flat = loads.reshape(columns, steps)
     oil, hot, peak = np.empty((columns, steps)), np.empty((columns, steps)), np.full(columns, -np.inf)
     minutes = step_s / 60.0
-    parts = 2 * ceil(PARTS_PER_TIME_CONSTANT * minutes / law.shortest_minutes / 2.0)
+    shares, weights = _quadrature(minutes / law.shortest_minutes)
     size = max(BLOCK // columns, 1)
     for first in range(0, steps, size):
         part = slice(first, first + size)
         piece = law.follow(np.ascontiguousarray(flat[:, part].T), air[part, None], minutes, state)
-        for number in range(parts + 1):
-            oil_now, hot_now = piece.at(number / parts)
-            np.maximum(peak, hot_now.max(axis=0), out=peak)
-            simpson = (1.0 if number in {0, parts} else 4.0 if number % 2 else 2.0) / (3.0 * parts)
-            ageing.add(part, hot_now, simpson)
-        oil[:, part], hot[:, part] = oil_now.T, hot_now.T
+        sums = [np.zeros(piece.ends[0].shape) for _ in ageing.kernels]
+        for share, weight in zip(shares, weights, strict=True):
+            now = piece.at(share)[1]
+            np.maximum(peak, now.max(axis=0), out=peak)
+            for number, kernel in enumerate(ageing.kernels):
+                sums[number] += weight * ageing_rate(now, kernel, standard)
+        ageing.set(part, sums)
+        oil_end, hot_end = piece.at(1.0)
+        oil[:, part], hot[:, part] = oil_end.T, hot_end.T
         state = piece.final
+    peak = np.maximum(np.maximum(peak, hot.max(axis=1)), start.hot_spot_c.reshape(-1))
     return ThermalCourse(
         standard, step_s, ids, oil.reshape(loads.shape), hot.reshape(loads.shape), peak.reshape(lead), ageing.papers,
         ageing.rate.reshape(-1, *loads.shape[1:]), ageing.rate.sum(axis=-1).reshape(-1, *lead[1:]) * (step_s / 3600.0),
@@ -180,24 +185,38 @@ def _require(loads: Floats, ids: tuple[str, ...], step_s: float) -> None:
         raise kind(f"loading: transformer {ids[number]}, step {step}: {value}, expected 0 or more")
 
 
+def _quadrature(time_constants: float) -> tuple[Floats, Floats]:
+    """Points, as shares of a step that lasts so many time constants, and their weights, which add up to 1."""
+    parts = ceil(time_constants / TIME_CONSTANTS_IN_PART)
+    begins = np.arange(parts)[:, None]
+    shares: Floats = ((begins + 0.5 * (POINTS + 1.0)) / parts).reshape(-1)
+    return shares, np.tile(0.5 * WEIGHTS / parts, parts)
+
+
 class _Ageing:
-    """Ageing rates of all transformers, added up over the parts of a step: rows as in `ThermalCourse.papers`."""
+    """Ageing rates of all transformers: rows as in `ThermalCourse.papers`.
+
+    kernels: papers whose rates are to be worked out; others are in a fixed ratio to one of those.
+    """
 
     def __init__(self, transformers: Sequence[Transformer], standard: Standard, copies: int, steps: int) -> None:
         self.papers = tuple(
             (number, paper) for number, transformer in enumerate(transformers)
             for paper in (tuple(Paper) if transformer.paper is None else (transformer.paper,))
         )
-        self.rate = np.zeros((len(self.papers), copies, steps))
-        self._standard = standard
+        self.rate = np.empty((len(self.papers), copies, steps))
         self._shape = (len(transformers), copies, -1)
-        rows = [
-            (paper, [(row, number) for row, (number, own) in enumerate(self.papers) if own is paper]) for paper in Paper
-        ]
-        self._rows = [(paper, *np.array(own, dtype=np.intp).T) for paper, own in rows if own]
+        there = [paper for paper in Paper if any(own is paper for _, own in self.papers)]
+        # Both laws of IEEE C57.91 are Arrhenius's with one constant: they differ by a factor.
+        self.kernels = there[:1] if standard is Standard.IEEE else there
+        self._rows = []
+        for row, (number, paper) in enumerate(self.papers):
+            kernel = self.kernels.index(paper) if paper in self.kernels else 0
+            one = np.array([REFERENCE_C[standard, self.kernels[kernel]]])
+            self._rows.append((row, number, kernel, float(ageing_rate(one, paper, standard)[0])))
 
-    def add(self, part: slice, hot_c: Floats, weight: float) -> None:
-        """`weight` of the rate at hot spots (step, column)."""
-        hot = hot_c.T.reshape(self._shape)
-        for paper, rows, numbers in self._rows:
-            self.rate[rows, :, part] += weight * ageing_rate(hot[numbers], paper, self._standard)
+    def set(self, part: slice, means: Sequence[Floats]) -> None:
+        """The means of all kernels, (step, column), over the steps of `part`."""
+        by_transformer = [mean.T.reshape(self._shape) for mean in means]
+        for row, number, kernel, factor in self._rows:
+            self.rate[row, :, part] = factor * by_transformer[kernel][number]
