@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 
 from twin.feeder.admittance import terminals_of
+from twin.feeder.example import european_lv_home_day as home_day
 from twin.feeder.files import GRID_FILE, SIDECAR_FILE, read, write
 from twin.feeder.importers.imported import Imported, ImportedLoads, ImportRefused
 from twin.feeder.model import Feeder
@@ -23,6 +24,10 @@ from twin.feeder.model import Feeder
 LOADS_FILE: Final = "loads.csv"
 SHAPES_FILE: Final = "load_shapes.csv"
 FILES: Final = (GRID_FILE, SIDECAR_FILE, LOADS_FILE, SHAPES_FILE)
+HOME_FILE: Final = "home_load.csv"
+"""Of the shipped feeder."""
+
+HOME_STEP_S: Final = 900
 COLUMNS: Final = ("connection_point", "phase", "p_w", "q_var", "shape")
 SECONDS: Final = "seconds"
 FEWEST: Final = 2
@@ -69,7 +74,7 @@ def read_loads(feeder: Feeder, folder: Path) -> ImportedLoads:
     """
     path = folder / LOADS_FILE
     if not path.is_file():
-        return ImportedLoads.none(feeder)
+        return _home_day(feeder, folder) if _is_shipped(folder) else ImportedLoads.none(feeder)
     shapes, step_s = _shapes(folder / SHAPES_FILE)
     row_of = {(one.connection_point, one.phase + (one.other or "")): row
               for row, one in enumerate(terminals_of(feeder))}
@@ -102,6 +107,23 @@ def read_loads(feeder: Feeder, folder: Path) -> ImportedLoads:
     if reasons:
         raise ImportRefused(path, *reasons)
     return ImportedLoads(p_w, q_var, tuple(shape_of), shapes, step_s)
+
+
+def _is_shipped(folder: Path) -> bool:
+    return (folder / HOME_FILE).is_file() and folder.resolve().parent.name == "feeders"
+
+
+def _home_day(feeder: Feeder, folder: Path) -> ImportedLoads:
+    """The day of the homes of the shipped feeder: each one's largest power, and its course as a shape."""
+    day = home_day()
+    row_of = {terminal.connection_point: row for row, terminal in enumerate(terminals_of(feeder))}
+    loads = ImportedLoads.none(feeder)
+    shape_of, shapes = list(loads.shape_of), {}
+    for point, p_w, q_var in zip(day.connection_points, day.p_w, day.q_var, strict=True):
+        row = row_of[point]
+        loads.p_w[row], loads.q_var[row] = p_w.max(), q_var.max()
+        shape_of[row], shapes[point] = point, p_w / p_w.max()
+    return ImportedLoads(loads.p_w, loads.q_var, tuple(shape_of), shapes, HOME_STEP_S)
 
 
 def rows_of(path: Path) -> list[list[str]]:

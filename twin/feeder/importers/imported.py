@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,10 @@ from twin.feeder.model import Feeder, Origin
 from twin.feeder.transformer_model import Complex
 
 Floats = NDArray[np.float64]
+
+HOMOPOLAR: Final = 4.0
+"""Zero- over positive-sequence impedance where a line has none: a fourth core like the other three carries their sum,
+so Z0 = Z1 + 3 Z1."""
 
 
 class Degree(StrEnum):

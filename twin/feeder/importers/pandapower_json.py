@@ -15,7 +15,15 @@ from typing import Any, Final
 
 import msgspec
 
-from twin.feeder.importers.imported import Degree, Finding, Imported, ImportedLoads, ImportRefused, at_terminals
+from twin.feeder.importers.imported import (
+    HOMOPOLAR,
+    Degree,
+    Finding,
+    Imported,
+    ImportedLoads,
+    ImportRefused,
+    at_terminals,
+)
 from twin.feeder.importers.pandapower_tables import Row, Table, read_network
 from twin.feeder.model import (
     CONSTANT_POWER,
@@ -49,10 +57,6 @@ NO_NETWORK: Final = frozenset({
 """Tables that change no power flow by themselves."""
 
 STIFF_VA: Final = 1e12
-HOMOPOLAR: Final = 4.0
-"""Zero- over positive-sequence impedance where a line has none: a fourth core like the other three carries their sum,
-so Z0 = Z1 + 3 Z1."""
-
 DEGREES_PER_CLOCK: Final = 30.0
 CLOCK_TOLERANCE: Final = 1e-6
 
@@ -143,7 +147,7 @@ class _Builder:
         self._reasons.append(row.refusal(column, "a finite number"))
         return 1.0
 
-    def _built(self, row: Row, make: Any, **fields: Any) -> Any:
+    def _built(self, row: Row, make: Any, /, **fields: Any) -> Any:
         """An element, or None and a reason."""
         try:
             return make(**fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -24,7 +25,7 @@ class _Head(msgspec.Struct):
     """What tells the two kinds of JSON apart."""
 
     module: str | None = msgspec.field(default=None, name="_module")
-    attributes: msgspec.Raw | None = None
+    attributes: Any = None
     is_batch: bool | None = None
 
 
