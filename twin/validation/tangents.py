@@ -27,6 +27,7 @@ KINDS: Final = {
 }
 
 _HALVINGS: Final = 12
+_REFINED: Final = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,11 +168,14 @@ def tangents_toward(
         crossed = np.flatnonzero((end[number] > allowed[row]) & (start[number] < allowed[row]))
         if not len(crossed):
             continue
-        # On the chord; without a solution at the far end, half way.
         share = np.where(
             np.isfinite(end[number, crossed]),
             (allowed[row, crossed] - start[number, crossed]) / (end[number, crossed] - start[number, crossed]), 0.5,
         )
+        for _ in range(_REFINED):  # the chord to the far end, drawn again from where it led
+            here = watched.values(flow.solve(*scene.demand_of(evse_kw[:, crossed] * share, crossed)))[row]
+            further = (allowed[row, crossed] - here) * (1.0 - share) / (end[number, crossed] - here)
+            share = np.clip(share + np.where(np.isfinite(further), further, 0.0), 0.0, 1.0)
         at_kw = evse_kw[:, crossed] * share
         solution = flow.solve(*scene.demand_of(at_kw, crossed))
         solved = np.flatnonzero(solution.has_solution.reshape(-1))
