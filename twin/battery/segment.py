@@ -223,7 +223,7 @@ def follow(b: Floats, traits: Traits) -> None:
         close = line[rising] + (4e-16 * b[CAPACITY][rising] * slope[rising] + 1e-11 * (1.0 + want[rising]))
         limit[rising[want[rising] <= close]] = np.inf
     power = np.minimum(want, limit, out=b[B])
-    b[LOST] = lost_kw(b, power, traits)
+    lost_kw(b, power, traits, out=b[LOST])
     b[FLOW], b[END] = b[ASK], knot
     meet = np.subtract(power, line, out=b[MEET])
     meet /= slope
@@ -250,15 +250,14 @@ def follow(b: Floats, traits: Traits) -> None:
             meet[off], b[END][off] = np.inf, knot[off]
 
 
-def lost_kw(b: Floats, power: Floats, traits: Traits) -> Floats:
+def lost_kw(b: Floats, power: Floats, traits: Traits, out: Floats) -> None:
     """Loss at battery power `power`, while ASK is in force. Charging below the standby loss is lost as a whole."""
-    lost: Floats = b[PROPORTIONAL] * power
+    np.multiply(b[PROPORTIONAL], power, out=out)
     if traits.is_quadratic:
         squared = power * power
         squared *= b[QUADRATIC]
-        lost += squared
+        out += squared
     if traits.has_standby:
         ask, standby = b[ASK], b[STANDBY]
         at_most = np.minimum(standby, ask)
-        lost += np.where(ask < 0.0, standby, at_most) if traits.has_discharge else at_most
-    return lost
+        out += np.where(ask < 0.0, standby, at_most) if traits.has_discharge else at_most

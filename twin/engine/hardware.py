@@ -196,13 +196,15 @@ class Condition:
         self.is_affected = np.zeros(slots, dtype=np.bool_)
 
     def begin(self, kind: Ints, slots: Ints, value: Floats) -> None:
-        np.add.at(self._under_way, (kind, slots), 1)
+        # Faults of one kind and slot do not overlap, so no pair comes twice.
+        self._under_way[kind, slots] += 1
         derated = (kind == DERATED).nonzero()[0]
-        self._left[slots[derated]] = value[derated]
+        if derated.size:
+            self._left[slots[derated]] = value[derated]
         self._refresh(slots)
 
     def end(self, kind: Ints, slots: Ints) -> None:
-        np.subtract.at(self._under_way, (kind, slots), 1)
+        self._under_way[kind, slots] -= 1
         self._refresh(slots)
 
     def plug(self, slots: Ints) -> int:
@@ -237,7 +239,7 @@ class Condition:
         return np.where(is_dead, 0.0, kw)
 
     def _refresh(self, slots: Ints) -> None:
-        self.is_affected[slots] = (self._under_way.take(slots, axis=1) > 0).any(axis=0) | self.is_stuck[slots]
+        self.is_affected[slots] = self._under_way.take(slots, axis=1).any(axis=0) | self.is_stuck[slots]
 
 
 def _column(name: str, values: Floats, slots: int) -> Floats:

@@ -206,7 +206,8 @@ class OrderPath:
         self.turn(happening)
         if self._link is not None and self._plan is not None and happening.turn is Turn.FAULT_ENDS:
             back = happening.slots[self._plan.intervals.kind[happening.rows] == OUTAGE]
-            self._received[back] = self._link.told_kw[back] = self._wanted[back]
+            if back.size:
+                self._received[back] = self._link.told_kw[back] = self._wanted[back]
 
     def respond_early(self, slots: Ints, at_s: Floats) -> None:
         """Hardware whose condition has changed acts on it, each at its own time since the last step."""
