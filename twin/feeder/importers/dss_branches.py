@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.feeder.importers.dss_extract import ElementFound, Extract, WindingFound
+from twin.dss_process.extract import ElementFound, Extract, WindingFound
 from twin.feeder.importers.dss_script import Script
 from twin.feeder.importers.imported import Degree
 from twin.feeder.model import (

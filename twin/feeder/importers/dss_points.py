@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from twin.feeder.importers.dss_extract import ElementFound, LoadFound, ShapeFound
+from twin.dss_process.extract import ElementFound, LoadFound, ShapeFound
 from twin.feeder.importers.imported import Degree, Floats, ImportedLoads, at_terminals
 from twin.feeder.model import CONSTANT_POWER, PHASES, Connection, ConnectionPoint, Feeder, LoadType, Zip
 

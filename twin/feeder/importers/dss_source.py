@@ -8,8 +8,8 @@ from typing import Final
 
 import msgspec
 
+from twin.dss_process.extract import ElementFound
 from twin.feeder.importers.dss_branches import Branches
-from twin.feeder.importers.dss_extract import ElementFound
 from twin.feeder.importers.imported import Degree
 from twin.feeder.model import Bus, FeederError, Line, Source
 

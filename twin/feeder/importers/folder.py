@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+from importlib.resources import files
 from math import isfinite
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from twin.feeder.admittance import terminals_of
-from twin.feeder.example import european_lv_home_day as home_day
+from twin.feeder.example import european_lv_home_day
 from twin.feeder.files import GRID_FILE, SIDECAR_FILE, read, write
 from twin.feeder.importers.imported import Imported, ImportedLoads, ImportRefused
 from twin.feeder.model import Feeder
@@ -24,10 +25,9 @@ from twin.feeder.model import Feeder
 LOADS_FILE: Final = "loads.csv"
 SHAPES_FILE: Final = "load_shapes.csv"
 FILES: Final = (GRID_FILE, SIDECAR_FILE, LOADS_FILE, SHAPES_FILE)
-HOME_FILE: Final = "home_load.csv"
-"""Of the shipped feeder."""
-
 HOME_STEP_S: Final = 900
+"""Of the day of the shipped feeder's homes."""
+
 COLUMNS: Final = ("connection_point", "phase", "p_w", "q_var", "shape")
 SECONDS: Final = "seconds"
 FEWEST: Final = 2
@@ -74,7 +74,7 @@ def read_loads(feeder: Feeder, folder: Path) -> ImportedLoads:
     """
     path = folder / LOADS_FILE
     if not path.is_file():
-        return _home_day(feeder, folder) if _is_shipped(folder) else ImportedLoads.none(feeder)
+        return _home_day(feeder) if _is_shipped(folder) else ImportedLoads.none(feeder)
     shapes, step_s = _shapes(folder / SHAPES_FILE)
     row_of = {(one.connection_point, one.phase + (one.other or "")): row
               for row, one in enumerate(terminals_of(feeder))}
@@ -110,12 +110,12 @@ def read_loads(feeder: Feeder, folder: Path) -> ImportedLoads:
 
 
 def _is_shipped(folder: Path) -> bool:
-    return (folder / HOME_FILE).is_file() and folder.resolve().parent.name == "feeders"
+    return folder.resolve() == Path(str(files("twin") / "data" / "feeders" / "ieee_european_lv")).resolve()
 
 
-def _home_day(feeder: Feeder, folder: Path) -> ImportedLoads:
+def _home_day(feeder: Feeder) -> ImportedLoads:
     """The day of the homes of the shipped feeder: each one's largest power, and its course as a shape."""
-    day = home_day()
+    day = european_lv_home_day()
     row_of = {terminal.connection_point: row for row, terminal in enumerate(terminals_of(feeder))}
     loads = ImportedLoads.none(feeder)
     shape_of, shapes = list(loads.shape_of), {}

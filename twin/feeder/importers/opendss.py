@@ -15,8 +15,8 @@ from typing import Final
 
 import msgspec
 
+from twin.dss_process.extract import ElementFound, Extract, Order
 from twin.feeder.importers.dss_branches import Branches, Ports
-from twin.feeder.importers.dss_extract import ElementFound, Extract, Order
 from twin.feeder.importers.dss_points import Points
 from twin.feeder.importers.dss_script import Script, read_script
 from twin.feeder.importers.dss_source import source_of
@@ -53,7 +53,7 @@ def _compiled(path: Path, script: Script) -> Extract:
     try:
         # -P: no module is taken from the working folder.
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "twin.feeder.importers.dss_engine"], input=msgspec.json.encode(order),
+            [sys.executable, "-P", "-m", "twin.dss_process.engine"], input=msgspec.json.encode(order),
             capture_output=True, timeout=TIMEOUT_S, check=False,
         )
     except subprocess.TimeoutExpired:

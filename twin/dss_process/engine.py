@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from twin.feeder.importers.dss_extract import (
+from twin.dss_process.extract import (
     BusFound,
     ElementFound,
     Extract,
