@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -196,27 +197,30 @@ class GridRows:
         """Per cent above the limit by kind, (row, step); NaN where a step has no solution."""
         return {kind: monitor.excess(solution.state) for kind, monitor in self.monitors.items()}
 
-    def tangents(
-        self, solution: Solution, picks: Mapping[RowKind, tuple[Ints, Ints]]
-    ) -> dict[RowKind, tuple[Floats, Floats]]:
-        """Level and its change per kW of every EVSE at the picked (rows, steps) of each kind: (pick,), (pick, evse)."""
-        wanted = np.unique(np.concatenate([steps for _, steps in picks.values()])) if picks else np.zeros(0, dtype=int)
-        gradients = solution.gradients(wanted)
+    def levels(self, excess: Mapping[RowKind, Floats], kind: RowKind, rows: Ints, steps: Ints) -> Floats:
+        """Per cent of these (row, step), from what `excess` said."""
+        level: Floats = excess[kind][rows, steps] + self.monitors[kind].limit[rows]
+        return level
+
+    def response(self, solution: Solution, steps: Ints) -> Complex:
+        """Amperes that the load points inject per kW of every EVSE at these steps, (step, point, evse)."""
+        gradients = solution.gradients(steps)
         tilt = self.scene.var_per_watt
         turned = gradients.di_dp if tilt == 0.0 else gradients.di_dp + tilt * gradients.di_dq
-        change = 1000.0 * (turned @ self._spread)
-        found: dict[RowKind, tuple[Floats, Floats]] = {}
-        for kind, (rows, steps) in picks.items():
-            monitor = self.monitors[kind]
-            level, slope = np.zeros(len(rows)), np.zeros((len(rows), self._spread.shape[1]))
-            for place, step in enumerate(wanted.tolist()):
-                here = np.flatnonzero(steps == step)
-                if len(here):
-                    state = solution.state[:, step]
-                    level[here] = monitor.level(state[:, None], rows[here])[:, 0]
-                    slope[here] = monitor.slope(state, change[place], rows[here])
-            found[kind] = level, slope
-        return found
+        response: Complex = 1000.0 * (turned @ self._spread)
+        return response
+
+    def slopes(self, solution: Solution, response: Complex, kind: RowKind, rows: Ints, steps: Ints) -> Floats:
+        """Change of the level per kW of every EVSE at these (row, step), (pick, evse); response: of all steps."""
+        monitor = self.monitors[kind]
+        order = np.argsort(steps, kind="stable")
+        slope = np.zeros((len(rows), response.shape[2]))
+        edges = np.flatnonzero(np.diff(steps[order], prepend=-1, append=-1))
+        for start, end in pairwise(edges.tolist()):
+            here = order[start:end]
+            step = int(steps[here[0]])
+            slope[here] = monitor.slope(solution.state[:, step], response[step], rows[here])
+        return slope
 
     def solve(self, evse_kw: Floats) -> Solution:
         """The flow of the base and of these EVSE powers, (evse, step)."""

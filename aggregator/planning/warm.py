@@ -65,14 +65,19 @@ class WarmProgram:
         return highs
 
     @property
-    def fixed_rows(self) -> int:
-        """Rows of the program; those of `replace_rows` follow."""
-        return self._fixed_rows
+    def extra_rows(self) -> int:
+        """How many rows stand behind the program's."""
+        return int(self._matrix.shape[0]) - self._fixed_rows
 
     def set_bounds(self, columns: Ints, lower: Floats, upper: Floats) -> None:
         """Change bounds of some columns for the next run."""
         self.lower[columns], self.upper[columns] = lower, upper
         _require(self._highs.changeColsBounds(len(columns), columns.astype(np.int32), lower, upper), "changeColsBounds")
+
+    def set_costs(self, columns: Ints, cost: Floats) -> None:
+        """Change the price of some columns for the next run."""
+        self._cost[columns] = cost
+        _require(self._highs.changeColsCost(len(columns), columns.astype(np.int32), cost), "changeColsCost")
 
     def replace_rows(self, matrix: csr_array, lower: Floats, upper: Floats, was: Ints) -> None:
         """Put these rows behind the program's, in place of those that were there.
@@ -83,7 +88,8 @@ class WarmProgram:
         old = self._matrix.shape[0]
         basis = highs.getBasis() if highs.getBasis().valid else None
         if old > self._fixed_rows:
-            _require(highs.deleteRows(self._fixed_rows, old - 1), "deleteRows")
+            gone = np.arange(self._fixed_rows, old, dtype=np.int32)
+            _require(highs.deleteRows(len(gone), gone), "deleteRows")
         count = matrix.shape[0]
         if count:
             _require(highs.addRows(count, lower, upper, matrix.nnz, matrix.indptr.astype(np.int32),
