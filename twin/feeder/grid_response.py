@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from twin.feeder.grid_codes import Trip
 from twin.feeder.inverter_behaviour import Behaviour, Inverter, Memory
-from twin.feeder.inverters import Coupling
+from twin.feeder.inverters import Coupling, InverterSolution
 from twin.feeder.scene import Scene, SceneError
 
 Floats = NDArray[np.float64]
@@ -86,11 +86,13 @@ class GridResponse:
         self._in_band_since = np.full(shape, NEVER_S)
         self._back_since = np.full(shape, -np.inf)
         self._low, self._high = np.ones(shape), np.ones(shape)
-        self._solved = self._settled = np.ones(replicas, dtype=np.bool_)
         self._constants = _Constants(inverters)
         ones = np.ones(shape)
         self._memory = Memory(0.0 * ones, ones, ones, ones, ones, ones)
         self._seen = ones
+        self._is_lagging = False
+        self._asked = (-1, ones, ones)
+        self._found: InverterSolution | None = None
 
     def part(self, begin: int, end: int) -> Self:
         """A fresh one for replicas begin to end: replicas do not know of each other."""
@@ -111,36 +113,58 @@ class GridResponse:
             raise ValueError(f"ordered_kw: {ordered.shape[1]} replicas, expected {self.replicas}")
         if now_s < self._now_s:
             raise ValueError(f"now_s: {now_s}, expected {self._now_s} or later")
-        is_first = not np.isfinite(self._now_s)
-        passed = 0.0 if is_first else now_s - self._now_s
-        self._advance(now_s, passed)
-        limit = self._limits(now_s)
-        news = (np.ones((2, len(self.inverters), 1)) if is_first else self._constants.news(passed))
-        ones = np.ones(ordered.shape)
-        memory = replace(self._memory, var_news=news[0] * ones, watt_news=news[1] * ones, limit_pu=limit)
+        passed = now_s - self._now_s if np.isfinite(self._now_s) else 0.0
         step = min(int(now_s // self.scene.grid.step_s), self.scene.grid.steps - 1)
+        self._advance(now_s, passed)
+        if self._is_lagging and passed > 0.0:
+            self._go_on(passed)
+        limit = self._limits(now_s)
+        asked = (step, ordered.copy(), limit)
+        if self._found is None or not self._is_same(asked):
+            memory = self._constants.at_once(self._memory) if self._found is not None else self._memory
+            self._asked = asked
+            self._found = self._solve(replace(memory, limit_pu=limit))
+        self._now_s = now_s
+        self._watch(now_s)
+        solved = self._found.solution.has_solution
+        return Answer(
+            np.where(solved, self._found.delivered_w, 0.0) / 1000.0, np.where(solved, self._found.q_var, 0.0) / 1000.0,
+            self._seen, self._is_connected.copy(), solved, self._found.settled, self._next_event_s(now_s, step),
+        )
+
+    # ------------------------------------------------------------------ flow and curves
+
+    def _is_same(self, asked: tuple[int, Floats, Floats]) -> bool:
+        (step, *arrays), (before, *others) = asked, self._asked
+        return step == before and all(np.array_equal(one, other) for one, other in zip(arrays, others, strict=True))
+
+    def _solve(self, memory: Memory) -> InverterSolution:
+        """Under the orders, the base load and the limits that were asked for last."""
+        step, ordered, _ = self._asked
         base_w, base_var = (
             np.repeat(each[:, step, None], self.replicas, axis=1) for each in (self.scene.base_w, self.scene.base_var)
         )
         found = self._couple.solve(base_w, base_var, 1000.0 * ordered, memory)
         solved = found.solution.has_solution
-        terminal_pu = np.where(solved, self._couple.terminal_pu(found.solution), 0.0)
-        self._low, self._high = self._couple.extremes(terminal_pu)
+        self._low, self._high = self._couple.extremes(np.where(solved, self._couple.terminal_pu(found.solution), 0.0))
         self._seen = np.where(solved, found.voltage_pu, 0.0)
         self._memory = self._couple.behaviour.remember(self._seen, memory)
-        self._solved, self._settled, self._now_s = solved, found.settled, now_s
-        self._watch(now_s)
-        return Answer(
-            np.where(solved, found.delivered_w, 0.0) / 1000.0, np.where(solved, found.q_var, 0.0) / 1000.0, self._seen,
-            self._is_connected.copy(), solved, found.settled, self._next_event_s(now_s, step),
-        )
+        return found
+
+    def _go_on(self, passed_s: float) -> None:
+        """Curves have gone on towards where the voltages that come of it lead them; the time before is as it was."""
+        var_news, watt_news = self._constants.news(passed_s)
+        ones = np.ones_like(self._seen)
+        self._found = self._solve(replace(self._memory, var_news=var_news * ones, watt_news=watt_news * ones))
 
     # ------------------------------------------------------------------ time
 
     def _advance(self, now_s: float, passed: float) -> None:
         """Timers run on to now under the voltages of the last answer."""
-        self.unsolved_s += passed * ~self._solved
-        self.unsettled_s += passed * (self._solved & ~self._settled)
+        if self._found is not None:
+            solved = self._found.solution.has_solution
+            self.unsolved_s += passed * ~solved
+            self.unsettled_s += passed * (solved & ~self._found.settled)
         for judge in self._judges:
             rows = judge.rows
             falls = judge.is_due(now_s, passed, self._high[rows] if judge.trip.is_above else self._low[rows])
@@ -175,8 +199,8 @@ class GridResponse:
             since = self._back_since[rising]
             times.append(float((since + (np.floor((now_s - since) / STAIR_S) + 1.0) * STAIR_S).min()))
         lagging = self._constants.lag_left(self._couple.behaviour, self._seen, self._memory)
-        if lagging < NEVER_S:
-            times.append(now_s + lagging)
+        self._is_lagging = lagging < NEVER_S
+        times.append(now_s + lagging)
         return max(min(times), float(np.nextafter(now_s, np.inf)))
 
 
@@ -211,6 +235,11 @@ class _Constants:
             for constant in (self._var_s, self._watt_s)
         )
         return var, watt
+
+    def at_once(self, memory: Memory) -> Memory:
+        """Curves that do not lag follow, those that do stay where they are."""
+        ones = np.ones_like(memory.var_pu)
+        return replace(memory, var_news=(self._var_s == 0.0) * ones, watt_news=(self._watt_s == 0.0) * ones)
 
     def lag_left(self, behaviour: Behaviour, voltage_pu: Floats, memory: Memory) -> float:
         """Seconds after which to look again at curves that have not arrived; inf where all have."""
