@@ -138,12 +138,13 @@ def washes(events: Sequence[EventFact], axis: StepAxis) -> list[dict[str, Any]]:
 
 def _power(facts: SimulationFacts, axis: StepAxis) -> Figure:
     site, x = facts.whole, axis.x
+    base = "Building" if facts.feeder is None else "Homes"
 
     def stacked(name: str, values: Floats, colour: str, fill: str, group: str) -> Trace:
         return line(name, x, axis.y(values), colour, width=0.75, shape="hv", stackgroup=group, fillcolor=fill)
 
     data = [
-        stacked("Building", site.base_kw, "--building", "--pale", "import"),
+        stacked(base, site.base_kw, "--building", "--pale", "import"),
         stacked("Charging", site.charge.mean, "--ev", "--ev-wash", "import"),
     ]
     if float(site.discharge.mean.max(initial=0.0)) > 0.0:
@@ -167,8 +168,8 @@ def _power(facts: SimulationFacts, axis: StepAxis) -> Figure:
     where = "" if len(facts.sites) == 1 else f" All {len(facts.sites)} connection points together."
     return Figure(
         "power", "Power at the connection point, under its cap",
-        f"{axis.resolution[0].upper()}{axis.resolution[1:]}, building below, charging on top, discharging below zero."
-        f"{courses}{where}", data, layout, 460,
+        f"{axis.resolution[0].upper()}{axis.resolution[1:]}, {base.lower()} below, charging on top, discharging below "
+        f"zero.{courses}{where}", data, layout, 460,
     )
 
 

@@ -20,7 +20,10 @@ RESULT = "result.json"
 KIND = "v2g-simulation"
 """What `result.json` says it is the result of."""
 FILES = frozenset({
-    RESULT, "report.html", "visits.parquet", "visits.csv", "site.parquet", "site.csv", "evses.parquet", "evses.csv",
+    RESULT, "report.html", *(
+        f"{table}.{kind}" for table in ("visits", "site", "evses", "feeder_points", "feeder_lines", "feeder_steps")
+        for kind in ("parquet", "csv")
+    ),
 })
 """All that a run writes."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.reports.simulation_facts import CAUSES, MEASURES, Cause, EventFact, SimulationFacts
+from aggregator.reports.simulation_facts import CAUSES, MEASURES, Cause, EventFact, FeederFact, SimulationFacts
 from aggregator.reports.simulation_warnings import warnings
 from aggregator.reports.simulation_wear import wear_totals
 from aggregator.studies.folder import KIND
@@ -54,6 +54,7 @@ def result_json(
         "notes": list(facts.notes),
         "ledger": {"relative_residual": facts.residual},
         "wear": _wear(facts),
+        "feeder": _feeder(facts.feeder),
         "files": list(files),
         "seconds": {phase: round(seconds, 3) for phase, seconds in facts.seconds.items()},
     }
@@ -88,6 +89,39 @@ def _wear(facts: SimulationFacts) -> dict[str, Any] | None:
     return written
 
 
+def _feeder(fact: FeederFact | None) -> dict[str, Any] | None:
+    """What holds for the feeder whatever the course, and what it would be without EVs; null where there is none."""
+    if fact is None:
+        return None
+    points, places = fact.points, fact.points.places
+    return {
+        "name": fact.name, "connection_points": len(points.ids), "nominal_volts": fact.nominal_volts,
+        "limits": {"voltage_pu": list(_numbers(np.array(fact.voltage_pu))), "line_loading": fact.line_limit,
+                   "transformer_loading": fact.transformer_limit, "unbalance": fact.unbalance_limit},
+        "without_evs": {key: _number(value) for key, value in fact.base_measures.items()},
+        "minutes_per_course": {
+            "violation": _total(points.minutes[places]), "attributable": _total(points.attributable[places]),
+            "unfixable": _total(points.unfixable[places]), "worsened": _total(points.worsened[places]),
+            "cured": _total(points.cured[places]),
+        },
+        "en50160": {
+            "is_of_ten_minutes": fact.ten_minutes, "days_of_each_week": list(fact.days),
+            "points_that_hold_in_every_course": int((points.holds >= 1.0).sum()),
+            "points_that_hold_without_evs": int(points.base_holds.sum()),
+            "worst_share_within_10": _number(float(points.within_10.min(initial=1.0))),
+            "worst_share_balanced": _number(float(fact.balanced.min(initial=1.0))),
+        },
+        "transformers": [
+            {"id": row.id, "rated_kva": row.rated_kva, "paper": row.paper, "loading": _spread(row.peak),
+             "hot_spot_c": _spread(row.hot_spot_c), "life_h": _spread(row.life_h),
+             "without_evs": {"loading": _number(row.base_peak), "hot_spot_c": _number(row.base_hot_spot_c),
+                             "life_h": _number(row.base_life_h)}}
+            for row in fact.transformers
+        ],
+        "lines_without_rating": fact.unrated, "second_engine": {"agrees": fact.agrees, "said": fact.second_engine},
+    }
+
+
 def short_by_cause(facts: SimulationFacts) -> dict[str, float]:
     """Short drivers per replica, by cause; causes that nobody met are left out."""
     counts = np.bincount(facts.visits.cause, minlength=len(CAUSES)) / facts.replicas
@@ -119,4 +153,12 @@ def _spread(values: NDArray[np.float64]) -> dict[str, float] | None:
 
 
 def _numbers(values: NDArray[np.float64]) -> list[float | None]:
-    return [round(value + 0.0, _DIGITS + 3) if np.isfinite(value) else None for value in values.tolist()]
+    return [_number(value) for value in values.tolist()]
+
+
+def _total(values: NDArray[np.float64]) -> float | None:
+    return _number(float(values.sum()))
+
+
+def _number(value: float) -> float | None:
+    return round(value + 0.0, _DIGITS + 3) if np.isfinite(value) else None

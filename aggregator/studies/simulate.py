@@ -33,6 +33,7 @@ from aggregator.studies.gather import (
     soc_fan,
     visit_columns,
 )
+from aggregator.studies.on_feeder import OnFeederResult, on_feeder_result
 from aggregator.studies.result import result_json
 from aggregator.studies.settings import Setting, settings_of
 from aggregator.studies.tables import write_tables
@@ -154,8 +155,14 @@ def simulate_scenario(
     else:
         outcome = outcome_of(ensemble, (), "run", record_evses=record)
     wear = wear_of(outcome)
+    on_feeder: OnFeederResult | None = None
+    if experiment.feeder is not None and outcome.evse_kwh is not None:
+        with watch.phase("solve the feeder") as tell:
+            on_feeder = on_feeder_result(
+                experiment.feeder, experiment.feeder.judge(outcome, drawn.visits, progress=tell)
+            )
     with watch.phase("find out why drivers were short"):
-        facts = _facts(experiment, drawn, faults, outcome, without, asked, runner, wear, without_wear)
+        facts = _facts(experiment, drawn, faults, outcome, without, asked, runner, wear, without_wear, on_feeder)
     return SimulationResult(replace(facts, seconds=watch.seconds), outcome, without, digest, settings)
 
 
@@ -236,7 +243,7 @@ def _runner(path: Path, experiment: Experiment, drawn: Drawn, faults: FaultPlan 
 def _facts(
     experiment: Experiment, drawn: Drawn, faults: FaultPlan | None, outcome: Outcome,
     without: Outcome | None, asked: tuple[Asked, ...], runner: Runner, wear: StayWear | None,
-    without_wear: StayWear | None,
+    without_wear: StayWear | None, on_feeder: OnFeederResult | None,
 ) -> SimulationFacts:
     visits = replace(drawn.visits, ids=tuple(experiment.visits.ids[row] for row in drawn.row.tolist())) \
         if experiment.visits.ids else drawn.visits
@@ -266,9 +273,11 @@ def _facts(
         assumptions=_told_once((*experiment.assumptions, *runner.assumed)), notes=_notes(experiment, outcome),
         dropped=experiment.dropped,
         sites=sites, whole=whole, soc=soc_fan(outcome, visits), visits=columns, events=events,
-        measures=measures(outcome, columns, whole, events), occurrences=counts,
+        measures={**measures(outcome, columns, whole, events), **({} if on_feeder is None else on_feeder.measures)},
+        occurrences=counts,
         residual=outcome.ledger.relative_residual, digest=outcome.digest(), program_version=version("v2g-aggregator"),
         ageing=None if wear is None or experiment.ageing is None else ageing_fact(experiment.ageing, ensemble),
+        feeder=None if on_feeder is None else on_feeder.fact,
     )
 
 
@@ -293,6 +302,7 @@ def _notes(experiment: Experiment, outcome: Outcome) -> tuple[str, ...]:
             f"Chargers were not recorded one by one (more than {MOST_RECORDED:,} charger steps), so there is no table "
             "of chargers and no picture of the state of charge"
             + (", and the batteries' wear is not known." if experiment.ageing is not None else ".")
+            + (" Nor was the feeder judged." if experiment.feeder is not None else "")
         )
     if experiment.ensemble.replicas == 1:
         notes.append("One course of drivers and faults was run: nothing is known about how much others would differ.")

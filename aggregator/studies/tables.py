@@ -1,4 +1,4 @@
-"""The tables of a run, as Parquet and as CSV: visits, connection points by step, chargers by step.
+"""The tables of a run, as Parquet and as CSV: visits, connection points by step, chargers by step, the feeder.
 
 Both files of a table hold the same rows. Numbers are rounded to 1e-6 (a millijoule is not a result), so that the CSV
 of one seed is the same to the byte wherever it was made.
@@ -17,7 +17,8 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
-from aggregator.reports.simulation_facts import CAUSES, Band, SimulationFacts, SiteFact
+from aggregator.reports.simulation_facts import CAUSES, Band, FeederFact, SimulationFacts, SiteFact
+from aggregator.studies.feeder_tables import line_columns, point_columns, step_columns
 from twin.assets import TimeGrid
 from twin.ensemble import Outcome
 
@@ -32,6 +33,8 @@ def write_tables(facts: SimulationFacts, outcome: Outcome, folder: Path) -> tupl
     tables = {"visits": visits_table(facts), "site": site_table(facts)}
     if outcome.evse_kwh is not None and outcome.battery_kwh is not None:
         tables["evses"] = evses_table(outcome)
+    if facts.feeder is not None:
+        tables |= feeder_tables(facts.feeder, facts.grid)
     names: list[str] = []
     for name, table in tables.items():
         # pyarrow's own annotations do not cover its compiled modules.
@@ -126,6 +129,14 @@ def evses_table(outcome: Outcome) -> pa.Table:
         "power_kw": (outcome.evse_kwh[0] / grid.step_hours).ravel(),
         "battery_kwh": outcome.battery_kwh[0].ravel(),
     })
+
+
+def feeder_tables(feeder: FeederFact, grid: TimeGrid) -> dict[str, pa.Table]:
+    """What the run did to the feeder: by connection point, by line and by step."""
+    return {
+        "feeder_points": _table(point_columns(feeder)), "feeder_lines": _table(line_columns(feeder)),
+        "feeder_steps": _table({"start": _step_starts(grid), **step_columns(feeder)}),
+    }
 
 
 def _each(names: list[str], times: int) -> pa.Array:

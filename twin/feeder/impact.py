@@ -102,14 +102,21 @@ class _Judge:
 
     def _keep_base(self) -> None:
         """Read the different steps of the base load once, where they are few: days repeat, and replicas share them."""
-        together = np.concatenate((self.scene.base_w, self.scene.base_var))
-        columns = np.ascontiguousarray(together[together.any(axis=1)].T)
+        base_w, base_var = self.scene.base_w, self.scene.base_var
+        active, reactive = np.flatnonzero(base_w.any(axis=1)), np.flatnonzero(base_var.any(axis=1))
         numbers: dict[bytes, int] = {}
-        column = np.array([numbers.setdefault(each.tobytes(), len(numbers)) for each in columns], dtype=np.intp)
-        firsts = np.unique(column, return_index=True)[1]
-        if len(firsts) <= MOST_KEPT:
-            self._column = column
-            self._kept = self._read(self.scene.base_w[:, firsts], self.scene.base_var[:, firsts])
+        column = np.empty(self.scene.grid.steps, dtype=np.intp)
+        firsts: list[int] = []
+        for first in range(0, len(column), COLUMNS):  # pieces that fit a processor's cache
+            part = slice(first, first + COLUMNS)
+            for step, loads in enumerate(np.concatenate((base_w[active, part], base_var[reactive, part])).T, first):
+                number = column[step] = numbers.setdefault(loads.tobytes(), len(numbers))
+                if number == len(firsts):
+                    firsts.append(step)
+            if len(firsts) > MOST_KEPT:
+                return
+        self._column = column
+        self._kept = self._read(base_w[:, firsts], base_var[:, firsts])
 
     def _read(self, p_w: Floats, q_var: Floats) -> Reading:
         parts = [
@@ -180,7 +187,7 @@ class _Judge:
 
         segments = tuple(self.flow.segments[row] for row in readings.line_segments)
         return Impact(
-            scene=self.scene, replicas=self.replicas, nominal_volts=self.nominal_volts,
+            scene=self.scene, evse_kw=self.kw, replicas=self.replicas, nominal_volts=self.nominal_volts,
             points=Points(
                 tuple(point.id for point in self.scene.feeder.connection_points), with_evs.points.minutes(of),
                 with_evs.low[of], with_evs.high[of], weekly(with_evs), base.points.total[of, 0], base.low[of, 0],

@@ -1,0 +1,241 @@
+"""What a run did to the feeder: sentences, pictures and tables, with the EVs beside what would be without them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.reports.simulation_facts import MEASURES, Measure, SimulationFacts
+from aggregator.reports.simulation_feeder_facts import FeederFact
+from aggregator.reports.simulation_feeder_figures import point_name, voltage_unit
+from aggregator.reports.simulation_page import Picture
+from aggregator.reports.simulation_spread import spread, typical
+from aggregator.reports.tables import ABSENT, Table, figure
+
+Floats = NDArray[np.float64]
+
+_WORST = 12
+"""Points and lines that are shown; the tables of the run hold all."""
+_NOTICED_MIN = 0.5
+_MEASURES = {measure.key: measure for measure in MEASURES}
+_SHOWN = (
+    "feeder_low_pu", "feeder_high_pu", "feeder_line_loading", "feeder_transformer_loading", "feeder_unbalance",
+    "feeder_losses_kwh", "feeder_hot_spot_c", "feeder_ageing_h", "feeder_overload_minutes", "feeder_unfixable_minutes",
+    "feeder_unsolved",
+)
+
+
+def feeder_sentence(facts: SimulationFacts) -> str:
+    """What the EVs did to the cable; empty where there is no feeder."""
+    feeder = facts.feeder
+    if feeder is None:
+        return ""
+    measured = facts.measures
+    caused, loading = measured["feeder_caused_minutes"], 100.0 * measured["feeder_line_loading"]
+    bare = 100.0 * feeder.base_measures["feeder_line_loading"]
+    said = (
+        f"EVs put the feeder beyond a limit for {typical(caused / 60.0, 'h')}" if float(caused.max()) >= _NOTICED_MIN
+        else "EVs never put the feeder beyond a limit"
+    )
+    return (
+        f"{said}; the most loaded line carried {typical(loading, '%', 0)} of its rating, {figure(bare, '%', 0)} "
+        "without EVs."
+    )
+
+
+def feeder_card(facts: SimulationFacts) -> tuple[tuple[str, str, str], ...]:
+    """For the head of the page: how long EVs put the feeder beyond a limit."""
+    if facts.feeder is None:
+        return ()
+    hours = facts.measures["feeder_caused_minutes"] / 60.0
+    median = "" if facts.replicas == 1 else ", median"
+    loading = 100.0 * float(np.median(facts.measures["feeder_line_loading"]))
+    relation = f"a line at {figure(loading, '%', 0)} of its rating"
+    if hours.size > 1:
+        relation = f"P10 to P90: {spread(hours)} h, {relation}"
+    return ((f"Feeder beyond a limit because of EVs{median}", figure(float(np.median(hours)), "h"), relation),)
+
+
+def feeder_warnings(facts: SimulationFacts) -> tuple[str, ...]:
+    """Limits broken because of EVs, steps without a solution, engines that do not agree."""
+    feeder = facts.feeder
+    if feeder is None:
+        return ()
+    caused, unsolved = facts.measures["feeder_caused_minutes"], facts.measures["feeder_unsolved"]
+    found = []
+    if float(caused.max()) >= _NOTICED_MIN:
+        courses = "" if facts.replicas == 1 else f", in {int((caused > 0).sum())} of {facts.replicas} courses"
+        found.append(f"EVs put the feeder beyond a limit for {typical(caused / 60.0, 'h')}{courses}")
+    if unsolved.any():
+        found.append(
+            f"the feeder cannot carry what is asked of it in {typical(unsolved, '', 0)} steps: no power-flow solution"
+        )
+    if feeder.agrees is False:
+        found.append("the second power-flow engine does not agree, so the feeder's figures are not to be relied on")
+    return tuple(found)
+
+
+def feeder_tables(facts: SimulationFacts) -> tuple[Table, ...]:
+    """Side by side with and without EVs; the worst points, lines and transformers; EN 50160."""
+    feeder = facts.feeder
+    if feeder is None:
+        return ()
+    return (
+        _with_and_without(facts, feeder), _point_table(facts, feeder), _line_table(facts, feeder),
+        _transformer_table(facts, feeder), _quality(facts, feeder),
+    )
+
+
+def feeder_note(facts: SimulationFacts) -> str:
+    """How the section came about."""
+    feeder = facts.feeder
+    if feeder is None:
+        return ""
+    minutes = facts.grid.step_s / 60.0
+    low, high = feeder.voltage_pu
+    volts = "" if feeder.nominal_volts is None else f" of {feeder.nominal_volts:g} V"
+    unrated = "" if not feeder.unrated else (
+        f" {feeder.unrated:,} phases of lines have no rating and are not judged."
+    )
+    unbalance = "" if feeder.unbalance_limit is None else f", unbalance {100.0 * feeder.unbalance_limit:g} %"
+    return (
+        f"{feeder.name}, {feeder.homes_and_evs}. Three-phase power flow with the mean power of every step of "
+        f"{minutes:g} min, so shorter peaks are not seen. Limits: {low:g} to {high:g} p.u.{volts}, lines "
+        f"{100.0 * feeder.line_limit:g} % and transformers {100.0 * feeder.transformer_limit:g} % of their ratings"
+        f"{unbalance}. What is beyond a limit without EVs too is not laid at their door.{unrated} "
+        f"{feeder.second_engine}"
+    )
+
+
+def feeder_pictures(facts: SimulationFacts) -> tuple[Picture, ...]:
+    """The feeder from above in its worst step, with EVs and without, and its voltages around that step."""
+    if facts.feeder is None:
+        return ()
+    told = {
+        "with": ("feeder-map", "The feeder in its worst step, with EVs",
+                 "The step and course in which a line carries the most of its rating."),
+        "without": ("feeder-map-without", "The same step without EVs", "What homes alone make of it."),
+        "strip": ("feeder-strip", "Voltages around the worst step",
+                  "A row for each connected phase; what is beyond its limit has a colour of its own."),
+    }
+    return tuple(Picture(*told[name], svg) for name, svg in facts.feeder.pictures.items())
+
+
+def _with_and_without(facts: SimulationFacts, feeder: FeederFact) -> Table:
+    rows = []
+    several = facts.replicas > 1
+    for key in _SHOWN:
+        if key not in facts.measures or key not in feeder.base_measures:
+            continue
+        measure, values = _MEASURES[key], facts.measures[key]
+        times, unit, digits = _shown_in(feeder, measure)
+        cells = [figure(times * float(np.median(values)), "", digits)]
+        if several:
+            cells.append(spread(times * values, digits) if np.isfinite(values).all() else ABSENT)
+        title = measure.title + (f", {unit}" if unit else "")
+        rows.append((title, *cells, figure(times * feeder.base_measures[key], "", digits)))
+    head = [("", False), ("With EVs, median" if several else "With EVs", True)]
+    if several:
+        head.append(("P10 to P90", True))
+    return Table("feeder-figures", "The feeder with and without EVs", (*head, ("Without EVs", True)), tuple(rows))
+
+
+def _shown_in(feeder: FeederFact, measure: Measure) -> tuple[float, str, int]:
+    return voltage_unit(feeder) if measure.unit == "p.u." else (measure.shown_times, measure.unit, measure.digits)
+
+
+def _point_table(facts: SimulationFacts, feeder: FeederFact) -> Table:
+    rows = feeder.points
+    times, unit, digits = voltage_unit(feeder)
+    places = rows.places
+    order = places[np.lexsort((rows.lowest_pu[places], -rows.minutes[places]))][:_WORST].tolist()
+    per = "" if facts.replicas == 1 else " per course"
+    return Table(
+        "feeder-point-rows", f"The {len(order)} worst of {len(places)} places with connection points",
+        (("Points (phases)", False), ("EVSEs", True), (f"Minutes beyond{per}", True), ("Because of EVs", True),
+         ("Made worse", True), (f"Lowest, {unit}", True), ("Without EVs", True), (f"Highest, {unit}", True),
+         ("Without EVs", True), ("Within ±10 %, worst week", True)),
+        tuple(
+            (point_name(feeder, row), figure(float(rows.evses[rows.place == row].sum()), "", 0),
+             figure(float(rows.minutes[row]), "", 0), figure(float(rows.attributable[row]), "", 0),
+             figure(float(rows.worsened[row]), "", 0),
+             *(figure(times * float(values[row]), "", digits)
+               for values in (rows.lowest_pu, rows.base_low_pu, rows.highest_pu, rows.base_high_pu)),
+             figure(100.0 * float(rows.within_10[row]), "%"))
+            for row in order
+        ),
+        "Lowest and highest are over all courses." if facts.replicas > 1 else "",
+    )
+
+
+def _line_table(facts: SimulationFacts, feeder: FeederFact) -> Table:
+    rows = feeder.lines
+    order = np.argsort(-rows.highest, kind="stable")[:_WORST].tolist()
+    per = "" if facts.replicas == 1 else " per course"
+    several = facts.replicas > 1
+    highest = [("Highest, any course", True)] if several else []
+    return Table(
+        "feeder-line-rows", f"The {len(order)} most loaded of {len(rows.lines)} phases of lines",
+        (("Line, phase", False), ("Ampacity, A", True),
+         ("Highest loading, median" if several else "Highest loading", True), *highest,
+         ("Without EVs", True), (f"Minutes beyond{per}", True), ("Because of EVs", True)),
+        tuple(
+            (f"{rows.lines[row]}, {rows.phases[row]}", figure(float(rows.amperes[row]), "", 0),
+             figure(100.0 * float(rows.peak[row]), "%", 0),
+             *([figure(100.0 * float(rows.highest[row]), "%", 0)] if several else []),
+             figure(100.0 * float(rows.base_peak[row]), "%", 0), figure(float(rows.minutes[row]), "", 0),
+             figure(float(rows.attributable[row]), "", 0))
+            for row in order
+        ),
+        _rated_by(feeder, order),
+    )
+
+
+def _rated_by(feeder: FeederFact, order: list[int]) -> str:
+    sources = dict.fromkeys(feeder.lines.rated_by[row] for row in order if feeder.lines.rated_by[row])
+    return f"One row for all segments in a row that carry the same. Ratings: {'; '.join(sources)}." if sources else ""
+
+
+def _transformer_table(facts: SimulationFacts, feeder: FeederFact) -> Table:
+    several = facts.replicas > 1
+    head = "Highest loading, median" if several else "Highest loading"
+    return Table(
+        "feeder-transformers", "Transformers",
+        (("Transformer", False), ("kVA", True), ("Judged as", False), (head, True), ("Without EVs", True),
+         ("Hot spot, °C", True), ("Without EVs", True), ("Life lost, h", True), ("Without EVs", True)),
+        tuple(
+            (row.id, figure(row.rated_kva, "", 0), row.paper, figure(100.0 * float(np.median(row.peak)), "%", 0),
+             figure(100.0 * row.base_peak, "%", 0), figure(float(np.median(row.hot_spot_c))),
+             figure(row.base_hot_spot_c), figure(float(np.median(row.life_h)), "", 2), figure(row.base_life_h, "", 2))
+            for row in feeder.transformers
+        ),
+    )
+
+
+def _quality(facts: SimulationFacts, feeder: FeederFact) -> Table:
+    points, buses = feeder.points, feeder.balanced
+    always = int((points.holds >= 1.0).sum())
+    several = " in every course" if facts.replicas > 1 else ""
+    rows = [
+        (f"Points that keep both shares of the voltage{several}", f"{always} of {len(points.ids)}",
+         f"{int(points.base_holds.sum())} of {len(points.ids)}"),
+        ("Worst point: 10-minute means within ±10 %", figure(100.0 * float(points.within_10.min(initial=1.0)), "%"),
+         figure(100.0 * float(points.base_within_10.min(initial=1.0)), "%")),
+        ("Worst point: 10-minute means within +10/−15 %", figure(100.0 * float(points.within_15.min(initial=1.0)), "%"),
+         figure(100.0 * float(points.base_within_15.min(initial=1.0)), "%")),
+    ]
+    if buses.size:
+        rows.append(("Worst bus: unbalance within 2 %", figure(100.0 * float(buses.min()), "%"),
+                     figure(100.0 * float(feeder.base_balanced.min()), "%")))
+    days = feeder.days
+    weeks = f"{len(days)} weeks from the start" if len(days) > 1 else "one week from the start"
+    part = "" if days[-1] >= 7.0 else f"; the last has only {days[-1]:.3g} days"  # noqa: PLR2004 - a week
+    means = "" if feeder.ten_minutes else (
+        f" Steps of {facts.grid.step_s / 60.0:g} min stand in for 10-minute means, so shorter extremes are not seen."
+    )
+    return Table(
+        "feeder-quality", "EN 50160, week by week",
+        (("", False), ("With EVs", True), ("Without EVs", True)), tuple(rows),
+        f"95 % of a week's 10-minute means within ±10 % of the nominal voltage, all within +10/−15 %, unbalance 95 % "
+        f"within 2 %. The worst of {weeks}{part}; shares are means over the courses.{means}",
+    )
