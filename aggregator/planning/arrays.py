@@ -65,6 +65,7 @@ def assemble(problem: Problem, spans: Sequence[Window] | None = None) -> Program
     builder.evs()
     builder.site()
     builder.events()
+    builder.feeder()
     return builder.program()
 
 
@@ -227,6 +228,24 @@ class _Builder:
             self.add_rows("commitment", -np.inf, limit, len(at), (self.bought[at], 1.0), (self.sold[at], -1.0),
                           (missing, -1.0))
             self.add_rows("worst_holds", -np.inf, 0.0, len(at), (missing, 1.0), (np.repeat(worst, len(at)), -1.0))
+
+    def feeder(self) -> None:
+        """Rows of the grid beyond the connection point, each with what it is crossed by; as in `model`."""
+        number = {span.ev.id: row for row, span in enumerate(self.spans)}
+        for row in self.problem.feeder_rows:
+            ev = np.array([number[ev_id] for ev_id in row.per_kw], dtype=np.intp)
+            per_kw = np.array(list(row.per_kw.values()), dtype=float)
+            flows = [(self.charge, self.charge_kw, per_kw), (self.discharge, self.discharge_kw, -per_kw)]
+            most = sum(float(np.maximum(0.0, value * limit[ev, row.step]) @ (columns[ev, row.step] != NONE))
+                       for columns, limit, value in flows)
+            if most <= row.most_kw:
+                continue
+            over = self.add_columns(self.hours[row.step] * self.problem.cap_slack_per_kwh, 0.0, most - row.most_kw, 1)
+            terms = [
+                (columns[ev[at:at + 1], row.step], float(value[at]))
+                for columns, _, value in flows for at in range(len(ev))
+            ]
+            self.add_rows("feeder", -np.inf, row.most_kw, 1, *terms, (over, -1.0))
 
     def program(self) -> Program:
         rows, columns, values = (np.concatenate(part) for part in zip(*self._entries, strict=True))

@@ -11,12 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.demo.feeder import garage_feeder
+from aggregator.planning.arrays import assemble
 from aggregator.planning.checker import check, over_feeder
 from aggregator.planning.feeder_lessons import element_words
 from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate
+from aggregator.planning.highs import Relaxation
+from aggregator.planning.model import build
 from aggregator.planning.problem import FeederRow, Plan, Problem
 from aggregator.planning.safe import safe_plan
 from aggregator.planning.solve import solve
+from aggregator.planning.warm import WarmProgram
+from aggregator.planning.windows import windows
 from twin.assets import World
 from twin.feeder.check import Checker
 from twin.feeder.scene import Limits, Scene
@@ -185,7 +190,7 @@ def with_rows(problem: Problem, seed: int) -> Problem:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 10_000))
+@given(seed=st.integers(0, 10_000))
 def test_a_plan_knows_what_it_crosses_of_the_rows(make_problem: MakeProblem, seed: int) -> None:
     problem = with_rows(make_problem(seed), seed)
     assert check(problem, solve(problem)) == ()
@@ -216,3 +221,15 @@ def test_limits_have_words() -> None:
     assert element_words("transformer_overload", "T1") == "transformer T1"
     assert element_words("voltage_low", "home.12.c") == "lowest voltage at home.12 phase c"
     assert element_words("unbalance", "bus.x") == "unbalance at bus.x"
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_both_forms_of_the_problem_know_the_same_rows(make_problem: MakeProblem, seed: int) -> None:
+    """Pyomo's and the arrays' optimum are the same."""
+    problem = with_rows(make_problem(seed, negative=seed % 3 == 0), seed)
+    by_arrays = WarmProgram(assemble(problem)).run(10.0)
+    by_pyomo = Relaxation(build(problem, windows(problem))).run(10.0)
+    assert by_arrays is not None
+    assert by_pyomo is not None
+    assert by_arrays.objective == pytest.approx(by_pyomo.objective, rel=1e-7, abs=1e-6)
