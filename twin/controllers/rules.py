@@ -190,6 +190,8 @@ class RoomSharing(ABC):
         self._places: Grouping | None = None
 
     def setpoints(self, view: FleetView) -> Floats:
+        if not np.count_nonzero(view.is_plugged):
+            return np.zeros(view.is_plugged.size)
         given, room = charging_ask_kw(view), view.room_kw
         total = self._by_place(view).sum(given)
         firm = None
@@ -254,7 +256,7 @@ class EarliestDeadline(RoomSharing):
         del total
         # The order changes only where cars come and go or drivers change their mind, not with what the cars ask for.
         if self._queue is None or not self._queue.is_of(view.site, view.declared_s):
-            self._queue = Queue(view.site, view.declared_s.copy(), room.size)
+            self._queue = Queue(view.site, view.declared_s, room.size)
         given[:] = self._queue.serve(given, view.min_charge_kw, np.where(is_contended, room, np.inf))
 
 

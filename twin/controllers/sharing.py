@@ -78,13 +78,15 @@ class Queue:
     """Cars in the order in which they are served: by group, then by `key_s`, smallest first, then as they stand."""
 
     def __init__(self, group: Ints, key_s: Floats, groups: int) -> None:
-        self.group, self.key_s = group, key_s
+        self.group, self._bits = group, key_s.copy().view(np.int64)
         self._order = order_within(group, key_s)
         self._sizes = np.bincount(group, minlength=groups)
 
     def is_of(self, group: Ints, key_s: Floats) -> bool:
         """These are the same cars with the same keys: nobody need be put in order anew."""
-        return group is self.group and bool((key_s.view(np.int64) == self.key_s.view(np.int64)).all())
+        if group is not self.group:
+            return False
+        return not np.count_nonzero(key_s.view(np.int64) != self._bits)  # bits, for NaN is not NaN
 
     def serve(self, ask_kw: Floats, least_kw: Floats, room_kw: Floats) -> Floats:
         """Each car in turn takes all it asks for until the room of its group is gone.

@@ -108,7 +108,11 @@ class OrderPath:
             if fallen.size and self._link is not None:
                 self._received[fallen] = self._limits.usable_at(fallen, self._fallback_kw[fallen])
                 self._link.forget(fallen, math.nan)
-            is_odd = self._condition.is_affected[slots] | self._is_fallen_back[slots]
+            is_odd = self._condition.is_affected[slots]
+            if self._is_immediate and np.count_nonzero(is_odd):
+                # Without power nothing happens, and hardware that responds at once has nothing to forget.
+                is_odd &= ~self._condition.has_no_power(slots)
+            is_odd |= self._is_fallen_back[slots]
             is_active = is_odd if is_active is None else is_active | is_odd
         return slice(0) if is_active is None else is_active
 
