@@ -116,6 +116,7 @@ class Checked:
 class Impact:
     """What was judged, with EVs and (`base`) without.
 
+    evse_kw: of `scene.evse_ids`, (evse, replica, step).
     somewhere: minutes in which any connection point was beyond its voltage limits, lines or transformers overloaded or
         a bus unbalanced, rows in the order of `KINDS`, and rows of `base_somewhere` likewise, in minutes.
     beyond, caused: whether anything was beyond its limit, and whether because of EVs, (replica, step).
@@ -125,6 +126,7 @@ class Impact:
     """
 
     scene: Scene
+    evse_kw: Floats
     replicas: int
     nominal_volts: float | None
     points: Points
