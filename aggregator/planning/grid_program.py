@@ -65,6 +65,7 @@ class GridProgram:
         self._slack = first + np.arange(kinds * problem.grid.steps, dtype=np.intp).reshape(kinds, problem.grid.steps)
         self._warm = WarmProgram(self._split(), np.tile(SLACK_PER_PERCENT_H * self.hours, kinds))
         self._rows = 0
+        self._drawn: FeederRows | None = None
 
     def _split(self) -> Program:
         own, cells = self.program, self.cells
@@ -76,8 +77,24 @@ class GridProgram:
         )
 
     def run(self, time_limit_s: float) -> Answer | None:
-        """Solve as it stands; None if the decisions on cells exclude each other."""
-        return self._warm.run(time_limit_s)
+        """Solve as it stands.
+
+        Rows give up their other side, and decided cells their minimum, where these exclude every solution; None if
+        there still is none.
+        """
+        answer = self._warm.run(time_limit_s)
+        if answer is None and self._drawn is not None:
+            free = np.full(len(self._drawn.kind), -np.inf)
+            self.draw(replace(self._drawn, least=free))
+            answer = self._warm.run(time_limit_s)
+        raised = self.least > 0.0
+        if answer is None and raised.any():
+            self.least[raised] = self.most[raised] = 0.0
+            both = np.concatenate((self.cells, self._above[self.cells]))
+            now = np.minimum(self._warm.upper[self.cells], self.most)
+            self._warm.set_bounds(both, np.zeros(len(both)), np.concatenate((now, self.most - now)))
+            answer = self._warm.run(time_limit_s)
+        return answer
 
     def joined(self, answer: Answer) -> Floats:
         """The columns of the problem alone."""
@@ -127,4 +144,4 @@ class GridProgram:
         row, column, value = (np.concatenate(part) for part in zip(*blocks, strict=True))
         matrix = csr_array((value, (row, column)), shape=(count, int(self._slack[-1, -1]) + 1))
         self._warm.replace_rows(matrix, rows.least, rows.most, np.where(every < self._rows, every, NONE))
-        self._rows = count
+        self._rows, self._drawn = count, rows

@@ -12,7 +12,7 @@ above every other, and its use is reported.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import numpy as np
@@ -24,7 +24,8 @@ from aggregator.planning.grid_rows import GridRows, RowKind
 from aggregator.planning.grid_verdict import Verdict, ask
 from aggregator.planning.highs import Answer, SolverFault
 from aggregator.planning.problem import Floats, Plan, Problem
-from aggregator.planning.safe import plan_from
+from aggregator.planning.repair import round_down
+from aggregator.planning.safe import early_charging, plan_from
 from aggregator.planning.windows import ProblemError, require_possible, windows
 from twin.feeder.flow import Solution
 from twin.feeder.scene import Limits, Scene
@@ -60,6 +61,9 @@ STUBBORN_FROM = 4
 
 SETTLING = 0.2
 """A step settles while its excess falls to this share of what it was; otherwise its moves cost more."""
+
+LAST_ROUNDED_UP = 20
+"""The round from which powers below a minimum are rounded down only, so that rounding ends."""
 
 DEARER = 2.5
 DEAREST = 100.0
@@ -226,6 +230,10 @@ class _Search:
         self.kept = _Kept()
         self.spans = windows(problem)
         self.program = GridProgram(problem, self.spans, len(self.kinds))
+        charging = np.array([np.where(span.is_capped_below_minimum, 0.0, span.ev.min_charge_kw) for span in self.spans])
+        discharging = np.array([np.full(problem.grid.steps, span.ev.min_discharge_kw) for span in self.spans])
+        self.minimum = self.program.cell_powers(*(
+            part.reshape(-1, problem.grid.steps) for part in (charging, discharging)))
         self.evse = np.array([scene.evse_ids.index(ev.evse_id) for ev in problem.evs], dtype=np.intp)
         evses, steps = len(scene.evse_ids), problem.grid.steps
         self.base = self.grid.solve(np.zeros((evses, steps)))
@@ -239,20 +247,37 @@ class _Search:
 
     def run(self, rounds: int) -> None:
         self.blind = self.answer = self._solved()
+        if self.blind.status == "optimal":
+            self.seen = self._see(*self._powers(self.blind))
+        else:  # a stopped simplex has no schedule to offer
+            early = early_charging(self.problem)
+            self.seen = self._see(early, np.zeros_like(early))
+        best = self.seen, self.answer
         while True:
-            self.seen = self._see(self.answer)
-            self._keep(self.seen)
+            seen = self.seen
+            self._keep(seen)
             self.history.append(Round(
-                self.program.cost(self.answer), self.seen.violations, self.seen.worst_percent, len(self.kept),
-                int(self.seen.lost.sum())))
-            decided = self._decide(self.seen)
-            if (self.seen.violations == 0 and not decided) or len(self.history) >= rounds or self._left_s() <= 0.0:
+                self.program.cost(self.answer), seen.violations, seen.worst_percent, len(self.kept),
+                int(seen.lost.sum())))
+            if seen.violations <= best[0].violations:
+                best = seen, self.answer
+            if len(self.history) >= rounds or self._left_s() <= 0.0 or self.answer.status != "optimal":
+                self.seen, self.answer = best
                 break
-            self._draw(self.seen)
-            self._price_moves(self.seen)
-            self.answer = self._solved()
-            if self.answer.status != "optimal":
+            if not self._decide(seen) and seen.violations == 0:
                 break
+            self._draw(seen)
+            self._price_moves(seen)
+            answer = self._solved()
+            if answer.status == "optimal":
+                self.seen = self._see(*self._powers(answer))
+            self.answer = answer if answer.status == "optimal" else replace(self.answer, status="time_limit")
+        charge, discharge = round_down(self.problem, self.spans, self.seen.charge, self.seen.discharge)
+        if max(np.abs(charge - self.seen.charge).max(), np.abs(discharge - self.seen.discharge).max()) > _TINY_KW:
+            self.seen = self._see(charge, discharge)
+
+    def _powers(self, answer: Answer) -> tuple[Floats, Floats]:
+        return self.program.program.powers(self.program.joined(answer))
 
     def _left_s(self) -> float:
         return self.time_limit_s - (perf_counter() - self.began)
@@ -265,10 +290,9 @@ class _Search:
             raise SolverFault("HiGHS calls a problem infeasible that is soft everywhere")
         return answer
 
-    def _see(self, answer: Answer) -> _Seen:
-        """What the flow says of an answer."""
+    def _see(self, charge: Floats, discharge: Floats) -> _Seen:
+        """What the flow says of a schedule."""
         began = perf_counter()
-        charge, discharge = self.program.program.powers(self.program.joined(answer))
         evse_kw = np.zeros((len(self.scene.evse_ids), charge.shape[1]))
         np.add.at(evse_kw, self.evse, charge - discharge)
         solution, at_kw = self._solvable(evse_kw)
@@ -330,12 +354,50 @@ class _Search:
                         self.kept.add(number, np.full(len(steps), row), steps)
 
     def _decide(self, seen: _Seen) -> bool:
-        """Forbid the smaller direction where an EV charges and discharges at once; whether anything was forbidden."""
-        power = self.program.cell_powers(seen.charge, seen.discharge)
-        other = self.program.cell_powers(seen.discharge, seen.charge)
-        weaker = (power > _TINY_KW) & (other > _TINY_KW) & (power <= other)
-        self.program.most[weaker] = 0.0
-        return bool(weaker.any())
+        """Decide on cells that no car can follow; whether there were any.
+
+        One that charges and discharges at once keeps the larger of both. Once the feeder holds, powers below a minimum
+        are rounded to it or to nothing, each EV's error carried on, and cars that came below their floor give nothing
+        before they have reached it.
+        """
+        program = self.program
+        power = program.cell_powers(seen.charge, seen.discharge)
+        other = program.cell_powers(seen.discharge, seen.charge)
+        forbidden = (power > _TINY_KW) & (other > _TINY_KW) & (power <= other)
+        raised = np.zeros(len(power), dtype=np.bool_)
+        if seen.violations == 0:
+            forbidden |= self._below_floor(seen) & (power > _TINY_KW)
+            weak = (power > _TINY_KW) & (power < self.minimum - _TINY_KW) & ~forbidden
+            up = self._rounds_up(power, weak) if len(self.history) < LAST_ROUNDED_UP else raised
+            raised, forbidden = weak & up, forbidden | (weak & ~up)
+        program.least[raised] = self.minimum[raised]
+        program.least[forbidden] = program.most[forbidden] = 0.0
+        return bool(forbidden.any() or raised.any())
+
+    def _below_floor(self, seen: _Seen) -> Mask:
+        """Discharging cells at whose end a car that came below its floor has not reached it."""
+        below = np.zeros((len(self.spans), self.problem.grid.steps), dtype=np.bool_)
+        for row, span in enumerate(self.spans):
+            if span.starts_below_floor:
+                change = self.program.hours * (span.ev.charge_efficiency * seen.charge[row]
+                                               - seen.discharge[row] / span.ev.discharge_efficiency)
+                below[row] = span.ev.energy_kwh + np.cumsum(change) < span.ev.floor_kwh - _TINY_KW
+        cells = below[self.program.cell_ev, self.program.cell_step]
+        cells[:self.program.charging_cells] = False
+        return cells
+
+    def _rounds_up(self, power: Floats, weak: Mask) -> Mask:
+        """Which of the weak cells are rounded up, so that every EV's energy in each direction stays about the same."""
+        up = np.zeros(len(power), dtype=np.bool_)
+        carried, whose = 0.0, (-1, False)
+        for cell in np.flatnonzero(weak).tolist():
+            now = int(self.program.cell_ev[cell]), cell < self.program.charging_cells
+            carried = (carried if now == whose else 0.0) + power[cell] / self.minimum[cell]
+            whose = now
+            if carried >= 0.5 and self.program.most[cell] >= self.minimum[cell]:  # noqa: PLR2004 - rounding
+                up[cell] = True
+                carried -= 1.0
+        return up
 
     def _draw(self, seen: _Seen) -> None:
         """Draw all kept rows anew, at the powers that were seen."""
