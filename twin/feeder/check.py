@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from power_grid_model import CalculationMethod, ComponentType, DatasetType, PowerGridModel, initialize_array
 
 from twin.feeder.admittance import terminals_of
-from twin.feeder.flow import Solution
+from twin.feeder.flow import Flow, Solution
 from twin.feeder.loads import Loads
 from twin.feeder.model import PHASES, Feeder
 from twin.feeder.pgm import Numbers, Row, beyond, tables
@@ -25,10 +25,17 @@ from twin.feeder.transformer_model import Complex
 Real = NDArray[np.float64]
 Claims = NDArray[np.bool_]
 
-BATCH: Final = 1000
-"""Steps at a time: the answers for 900 buses and lines then take some 100 MB."""
+BATCH: Final = 256
+"""Steps at a time: the answers for 900 buses and lines then take some 20 MB."""
 
-TOLERANCES: Final = ((CalculationMethod.iterative_current, 1e-10), (CalculationMethod.newton_raphson, 1e-8))
+PIECE: Final = 32
+"""Steps that are compared at a time: what that takes then stays in a processor's cache."""
+
+SMALL_ANGLE: Final = 0.3
+TERMS: Final = 10
+"""Highest power of the cosine's series: what is left out is below 1e-15 at SMALL_ANGLE."""
+
+TOLERANCES: Final = ((CalculationMethod.iterative_current, 1e-9), (CalculationMethod.newton_raphson, 1e-8))
 """Tried one after the other: rounding among cables of very different length keeps some networks from the first, and
 the second finds solutions close to collapse that the first does not."""
 
@@ -73,25 +80,36 @@ class Difference:
 @dataclass(frozen=True, slots=True)
 class Answers:
     """Of the second engine, for every bus and line: (step, row, phase); for transformers (step, row). NaN without
-    solution.
+    solution. u_pu, angle: size and angle (rad) of the voltages.
     """
 
-    volts_pu: Complex
+    u_pu: Real
+    angle: Real
     from_a: Real
     to_a: Real
     loading: Real
     has_solution: Claims
 
+    def put(self, at: NDArray[np.intp], others: Answers) -> None:
+        """Replace the answers of these steps."""
+        for name in self.__dataclass_fields__:
+            getattr(self, name)[at] = getattr(others, name)
+
+    @classmethod
+    def none(cls, feeder: Feeder, columns: int) -> Answers:
+        """For so many steps, none of them solved yet."""
+
+        def unknown(*rows: int) -> Real:
+            return np.full((columns, *rows), np.nan)
+
+        buses, lines = (len(feeder.buses), 3), (len(feeder.lines), 3)
+        return cls(unknown(*buses), unknown(*buses), unknown(*lines), unknown(*lines),
+                   unknown(len(feeder.transformers)), np.zeros(columns, dtype=np.bool_))
+
 
 def compare(solution: Solution, engine: Callable[[Solution], Answers]) -> Difference:
     """Give `engine` the steps of `solution`, and compare all voltages, line currents and transformer loadings."""
-    flow = solution.flow
-    buses = {bus.id: 3 * row for row, bus in enumerate(flow.feeder.buses)}
-    nodes = np.array([buses[node.bus] + PHASES.index(node.phase) for node in flow.nodes], dtype=np.intp)
-    lines = {line.id: 3 * row for row, line in enumerate(flow.feeder.lines)}
-    segments = np.array(
-        [lines[segment.line] + PHASES.index(segment.phase) for segment in flow.segments], dtype=np.intp
-    )
+    comparison = _Comparison(solution.flow)
     worst = np.zeros(3)
     here_only = there_only = steps = 0
     for block in solution.blocks(BATCH):
@@ -101,16 +119,72 @@ def compare(solution: Solution, engine: Callable[[Solution], Answers]) -> Differ
         here_only += int((here & ~there).sum())
         there_only += int((there & ~here).sum())
         both = here & there
-        if not both.any():
-            continue
-        volts = block.voltages() / flow.network.node_volts[:, None]
-        apart = [np.abs(volts - theirs.volts_pu.reshape(len(here), -1).T[nodes])]
-        for end, amperes in (("from", theirs.from_a), ("to", theirs.to_a)):
-            apart.append(np.abs(np.abs(block.line_currents(end)) - amperes.reshape(len(here), -1).T[segments]))
-        apart.append(np.abs(block.transformer_loading() - theirs.loading.T))
-        figures = [float(part[:, both].max(initial=0.0)) for part in apart]
-        worst = np.maximum(worst, (figures[0], max(figures[1], figures[2]), figures[3]))
+        if both.any():
+            start = 0
+            for piece in block.blocks(PIECE):
+                part = slice(start, start := start + len(piece.has_solution))
+                if both[part].any():
+                    worst = np.maximum(worst, comparison.apart(piece, theirs, part)[:, both[part]].max(axis=1))
     return Difference(steps, float(worst[0]), float(worst[1]), float(worst[2]), here_only, there_only)
+
+
+class _Comparison:
+    """Which of the second engine's rows is which of a flow's, and how far both are apart."""
+
+    def __init__(self, flow: Flow) -> None:
+        buses = {bus.id: 3 * row for row, bus in enumerate(flow.feeder.buses)}
+        lines = {line.id: 3 * row for row, line in enumerate(flow.feeder.lines)}
+        self._nodes = np.array([buses[node.bus] + PHASES.index(node.phase) for node in flow.nodes], dtype=np.intp)
+        self._segments = np.array(
+            [lines[segment.line] + PHASES.index(segment.phase) for segment in flow.segments], dtype=np.intp
+        )
+        network = flow.network
+        self._about = np.angle(network.spread @ network.keys[:, :1])
+        """Angles without load; those under load are near."""
+        self._turned = np.exp(-1j * self._about) / network.node_volts[:, None]
+
+    def apart(self, block: Solution, theirs: Answers, part: slice) -> Real:
+        """Largest differences of voltage, current and loading, (3, step)."""
+        volts = block.voltages() * self._turned
+        u, angle = (_rows(values[part], self._nodes) for values in (theirs.u_pu, theirs.angle))
+        cos, sin = _unit(angle - self._about)
+        square = (volts.real - u * cos) ** 2 + (volts.imag - u * sin) ** 2
+        far = [np.sqrt(square.max(axis=0, initial=0.0))]
+        one = np.abs(block.line_currents())
+        other = one if block.flow.network.shunts is None else np.abs(block.line_currents("to"))
+        amperes = [
+            np.abs(size - _rows(values[part], self._segments)).max(axis=0, initial=0.0)
+            for size, values in ((one, theirs.from_a), (other, theirs.to_a))
+        ]
+        far.append(np.maximum(*amperes))
+        far.append(np.abs(block.transformer_loading() - theirs.loading[part].T).max(axis=0, initial=0.0))
+        return np.array(far)
+
+
+def _rows(values: Real, rows: NDArray[np.intp]) -> Real:
+    """(step, element, phase) as (row, step)."""
+    across = np.ascontiguousarray(values.reshape(len(values), -1).T)
+    return across if len(rows) == len(across) and bool((rows == np.arange(len(rows))).all()) else across[rows]
+
+
+def _unit(angle: Real) -> tuple[Real, Real]:
+    """Cosine and sine; of small angles by their series, which here is a fifth of the work of a whole check."""
+    if not np.abs(angle).max(initial=0.0) < SMALL_ANGLE:
+        return np.cos(angle), np.sin(angle)
+    square = angle * angle
+    cos, sin = np.ones_like(angle), np.ones_like(angle)
+    for power in range(TERMS, 0, -2):
+        _next_term(cos, square, power * (power - 1))
+        _next_term(sin, square, power * (power + 1))
+    sin *= angle
+    return cos, sin
+
+
+def _next_term(value: Real, square: Real, divisor: float) -> None:
+    """1 - square / divisor * value, in its place (Horner)."""
+    value *= square
+    value *= -1.0 / divisor
+    value += 1.0
 
 
 class Checker:
@@ -222,42 +296,48 @@ class Checker:
             changed["id"] = Numbers.of(self._feeder).source
             changed["u_ref"] = source[:, None]
             updates[ComponentType.source] = changed
-        answers = self._unsolved(columns)
-        rest = np.arange(columns)
-        for method, tolerance in TOLERANCES:
-            some = {kind: rows[rest] for kind, rows in updates.items()}
-            found: dict[ComponentType, Any] = self.model.calculate_power_flow(
-                symmetric=False, error_tolerance=tolerance, max_iterations=MOST_ITERATIONS, calculation_method=method,
-                update_data=some, threading=self._threads, output_component_types=self.output,
-                continue_on_batch_error=True,
-            )
-            error = self.model.batch_error
-            failed = np.zeros(len(rest), dtype=np.bool_)
-            if error is not None:
-                failed[error.failed_scenarios] = True
-            self._take(answers, rest[~failed], ~failed, found)
-            rest = rest[failed]
+        (method, tolerance), *others = TOLERANCES
+        answers = self._run(updates, method, tolerance)
+        for method, tolerance in others:
+            rest = np.flatnonzero(~answers.has_solution)
             if not len(rest):
                 break
+            some = {kind: rows[rest] for kind, rows in updates.items()}
+            answers.put(rest, self._run(some, method, tolerance))
         return answers
 
-    def _unsolved(self, columns: int) -> Answers:
-        feeder = self._feeder
-        return Answers(
-            np.full((columns, len(feeder.buses), 3), np.nan, dtype=np.complex128),
-            np.full((columns, len(feeder.lines), 3), np.nan), np.full((columns, len(feeder.lines), 3), np.nan),
-            np.full((columns, len(feeder.transformers)), np.nan), np.zeros(columns, dtype=np.bool_),
+    def _run(self, updates: dict[ComponentType, Any], method: CalculationMethod, tolerance: float) -> Answers:
+        found: dict[ComponentType, Any] = self.model.calculate_power_flow(
+            symmetric=False, error_tolerance=tolerance, max_iterations=MOST_ITERATIONS, calculation_method=method,
+            update_data=updates, threading=self._threads, output_component_types=self.output,
+            continue_on_batch_error=True,
         )
-
-    def _take(self, answers: Answers, at: NDArray[np.intp], good: Claims, found: dict[ComponentType, Any]) -> None:
+        solved = np.ones(len(updates[ComponentType.asym_load]), dtype=np.bool_)
+        if (error := self.model.batch_error) is not None:
+            solved[error.failed_scenarios] = False
         node = found[ComponentType.node]
-        answers.volts_pu[at] = (node["u_pu"] * np.exp(1j * node["u_angle"]))[good]
+        loading = np.empty((len(solved), 0))
+        if self._feeder.transformers:
+            loading = found[ComponentType.transformer]["loading"]
+        answers = Answers(
+            node["u_pu"], node["u_angle"], self._of_lines(found, "i_from"), self._of_lines(found, "i_to"), loading,
+            solved,
+        )
+        if not solved.all():
+            answers.put(np.flatnonzero(~solved), Answers.none(self._feeder, int((~solved).sum())))
+        return answers
+
+    def _of_lines(self, found: dict[ComponentType, Any], field: str) -> Real:
+        """Of all lines in the feeder's order, (step, line, phase), from the tables that they are in there."""
+        if len(self._line_rows) == 1:
+            (kind, _), = self._line_rows.items()
+            only: Real = found[kind][field]
+            return only
+        columns = len(found[ComponentType.node]["u_pu"])
+        value = np.empty((columns, len(self._feeder.lines), 3))
         for kind, rows in self._line_rows.items():
-            answers.from_a[np.ix_(at, rows)] = found[kind]["i_from"][good]
-            answers.to_a[np.ix_(at, rows)] = found[kind]["i_to"][good]
-        if ComponentType.transformer in found:
-            answers.loading[at] = found[ComponentType.transformer]["loading"][good]
-        answers.has_solution[at] = True
+            value[:, rows] = found[kind][field]
+        return value
 
 
 def _array(kind: str, rows: list[Row]) -> NDArray[np.void]:

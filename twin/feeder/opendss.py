@@ -68,11 +68,7 @@ class OpenDssChecker:
     def solve(self, block: Solution) -> Answers:
         """The steps of `block` in OpenDSS: its loads and its source's voltage, not its results."""
         feeder, columns = self._feeder, block.demand.shape[1]
-        answers = Answers(
-            np.full((columns, len(feeder.buses), 3), np.nan, dtype=np.complex128),
-            np.full((columns, len(feeder.lines), 3), np.nan), np.full((columns, len(feeder.lines), 3), np.nan),
-            np.full((columns, len(feeder.transformers)), np.nan), np.zeros(columns, dtype=np.bool_),
-        )
+        answers = Answers.none(feeder, columns)
         kw = block.demand.real[self._parts] * self._active[:, None] / 1e3
         kvar = block.demand.imag[self._parts] * self._reactive[:, None] / 1e3
         base = np.array([bus.volts / sqrt(3.0) for bus in feeder.buses])
@@ -80,7 +76,7 @@ class OpenDssChecker:
             if not self._solved(kw[:, step], kvar[:, step], float(block.state[0, step].real)):
                 continue
             volts, amperes = self._results()
-            answers.volts_pu[step] = volts / base[:, None]
+            answers.u_pu[step], answers.angle[step] = np.abs(volts) / base[:, None], np.angle(volts)
             answers.from_a[step], answers.to_a[step] = np.abs(amperes)
             answers.loading[step] = self._loading(volts)
             answers.has_solution[step] = True
