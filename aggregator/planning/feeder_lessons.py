@@ -19,6 +19,9 @@ _LOADING_MARGIN = 0.01
 """Kept free of a limit, for what its tangent misses and for the seconds in which chargers answer; more each round."""
 
 _FELT = 1e-9
+_MATTERS = 0.005
+"""Of the largest effect on a limit: less is left to the next tangent."""
+_PER_PHASE = 2
 _ACTS = 0.1
 """Of the largest effect on a limit: what acts less on it is moved for the sake of the others, not by the limit."""
 _TOLD_KW = 0.1
@@ -82,7 +85,7 @@ def rows_from(
     """
     column = {evse_id: at for at, evse_id in enumerate(evse_ids)}
     rows = []
-    for tangent in tangents:
+    for tangent in _worst(tangents):
         there = [
             (index, ev.id, column[ev.evse_id]) for index, ev in enumerate(problem.evs)
             if ev.arrive <= tangent.step < ev.depart
@@ -97,12 +100,32 @@ def rows_from(
             point = sum(slopes[ev_id] * float(plan.power_kw[index, tangent.step]) for index, ev_id, _ in there)
         else:
             point = sum(slopes[ev_id] * float(tangent.at_kw[at]) for _, ev_id, at in there)
+        # Without any EV no limit is crossed that they are to blame for: a row never asks for discharge.
         rows.append(FeederRow(
             str(tangent.kind), tangent.asset_id, tangent.step,
-            {ev_id: slope / scale for ev_id, slope in slopes.items()},
-            (tangent.allowed - margin - tangent.value + point) / scale,
+            {ev_id: slope / scale for ev_id, slope in slopes.items() if abs(slope) > _MATTERS * scale},
+            max(0.0, (tangent.allowed - margin - tangent.value + point) / scale),
         ))
     return tuple(rows)
+
+
+def _worst(tangents: Iterable[TangentLike]) -> Iterator[TangentLike]:
+    """The two worst of each step, kind and phase: what lies behind them on the same cable follows."""
+    taken: dict[tuple[int, str, str], int] = {}
+    for tangent in sorted(tangents, key=lambda one: one.allowed - one.value):
+        key = (tangent.step, str(tangent.kind), tangent.asset_id.rpartition(".")[2])
+        taken[key] = taken.get(key, 0) + 1
+        if taken[key] <= _PER_PHASE:
+            yield tangent
+
+
+def worst_limits(tangents: Iterable[TangentLike]) -> tuple[tuple[str, str], ...]:
+    """Kind and name of the limits that were crossed, those first that were crossed in most steps and by most."""
+    felt: dict[tuple[str, str], float] = {}
+    for tangent in tangents:
+        name = (str(tangent.kind), tangent.asset_id)
+        felt[name] = felt.get(name, 0.0) + (tangent.value - tangent.allowed) / abs(tangent.allowed)
+    return tuple(sorted(felt, key=lambda name: -felt[name]))
 
 
 def most_kw(problem: Problem, evse_ids: Sequence[str]) -> tuple[Floats, Floats]:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from aggregator.planning.checker import over_feeder
-from aggregator.planning.feeder_lessons import Change, Crossed, changes, crossed_by, most_kw, rows_from
+from aggregator.planning.feeder_lessons import Change, Crossed, changes, crossed_by, most_kw, rows_from, worst_limits
 from aggregator.planning.lessons import Refusal, Replayed, learn
 from aggregator.planning.problem import Commitment, Cut, FeederRow, Floats, Plan, Problem
 from aggregator.planning.safe import safe_plan
@@ -29,6 +29,8 @@ from twin.feeder.scene import Scene
 from twin.validation import Breach, BreachKind, EventPromise, ValidationReport, tangents_of, validate
 
 MAX_ROUNDS = 5
+MOST_WATCHED = 12
+"""Limits of a feeder with which a plan begins; others are met again in its replay."""
 _FORGIVEN_KW = 0.05
 _REACHED_KWH = 0.5
 _SAFE_ROUNDS = 3
@@ -250,12 +252,13 @@ class _Street:
             return ()
         if self._refused is None:
             self._refused = plan
-        fresh = {(one.kind.value, one.asset_id): None for one in feeder.tangents} | self._watched
-        known, self._watched = self._watched, self._watched | fresh
+        fresh = [name for name in worst_limits(feeder.tangents) if name not in self._watched]
+        fresh = fresh[:max(0, MOST_WATCHED - len(self._watched))]
+        self._watched.update(dict.fromkeys(fresh))
         self._crossed += crossed_by(feeder.tangents, self._scene.evse_ids)
         rows = rows_from(problem, feeder.tangents, self._scene.evse_ids, plan=plan, number=number)
         # What is taken off here moves to the next steps: a limit met for the first time holds in all of them.
-        return rows + _rows_toward(self._scene, problem, [name for name in fresh if name not in known])
+        return rows + _rows_toward(self._scene, problem, fresh)
 
     def alerts(self, problem: Problem, plan: Plan) -> list[str]:
         over = max(over_feeder(problem, plan.power_kw), default=0.0)
