@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from twin.assets import LossCurve, Vehicle
 from twin.battery.running import RunningSegments
 from twin.battery.segment import (
-    ASK,
+    ACTING,
     B_NOW,
     BEGIN_S,
-    BOTTOM,
     CAPACITY,
     CAR,
     CLASS,
@@ -35,7 +34,6 @@ from twin.battery.segment import (
     KNOT,
     LINE,
     LOSS,
-    LOST,
     LOW,
     MAX_C,
     MEET,
@@ -52,7 +50,6 @@ from twin.battery.segment import (
     TO,
     TOP,
     U_NOW,
-    WANT,
     B,
     Floats,
     Slots,
@@ -63,8 +60,10 @@ from twin.battery.segment import (
 from twin.battery.segment_history import SegmentHistory
 from twin.ledger import Ledger
 
-_CLEARED = (B, FLOW, LOST, ORDER, ASK, WANT, U, TOP, PLUG_E, IS_PLUGGED)
-"""Rows that are 0 at an empty slot."""
+_IDLE = np.zeros((ACTING, 1))
+_IDLE[[MEET, END]] = np.inf
+_NOWHERE = np.array([[value] for _, value in NO_PIECE] + [[0.0], [0.0], [1.0]])
+"""The rows of an empty slot: what an order changes, and from LINE to TO."""
 
 
 class SlotOccupied(ValueError):
@@ -131,12 +130,12 @@ class FleetState(RunningSegments):
         """
         row = self._row
         is_taken = row[IS_PLUGGED][slots] > 0.0
-        if is_taken.any():
+        if np.count_nonzero(is_taken):
             raise SlotOccupied(f"slot {int(slots[is_taken.argmax()])}: a car is plugged in, expected an empty slot")
         columns = self._classes.columns
         capacity = columns[CAPACITY - CAR][classes]
         is_possible = (energy_kwh >= 0.0) & (energy_kwh <= capacity * (1 + 1e-9))
-        if not is_possible.all():
+        if np.count_nonzero(is_possible) < is_possible.size:
             wrong = int(is_possible.argmin())
             raise ValueError(
                 f"energy_kwh: {float(energy_kwh[wrong])!r}, expected between 0 and {float(capacity[wrong])} kWh"
@@ -180,13 +179,9 @@ class FleetState(RunningSegments):
         energy: Floats = row[TO][slots] * row[U][slots]
         row[GAINED][slots] += energy - row[PLUG_E][slots]
         self._present -= int(np.count_nonzero(row[IS_PLUGGED][slots]))
-        for number in _CLEARED:
-            row[number][slots] = 0.0
-        row[MEET][slots] = row[END][slots] = np.inf
-        for number, value in NO_PIECE:
-            row[number][slots] = value
-        if self._traits.has_discharge:
-            row[TO][slots], row[BOTTOM][slots] = 1.0, 0.0
+        self._b[:ACTING, slots] = _IDLE
+        self._b[LINE : TO + 1, slots] = _NOWHERE
+        row[U][slots] = row[PLUG_E][slots] = row[IS_PLUGGED][slots] = 0.0
         self._nan_if_empty[slots] = np.nan
         return energy
 

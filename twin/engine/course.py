@@ -210,10 +210,7 @@ class Course:
         view = self.view
         energy = self.fleet.unplug_many(slots, at_s)
         self._visits.close(view, slots, self.fleet, energy, np.ones(slots.size, dtype=np.bool_))
-        view.is_plugged[slots] = False
-        view.visit[slots] = view.vehicle[slots] = -1
-        for row in (view.target_kwh, view.floor_kwh, view.declared_s, view.capacity_kwh, view.efficiency):
-            row[slots] = np.nan
+        view.clear(slots)
         self._limits.unplug(slots)
         self._path.leave(slots)
 

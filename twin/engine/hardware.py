@@ -66,33 +66,28 @@ class Limits:
     """`usable_setpoint` for all slots at once, kept in step with the cars that stand there."""
 
     def __init__(self, slots: int, pairs: Pairs) -> None:
-        self._pairs = pairs
-        self.max_charge_kw, self.min_charge_kw = np.zeros(slots), np.zeros(slots)
-        self.max_discharge_kw, self.min_discharge_kw = np.zeros(slots), np.zeros(slots)
-        self._least_charge = np.full(slots, SETPOINT_TOLERANCE_KW)
-        self._least_discharge = np.full(slots, SETPOINT_TOLERANCE_KW)
+        # Rows of one matrix, and of a table by pair: a car that comes or goes is one write.
         self._has_discharge = bool(pairs.max_discharge_kw.any())
+        most, least, back, least_back = (
+            table.reshape(-1) for table in (
+                pairs.max_charge_kw, pairs.min_charge_kw, pairs.max_discharge_kw, pairs.min_discharge_kw
+            )
+        )
+        self._of_pair = np.array([most, least, _least(least), back, least_back, _least(least_back)])
+        self._of_nobody = np.array([[0.0], [0.0], [SETPOINT_TOLERANCE_KW]] * 2)
+        self._written = slice(0, 6 if self._has_discharge else 3)
+        self._rows = np.repeat(self._of_nobody, slots, axis=1)
+        row: list[Floats] = list(self._rows)
+        self.max_charge_kw, self.min_charge_kw, self._least_charge = row[:3]
+        self.max_discharge_kw, self.min_discharge_kw, self._least_discharge = row[3:]
         self._room = np.empty(slots)
 
     def plug(self, slots: Ints, pair: Ints) -> None:
         """Cars come to `slots`; pair: kind of EVSE * vehicles + vehicle."""
-        pairs = self._pairs
-        least = pairs.min_charge_kw.take(pair)
-        self.max_charge_kw[slots], self.min_charge_kw[slots] = pairs.max_charge_kw.take(pair), least
-        self._least_charge[slots] = self._least(least)
-        if self._has_discharge:
-            least = pairs.min_discharge_kw.take(pair)
-            self.max_discharge_kw[slots], self.min_discharge_kw[slots] = pairs.max_discharge_kw.take(pair), least
-            self._least_discharge[slots] = self._least(least)
-
-    @staticmethod
-    def _least(minimum_kw: Floats) -> Floats:
-        return np.maximum(minimum_kw - SETPOINT_TOLERANCE_KW, SETPOINT_TOLERANCE_KW)
+        self._rows[self._written, slots] = self._of_pair[self._written].take(pair, axis=1)
 
     def unplug(self, slots: Ints) -> None:
-        self.max_charge_kw[slots] = self.min_charge_kw[slots] = 0.0
-        if self._has_discharge:
-            self.max_discharge_kw[slots] = self.min_discharge_kw[slots] = 0.0
+        self._rows[self._written, slots] = self._of_nobody[self._written]
 
     def usable(self, kw: Floats) -> Floats:
         """Set-points of all slots, clipped to the ratings; those below a minimum become 0."""
@@ -114,6 +109,10 @@ class Limits:
         """Clipped to the ratings alone."""
         clipped: Floats = np.minimum(np.maximum(kw, -self.max_discharge_kw[slots]), self.max_charge_kw[slots])
         return clipped
+
+
+def _least(minimum_kw: Floats) -> Floats:
+    return np.maximum(minimum_kw - SETPOINT_TOLERANCE_KW, SETPOINT_TOLERANCE_KW)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from twin.engine.hardware import Limits
 from twin.ensemble import Ensemble
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 class View:
@@ -22,9 +23,8 @@ class View:
         self.step = 0
         self.is_plugged = np.zeros(n, dtype=np.bool_)
         self.visit, self.vehicle = np.full(n, -1, dtype=np.int64), np.full(n, -1, dtype=np.int64)
-        self.target_kwh, self.floor_kwh = np.full(n, np.nan), np.full(n, np.nan)
-        self.declared_s, self.capacity_kwh = np.full(n, np.nan), np.full(n, np.nan)
-        self.efficiency = np.full(n, np.nan)
+        self._of_car = np.full((5, n), np.nan)
+        self.target_kwh, self.floor_kwh, self.declared_s, self.capacity_kwh, self.efficiency = self._of_car
         self.max_charge_kw, self.min_charge_kw = limits.max_charge_kw, limits.min_charge_kw
         self.max_discharge_kw, self.min_discharge_kw = limits.max_discharge_kw, limits.min_discharge_kw
         self.site = (
@@ -33,6 +33,12 @@ class View:
         self._fleet = fleet
         self._room = np.ascontiguousarray((ensemble.import_cap_kw - ensemble.base_load_kw).T)
         self._export_room = np.ascontiguousarray((ensemble.export_cap_kw + ensemble.base_load_kw).T)
+
+    def clear(self, slots: Ints) -> None:
+        """Nobody is at `slots` any more."""
+        self.is_plugged[slots] = False
+        self.visit[slots] = self.vehicle[slots] = -1
+        self._of_car[:, slots] = np.nan
 
     @property
     def energy_kwh(self) -> Floats:

@@ -133,33 +133,36 @@ def _next_repair(slots: Slots, number: Ints, after_s: Floats, mean_down_s: float
     cell = np.floor(after_s / mean_down_s).astype(np.int64)
     waiting = np.arange(number.size)
     while waiting.size:
-        cells = min(max(_ROWS_AT_ONCE // (16 * waiting.size), 1), 4)
-        row = np.repeat(waiting, cells)
-        ahead = np.tile(np.arange(cells), waiting.size)
-        at = _repair_in_cell(slots, number[row], cell[row] + ahead, after_s[row], mean_down_s)
-        first = at.reshape(waiting.size, cells).min(axis=1)
-        end[waiting] = first
-        waiting = waiting[np.isinf(first)]
+        cells = min(max(_ROWS_AT_ONCE // (16 * waiting.size), 1), 8)
+        ahead = np.arange(cells)
+        row, looked_into = np.repeat(waiting, cells), (cell[waiting][:, None] + ahead).reshape(-1)
+        at, last = _four_repairs(slots, number[row], looked_into, np.zeros(row.size), 0, after_s[row], mean_down_s)
+        found = np.isfinite(at).reshape(waiting.size, cells)
+        first = np.where(found.any(axis=1), found.argmax(axis=1), cells)
+        # A cell that four repairs do not fill matters where no earlier one has told the time.
+        unfilled = np.isinf(at) & (last < mean_down_s) & (ahead < first[:, None]).reshape(-1)
+        going, turn = unfilled.nonzero()[0], 1
+        while going.size:
+            at[going], last[going] = _four_repairs(
+                slots, number[row[going]], looked_into[going], last[going], turn, after_s[row[going]], mean_down_s
+            )
+            going, turn = going[np.isinf(at[going]) & (last[going] < mean_down_s)], turn + 1
+        end[waiting] = at.reshape(waiting.size, cells).min(axis=1)
+        waiting = waiting[np.isinf(end[waiting])]
         cell[waiting] += cells
     return end
 
 
-def _repair_in_cell(slots: Slots, number: Ints, cell: Ints, after_s: Floats, mean_down_s: float) -> Floats:
-    """Time of the first repair later than `after_s` in one cell of each slot; inf if there is none.
+def _four_repairs(
+    slots: Slots, number: Ints, cell: Ints, offset_s: Floats, turn: int, after_s: Floats, mean_down_s: float
+) -> tuple[Floats, Floats]:
+    """The first of the next four repairs of a cell that comes after `after_s` (inf: none), and where the last stands.
 
-    The exponential forgets, so a gap that crosses the end of a cell may be drawn anew in the next one.
+    offset_s: of the last repair before them, from the begin of the cell. The exponential forgets, so a gap that crosses
+    the end of a cell may be drawn anew in the next one.
     """
-    end = np.full(number.size, np.inf)
-    waiting, offset, turn = np.arange(number.size), np.zeros(number.size), 0
-    while waiting.size:
-        gaps = -mean_down_s * np.log(slots.uniforms(
-            "repair", number[waiting], cell[waiting], np.full(waiting.size, turn)
-        ))
-        points = offset + np.cumsum(gaps, axis=0)
-        at = cell[waiting] * mean_down_s + points
-        fits = (points < mean_down_s) & (at > after_s[waiting])
-        found, column = fits.any(axis=0), np.argmax(fits, axis=0)
-        end[waiting[found]] = at[column[found], np.flatnonzero(found)]
-        goes_on = ~found & (points[-1] < mean_down_s)
-        waiting, offset, turn = waiting[goes_on], points[-1, goes_on], turn + 1
-    return end
+    gaps = -mean_down_s * np.log(slots.uniforms("repair", number, cell, np.full(number.size, turn)))
+    points = offset_s + np.cumsum(gaps, axis=0)
+    at = cell * mean_down_s + points
+    at[(points >= mean_down_s) | (at <= after_s)] = np.inf
+    return at.min(axis=0), points[-1]
