@@ -31,7 +31,7 @@ def envelope(
                                       "load of their own; all, if all have one.")
     ] = None,
     most_kw: Annotated[
-        float | None, typer.Option(help="Most of any point; needed where a point has no fuse.", min=0.001)
+        float | None, typer.Option(help="Most of any point. Default: its fuse, or what else is rated there.", min=0.001)
     ] = None,
     voltage: Voltage = (0.9, 1.1),
     line_loading: LineLoading = 1.0,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.feeder.flow_words import shortened
 from aggregator.feeder.given import Given, given
 from aggregator.feeder.output import write_file
 from aggregator.refusal import Refused
@@ -51,7 +52,7 @@ def run_envelope(
     except FeederInvalid as error:
         raise Refused("\n".join(str(fault) for fault in error.faults)) from None
     except EnvelopeError as error:
-        raise Refused(f"{error} (--most-kw)" if "most_w" in str(error) else str(error)) from None
+        raise Refused(str(error)) from None
     ends = corners(scene, found)
     opinion, unasked = _second_opinion(scene, ends)
     write_file(out, envelope_bytes(found, is_csv=out.suffix.lower() == ".csv"))
@@ -98,7 +99,7 @@ def _said(what: Given, found: Envelopes, opinion: list[Difference], unasked: str
         lines.append(f"{name}: {kw.min():.2f} to {kw.max():.2f} kW, mean {kw.mean():.2f} kW, "
                      f"{kw.sum(axis=0).mean():.0f} kW in all; kept from more by {why}")
     for claims, words in (
-        (found.unfixable, "base loads alone cross a limit; the envelopes keep it from getting worse"),
+        (found.unfixable, "base loads alone cross a limit, which the envelopes keep from getting worse"),
         (found.no_solution, "base loads alone have NO SOLUTION; both limits are 0 there"),
     ):
         if claims.any():
@@ -110,7 +111,7 @@ def _said(what: Given, found: Envelopes, opinion: list[Difference], unasked: str
         lines.append(f"second engine (power-grid-model) with all at their limits: {'agrees' if agree else 'DIFFERS'}, "
                      f"by at most {worst:.1e} p.u.")
     else:
-        lines.append(f"second engine: not asked: {unasked}")
+        lines.append(f"second engine: not asked: {shortened(unasked)}")
     lines.append(f"{out}: {len(found.points) * steps} limits, and a default for each point: the lowest of its own")
     sound = agree and not found.no_solution.any()
     return EnvelopeRun("\n".join(lines), {

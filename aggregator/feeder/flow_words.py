@@ -54,7 +54,8 @@ class Told:
                    f"{len(feeder.connection_points)} connection points")
         lines = [f"{feeder.name}: {counted}", *self.what.notes]
         solved = int(solution.has_solution.sum())
-        lines.append(f"{grid.steps} steps of {grid.step_s} s: " + ("all solved" if not len(missing) else (
+        span = "steady state: " if grid.steps == 1 else f"{grid.steps} steps of {grid.step_s} s: "
+        lines.append(span + ("all solved" if not len(missing) else (
             f"{len(missing)} WITHOUT A SOLUTION, from {grid.at(int(missing[0])):%d %b %H:%M}; the load there is beyond "
             "what the feeder can carry"
         )))
@@ -70,6 +71,7 @@ class Told:
         values = self.watched.values(self.solution)
         values[:, ~self.solution.has_solution] = np.nan
         hours = self.what.grid.step_hours
+        steady = self.what.grid.steps == 1
         worst: dict[str, Any] = {}
         lines = []
         for kind in Kind:
@@ -92,23 +94,25 @@ class Told:
                     Kind.UNBALANCE: "largest unbalance"}[kind]
             phase = f" phase {place.phase}" if place.phase else ""
             at = "" if kind in (Kind.LINE, Kind.TRANSFORMER) else "bus "
-            over = "" if not beyond.any() else (
-                f"; BEYOND the limit at {int((beyond > 0).sum())} places, {beyond.sum():g} place-hours"
-            )
-            lines.append(f"{name}: {shown} at {at}{place.where}{phase}, {when:%d %b %H:%M}{over}")
+            moment = "" if steady else f", {when:%d %b %H:%M}"
+            places = int((beyond > 0).sum())
+            over = "" if not places else f"; BEYOND the limit at {places} place{'s' * (places > 1)}"
+            over += "" if not places or steady else f", {beyond.sum():g} place-hours"
+            lines.append(f"{name}: {shown} at {at}{place.where}{phase}{moment}{over}")
         if self.watched.unrated:
             figures["unrated_segments"] = self.watched.unrated
             lines.append(f"{self.watched.unrated} line phases have no rating and are not judged")
         kwh = float(np.nansum(self.solution.losses_w())) * hours / 1000.0
         taken = float(np.nansum(self.solution.source_power().real)) * hours / 1000.0
         figures |= {"worst": worst, "losses_kwh": kwh, "source_kwh": taken}
-        lines.append(f"from the grid above {taken:.1f} kWh, of which lost {kwh:.2f} kWh")
+        unit = "kW" if steady else "kWh"
+        lines.append(f"from the grid above {taken:.1f} {unit}, of which lost {kwh:.2f} {unit}")
         return lines
 
     def _agreement(self, figures: dict[str, Any]) -> str:
         if self.difference is None:
             figures["second_engine"] = {"checked": False, "reason": self.unchecked}
-            return f"second engine: not asked: {self.unchecked}"
+            return f"second engine: not asked: {shortened(self.unchecked)}"
         one = self.difference
         figures["second_engine"] = {
             "checked": True, "agrees": one.agrees, "voltage_pu": one.voltage_pu, "current_a": one.current_a,
@@ -119,3 +123,9 @@ class Told:
                 f"{one.voltage_pu:.1e} p.u. and {one.current_a:.1e} A over {one.steps} steps"
                 + ("" if one.solved_only_here == one.solved_only_there == 0 else
                    f"; solved only here {one.solved_only_here}, only there {one.solved_only_there}"))
+
+
+def shortened(reasons: str) -> str:
+    """The first of several reasons, and how many there are."""
+    first, *others = reasons.split("; ")
+    return first + (f"; and {len(others)} more" if others else "")

@@ -103,7 +103,7 @@ def _content(envelopes: Envelopes) -> EnvelopeFile:
     notes = [
         f"{starts[step]}: {word}" for claims, word in (
             (envelopes.no_solution, "base loads alone have no power flow; limits are 0"),
-            (envelopes.unfixable, "base loads alone cross a limit; envelopes keep it from getting worse"),
+            (envelopes.unfixable, "base loads alone cross a limit, which the envelopes keep from getting worse"),
         ) for step in np.flatnonzero(claims)
     ]
     return EnvelopeFile(

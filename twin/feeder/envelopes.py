@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,9 @@ __all__ = ["EnvelopeError", "Envelopes", "Guarantee", "Rule", "corners", "envelo
 Floats = NDArray[np.float64]
 Claims = NDArray[np.bool_]
 
+PART: Final = 192
+"""Steps that are worked out together: their derivatives by 55 points take some 100 MB."""
+
 
 class EnvelopeError(ValueError):
     """Envelopes cannot be worked out or used as asked; the message names field, value and what was expected."""
@@ -53,7 +57,8 @@ class Envelopes:
     fallback_import_w, fallback_export_w: by point, where no envelope is in force (lost communication, a gap): the
         lowest of the series.
     import_bound_by, export_bound_by: by step, what keeps the limits from being higher.
-    unfixable: (step,), base loads alone cross a limit. no_solution: (step,), base loads alone have no flow; limits 0.
+    unfixable: (step,), base loads alone cross a limit, or, where any mix is promised, base loads that come and go.
+    no_solution: (step,), base loads alone have no flow; limits are 0.
     rule, guarantee: None where somebody else worked them out and does not say.
     """
 
@@ -115,36 +120,62 @@ def envelopes(
         guarantee: what the envelopes promise.
         points: connection points that get one; None: those of the scene's EVSEs, and without EVSEs all. The others
             draw their base load. Power above or below its base load is split evenly over a point's phases.
-        most_w: ceiling of a point, where that is less than its fuse, or, without one, than the best line at its bus;
-            needed where neither is known.
+        most_w: ceiling of a point, where that is less than its own: its fuse, without one the best line at its bus,
+            and without any rating the largest transformer.
 
     Raises:
-        EnvelopeError: an unknown point, or one without any ceiling.
+        EnvelopeError: an unknown point, or a ceiling that is none.
     """
     chosen = _chosen(scene, points)
     places = {point.id: point for point in scene.feeder.connection_points}
     ceilings = np.array([_ceiling(scene.feeder, places[point], most_w) for point in chosen])
-    problem = Problem.of(scene, chosen, Watched(scene.flow(), scene.limits))
-    rays = tuple(_ray(problem, ceilings, rule, sign) for sign in (1.0, -1.0))
+    watched = Watched(scene.flow(), scene.limits)
+    parts = [
+        _part(Problem.of(scene, chosen, watched, slice(first, first + PART)), ceilings, rule, guarantee)
+        for first in range(0, scene.grid.steps, PART)
+    ]
+    import_w, export_w = (np.concatenate([getattr(part, name) for part in parts], axis=1)
+                          for name in ("import_w", "export_w"))
+    return Envelopes(
+        scene.feeder.name, chosen, scene.grid, import_w, export_w, import_w.min(axis=1), export_w.min(axis=1), rule,
+        guarantee, tuple(name for part in parts for name in part.import_bound_by),
+        tuple(name for part in parts for name in part.export_bound_by),
+        np.concatenate([part.unfixable for part in parts]), np.concatenate([part.no_solution for part in parts]),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Some steps of `Envelopes`."""
+
+    import_w: Floats
+    export_w: Floats
+    import_bound_by: tuple[str, ...]
+    export_bound_by: tuple[str, ...]
+    unfixable: Claims
+    no_solution: Claims
+
+
+def _part(problem: Problem, ceilings: Floats, rule: Rule, guarantee: Guarantee) -> _Part:
+    rays = _ray(problem, ceilings, rule, 1.0), _ray(problem, ceilings, rule, -1.0)
     reached = [farthest(problem, ray) for ray in rays]
     reach = [one.reach for one in reached]
     bound_by = [one.bound_by for one in reached]
+    unfixable = problem.unfixable
     if guarantee is Guarantee.MIX:
-        share, mixed = hold_any_mix(problem, (rays[0], rays[1]), (reach[0], reach[1]))
+        share, mixed, restless = hold_any_mix(problem, rays, (reach[0], reach[1]))
         reach = [one * share for one in reach]
         bound_by = [
             tuple(f"{mix} in some mix" if mix else alone for mix, alone in zip(mixed, names, strict=True))
             for names in bound_by
         ]
-    steps = np.arange(scene.grid.steps)
+        unfixable = unfixable | restless
+    steps = np.arange(problem.steps)
     limits = [
         np.where(problem.no_solution, 0.0, np.maximum(sign * ray.net(one, steps), 0.0))
         for sign, ray, one in zip((1.0, -1.0), rays, reach, strict=True)
     ]
-    return Envelopes(
-        scene.feeder.name, chosen, scene.grid, limits[0], limits[1], limits[0].min(axis=1), limits[1].min(axis=1),
-        rule, guarantee, bound_by[0], bound_by[1], problem.unfixable, problem.no_solution,
-    )
+    return _Part(limits[0], limits[1], bound_by[0], bound_by[1], unfixable, problem.no_solution)
 
 
 def corners(scene: Scene, found: Envelopes) -> tuple[Solution, Solution]:
@@ -176,11 +207,10 @@ def _ceiling(feeder: Feeder, point: ConnectionPoint, most_w: float | None) -> fl
          if line.ampacity is not None and point.bus in (line.from_bus, line.to_bus)), default=None,
     )
     if amperes is None:
-        if most_w is None:
-            raise EnvelopeError(f"connection point {point.id!r}: neither a fuse nor a line with a rating at its bus, "
-                                "expected either, or a ceiling: most_w")
-        return most_w
-    own = amperes * volts * len(point.phases)
+        # All that the feeder is fed by is more than anybody at it can ever draw.
+        own = max((transformer.rated_va for transformer in feeder.transformers), default=feeder.source.short_circuit_va)
+    else:
+        own = amperes * volts * len(point.phases)
     return own if most_w is None else min(own, most_w)
 
 

@@ -32,12 +32,13 @@ NEAR: Final = 0.02
 
 def hold_any_mix(
     problem: Problem, rays: tuple[Ray, Ray], reach: tuple[Floats, Floats]
-) -> tuple[Floats, tuple[str, ...]]:
-    """The share of both reaches, by step, up to which no mix found crosses a limit, and what ends it, "" at 1.
+) -> tuple[Floats, tuple[str, ...], Claims]:
+    """The share of both reaches, by step, up to which no mix found crosses a limit; what ends it, "" at 1; and whether
+    base loads that come and go cross a limit by themselves.
 
     Corners found at one share are kept for all that follow: the answer only ever falls.
     """
-    every = np.arange(problem.scene.grid.steps)
+    every = np.arange(problem.steps)
     share, names = np.where(problem.no_solution, 0.0, 1.0), [""] * len(every)
     box = _Box(problem, rays, reach)
     bound = problem.bound.copy()
@@ -65,7 +66,7 @@ def hold_any_mix(
             corner for start in _worst_by_kind(problem, corners, box.values(corners, share, every), bound)
             for corner in box.corners(share, bound, start, 1)
         ]
-    return share, tuple(names)
+    return share, tuple(names), (bound > problem.bound + SLACK).any(axis=0) & ~problem.no_solution
 
 
 def _worst_by_kind(problem: Problem, corners: list[Claims], values: list[Floats], bound: Floats) -> list[Claims]:
@@ -138,7 +139,7 @@ def slopes_at(problem: Problem, net: Floats, steps: Indices) -> tuple[Floats, Fl
     of_point = np.zeros((len(flow.network.base_volts), net.shape[0]))
     np.add.at(of_point, flow.network.point_of, problem.share)
     per_watt = gradients.di_dp @ of_point
-    if problem.scene.var_per_watt:
-        per_watt = per_watt + problem.scene.var_per_watt * (gradients.di_dq @ of_point)
+    if problem.var_per_watt:
+        per_watt = per_watt + problem.var_per_watt * (gradients.di_dq @ of_point)
     values, slopes = problem.watched.slopes(solution, per_watt)
     return values, slopes, solution.has_solution

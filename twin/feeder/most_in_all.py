@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linprog
 
 from twin.feeder.mixes import slopes_at
-from twin.feeder.rays import Indices, Problem, Ray
+from twin.feeder.rays import SLACK, Problem, Ray
 
 Floats = NDArray[np.float64]
 
@@ -25,11 +25,14 @@ ROWS: Final = 40
 TRUST: Final = (1.0, 0.5, 0.25, 0.12, 0.06)
 """How far from the last powers a round may go, of the ceiling."""
 
+KEPT: Final = (1.0, 0.9999, 0.999, 0.998, 0.996, 0.99, 0.98, 0.96, 0.92, 0.84, 0.7, 0.5, 0.25)
+"""Of the gain over equal shares: what is tried, and the first that is borne is taken."""
+
 
 def most_in_all(problem: Problem, equal: Ray, reach: Floats, ceilings: Floats, sign: float) -> Ray:
     """A ray from `equal` at `reach` to the powers that add up to most; sign -1: of exports."""
     steps = np.flatnonzero(~problem.no_solution)
-    every = np.arange(problem.scene.grid.steps)
+    every = np.arange(problem.steps)
     fair = equal.net(reach, every)
     least = sign * equal.net(np.zeros_like(reach), every)
     most = np.maximum(least, ceilings[:, None])
@@ -44,7 +47,7 @@ def most_in_all(problem: Problem, equal: Ray, reach: Floats, ceilings: Floats, s
                 np.maximum(least[:, step], here - trust * ceilings),
                 np.minimum(most[:, step], here + trust * ceilings),
             )
-    return _taken_back(equal, reach, fair, best)
+    return _taken_back(problem, equal.net(np.zeros_like(reach), every), fair, best)
 
 
 def _program(here: Floats, slopes: Floats, room: Floats, least: Floats, most: Floats) -> Floats:
@@ -55,7 +58,6 @@ def _program(here: Floats, slopes: Floats, room: Floats, least: Floats, most: Fl
     if not len(rows):
         return most
     scale = np.abs(slopes[rows]).max(axis=1)
-    # A point that is already a hair beyond, by the curvature of the last round, must be able to come back.
     answer = linprog(
         -np.ones(len(here)), A_ub=slopes[rows] / scale[:, None], b_ub=(room[rows] + slopes[rows] @ here) / scale,
         bounds=np.column_stack((least, most)), method="highs-ds",
@@ -63,12 +65,13 @@ def _program(here: Floats, slopes: Floats, room: Floats, least: Floats, most: Fl
     return np.asarray(answer.x) if answer.status == 0 else here
 
 
-def _taken_back(equal: Ray, reach: Floats, fair: Floats, best: Floats) -> Ray:
-    """Up to `equal` at `reach` over the first half of the way, from there straight on to `best` over the second."""
-
-    def net(part: Floats, steps: Indices) -> Floats:
-        first = equal.net(np.minimum(2.0 * part, 1.0) * reach[steps], steps)
-        onward: Floats = first + np.maximum(2.0 * part - 1.0, 0.0) * (best - fair)[:, steps]
-        return onward
-
-    return Ray(net, np.ones_like(reach))
+def _taken_back(problem: Problem, rest: Floats, fair: Floats, best: Floats) -> Ray:
+    """From `rest` straight to the last of some places on the way from `best` back to `fair` that is borne."""
+    every = np.arange(problem.steps)
+    last, open_ = fair.copy(), ~problem.no_solution
+    for kept in KEPT:
+        place = fair + kept * (best - fair)
+        borne = open_ & (problem.values(place, every) <= problem.bound + SLACK).all(axis=0)
+        last[:, borne] = place[:, borne]
+        open_ &= ~borne
+    return Ray.between(rest, last)
