@@ -30,6 +30,9 @@ SHARES: Final = 7
 FAR_OFF: Final = 0.15
 """More than this and rated volts are not those of the bus (as in `twin.feeder.validity`)."""
 
+SPLIT_PHASE: Final = 2.0 / sqrt(3.0)
+NEAR: Final = 0.06
+
 MOST_STEPS: Final = 200_000
 
 
@@ -167,15 +170,29 @@ class Points:
         return LoadType(name, active, reactive, (low, high), volts, connection)
 
     def _at_bus(self, element: ElementFound, kind: LoadType, power: complex) -> tuple[LoadType, complex]:
-        """An impedance told at volts that are not its bus's, as what it draws at those of its bus."""
+        """The same load told at the volts of its bus, where its own are others for a reason.
+
+        An impedance is ohms, however told; between the legs of a split phase there is twice the voltage of one, not
+        the root of three. Anything else is left to be called a fault.
+        """
         bus, volts = self._volts[element.buses[0]], kind.rated_volts
-        across = bus if kind.connection is Connection.DELTA else bus / sqrt(3.0)
-        if not (kind.active == kind.reactive == IMPEDANCE and volts and across) or abs(volts / across - 1.0) <= FAR_OFF:
+        is_delta = kind.connection is Connection.DELTA
+        across = bus if is_delta else bus / sqrt(3.0)
+        if not (volts and across) or abs(volts / across - 1.0) <= FAR_OFF:
             return kind, power
-        self._say(Degree.ASSUMED, element.kind, element.name, f"is an impedance rated at {volts:.5g} V at a bus of "
-                  f"{across:.5g} V: taken at its word, it draws {(across / volts) ** 2:.3g} of its rated power")
+        is_split = is_delta and abs(volts / across / SPLIT_PHASE - 1.0) <= NEAR
+        if not is_split and not kind.active == kind.reactive == IMPEDANCE:
+            return kind, power
+        self._say(Degree.ASSUMED, element.kind, element.name, f"rated at {volts:.5g} V at a bus of {across:.5g} V" + (
+            ": taken as between two legs of a split phase" if is_split else
+            f": an impedance, which draws {(across / volts) ** 2:.3g} of its rated power"
+        ))
+        active, times_p = _rebased(kind.active, across / volts)
+        reactive, times_q = _rebased(kind.reactive, across / volts)
+        low, high = (bound * volts / across for bound in kind.valid_pu)
         name = kind.id.replace(f"{volts:.6g} V", f"{across:.6g} V")
-        return replace(kind, id=name, rated_volts=across), power * (across / volts) ** 2
+        same = replace(kind, id=name, rated_volts=across, active=active, reactive=reactive, valid_pu=(low, high))
+        return same, complex(power.real * times_p, power.imag * times_q)
 
     def _range(self, element: ElementFound, bus: str, phases: str, kind: LoadType, is_delta: bool) -> None:
         """Below its range OpenDSS turns a load into an impedance little by little, we do at once."""
@@ -186,6 +203,13 @@ class Points:
         if kind.rated_volts and across and 0.0 < (lowest := min(across) / kind.rated_volts) < kind.valid_pu[0]:
             self._say(Degree.APPROXIMATED, element.kind, element.name, f"at {lowest:.4g} p.u. lies below its Vminpu "
                       f"{kind.valid_pu[0]:g}, where OpenDSS goes over into an impedance little by little, here at once")
+
+
+def _rebased(shares: Zip, ratio: float) -> tuple[Zip, float]:
+    """Shares of the same load at volts that are `ratio` of those they are told at, and its power there."""
+    parts = (shares.impedance * ratio**2, shares.current * ratio, shares.power)
+    total = sum(parts)
+    return (Zip(*(part / total for part in parts)), total) if total else (shares, 1.0)
 
 
 def _power_law(exponent: float) -> Zip:

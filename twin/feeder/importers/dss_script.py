@@ -54,6 +54,7 @@ WRITING: Final = re.compile(r"(?<![\w%])(act?|acti\w*)\s*=", re.IGNORECASE)
 
 MOST_LINES: Final = 500_000
 MOST_BYTES: Final = 64 * 2**20
+MOST_FILES: Final = 1_000
 DEEPEST: Final = 32
 SHORTEST: Final = 4
 """Letters from which a command may be cut short: `calcv`."""
@@ -139,6 +140,7 @@ class _Reader:
         self.script = Script()
         self.reasons: list[str] = []
         self._folder = path.resolve().parent
+        self._files = 0
         self._lines = 0
         self._bytes = 0
         self._left_out: Counter[str] = Counter()
@@ -320,6 +322,11 @@ class _Reader:
             return
         if not path.is_file():
             self.reasons.append(f"{origin}: {verb} {name}: no such file")
+            return
+        self._files += 1
+        if self._files > MOST_FILES:
+            if self._files == MOST_FILES + 1:
+                self.reasons.append(f"{origin}: {verb} {name}: more than {MOST_FILES:,} files in all")
             return
         before = self._folder
         self._folder = real.parent
