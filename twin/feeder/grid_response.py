@@ -89,7 +89,7 @@ class GridResponse:
         self._constants = _Constants(inverters)
         ones = np.ones(shape)
         self._memory = Memory(0.0 * ones, ones, ones, ones, ones, ones)
-        self._seen = ones
+        self._near = self._seen = ones
         self._is_lagging = False
         self._asked = (-1, ones, ones)
         self._found: InverterSolution | None = None
@@ -144,9 +144,10 @@ class GridResponse:
         base_w, base_var = (
             np.repeat(each[:, step, None], self.replicas, axis=1) for each in (self.scene.base_w, self.scene.base_var)
         )
-        found = self._couple.solve(base_w, base_var, 1000.0 * ordered, memory)
+        found = self._couple.solve(base_w, base_var, 1000.0 * ordered, memory, self._near)
         solved = found.solution.has_solution
         self._low, self._high = self._couple.extremes(np.where(solved, self._couple.terminal_pu(found.solution), 0.0))
+        self._near = np.where(solved, found.voltage_pu, 1.0)
         self._seen = np.where(solved, found.voltage_pu, 0.0)
         self._memory = self._couple.behaviour.remember(self._seen, memory)
         return found

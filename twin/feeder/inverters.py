@@ -122,9 +122,12 @@ class Coupling:
         return low, np.stack([terminal_pu[rows].max(axis=0) for rows in self._phases])
 
     def solve(
-        self, base_w: Floats, base_var: Floats, orders_w: Floats, memory: Memory | None = None
+        self, base_w: Floats, base_var: Floats, orders_w: Floats, memory: Memory | None = None,
+        near_pu: Floats | None = None,
     ) -> InverterSolution:
-        """As `solve_with_inverters`; memory: of curves that lag and of inverters that come back, (evse, column)."""
+        """As `solve_with_inverters`; (evse, column): memory of curves that lag and of inverters that come back, and
+        voltages near which to search.
+        """
         orders = np.asarray(orders_w, dtype=np.float64)
         shape = orders.shape[1:]
         given = [np.asarray(each, dtype=np.float64) for each in (base_w, base_var)]
@@ -137,7 +140,8 @@ class Coupling:
         base, vars_, flat = (value.reshape(len(value), columns) for value in (*given, orders))
         parts = [
             _Search(self, base[:, part], vars_[:, part], flat[:, part],
-                    None if memory is None else memory.columns(part)).run()
+                    None if memory is None else memory.columns(part)
+                    ).run(None if near_pu is None else near_pu[:, part])
             for part in (slice(first, first + BLOCK) for first in range(0, max(columns, 1), BLOCK))
         ]
         return _joined(self.flow, shape, parts)
@@ -161,10 +165,32 @@ class Coupling:
         return self.flow.solve(base_w + self._spread @ p_w, base_var + self._spread @ q_var)
 
 
+@dataclass(eq=False)
+class _Answer:
+    """A flow, the powers that lead to it and the voltages that come of it; rows of columns."""
+
+    state: NDArray[np.complex128]
+    demand: NDArray[np.complex128]
+    has_solution: Claims
+    p_w: Floats
+    q_var: Floats
+    came_pu: Floats
+
+    def columns(self, which: NDArray[np.intp] | Claims) -> _Answer:
+        return _Answer(*(getattr(self, name)[..., which] for name in self.__dataclass_fields__))
+
+    def put(self, columns: NDArray[np.intp], other: _Answer) -> None:
+        for name in self.__dataclass_fields__:
+            getattr(self, name)[..., columns] = getattr(other, name)
+
+    def solution(self, flow: Flow) -> Solution:
+        return Solution(flow, self.has_solution.shape, self.state, self.demand, self.has_solution)
+
+
 class _Search:
     """Newton's method for the voltages that inverters see; columns advance together, each by its own share of a step.
 
-    Kept for every column: the voltages of the smallest mismatch so far, that mismatch, and the next step from there.
+    Kept for every column: the voltages of the smallest mismatch so far, that mismatch, and the flow and powers there.
     """
 
     def __init__(
@@ -172,28 +198,43 @@ class _Search:
     ) -> None:
         self._couple, self._base_w, self._base_var = couple, base_w, base_var
         self._orders, self._memory = orders_w, memory
-        self._u = np.ones_like(orders_w)
-        self._size = np.full(orders_w.shape[1], np.inf)
-        self._scale = np.ones(orders_w.shape[1])
+        columns = orders_w.shape[1]
+        self._u, self._size = np.ones_like(orders_w), np.full(columns, np.inf)
+        self._scale = np.ones(columns)
+        self._kept: _Answer | None = None
 
-    def run(self) -> InverterSolution:
+    def run(self, near_pu: Floats | None) -> InverterSolution:
         columns = np.arange(self._orders.shape[1])
         if not self._couple.behaviour.has_curves:
-            solution, p, q, came = self._answer(self._u, columns)
-            return self._outcome(solution, p, q, came, np.where(solution.has_solution, 0.0, np.inf), 1)
-        rounds = self._improve(self._start(columns), columns)
+            answer = self._answer(self._u, columns)
+            return self._outcome(answer, np.where(answer.has_solution, 0.0, np.inf), 1)
+        rounds = self._improve(self._start(columns) if near_pu is None else near_pu, columns)
         lost = columns[self._size > TOLERANCE_PU]
         if len(lost):
             rounds += self._lead(lost)
-        solution, p, q, came = self._answer(self._u, columns)
-        mismatch = np.where(solution.has_solution, np.abs(came - self._u).max(axis=0, initial=0.0), np.inf)
-        return self._outcome(solution, p, q, came, mismatch, rounds)
+        answer = self._answer(self._u, columns) if self._kept is None else self._kept
+        answer.has_solution = np.isfinite(self._size)
+        answer.state[:, ~answer.has_solution] = np.nan
+        return self._outcome(answer, self._size, rounds)
 
-    def _answer(self, u: Floats, columns: NDArray[np.intp]) -> tuple[Solution, Floats, Floats, Floats]:
-        """Flow, watts and vars at voltages `u`, and the voltages that come of them."""
+    def _outcome(self, answer: _Answer, mismatch: Floats, rounds: int) -> InverterSolution:
+        solved = answer.has_solution
+        p, q, came = (np.where(solved, value, np.nan) for value in (answer.p_w, answer.q_var, answer.came_pu))
+        solution = answer.solution(self._couple.flow)
+        return InverterSolution(solution, p, q, came, mismatch, mismatch <= TOLERANCE_PU, rounds)
+
+    def _answer(self, u: Floats, columns: NDArray[np.intp]) -> _Answer:
+        """What comes of voltages `u` in these columns."""
         p, q = self._couple.behaviour.powers(self._ordered(columns), u, self._held(columns))
         solution = self._couple.flow_at(self._base_w[:, columns], self._base_var[:, columns], p, q)
-        return solution, p, q, self._couple.seen(self._couple.terminal_pu(solution))
+        came = self._couple.seen(self._couple.terminal_pu(solution))
+        return _Answer(solution.state, solution.demand, solution.has_solution, p, q, came)
+
+    def _keep(self, columns: NDArray[np.intp], answer: _Answer) -> None:
+        """The best so far in these columns."""
+        if self._kept is None:
+            self._kept = self._answer(self._u, np.arange(len(self._size))) if len(columns) < len(self._size) else answer
+        self._kept.put(columns, answer)
 
     def _ordered(self, columns: NDArray[np.intp]) -> Floats:
         ordered: Floats = self._orders[:, columns] * self._scale[columns]
@@ -216,6 +257,7 @@ class _Search:
     def _lead(self, columns: NDArray[np.intp]) -> int:
         """Follow the solution from no order to the whole, where it is not found at once; returns the rounds."""
         best = self._u[:, columns].copy(), self._size[columns].copy()
+        kept = None if self._kept is None else self._kept.columns(columns)
         near = self._couple.flow.solve(self._base_w[:, columns], self._base_var[:, columns])
         near_u = self._couple.seen(self._couple.terminal_pu(near))
         reached, step = np.zeros(len(columns)), np.full(len(columns), 0.5)
@@ -233,6 +275,8 @@ class _Search:
             going = np.flatnonzero(near.has_solution & (reached < 1.0) & (step >= LEAST_SHARE))
         failed = np.flatnonzero(reached < 1.0)
         self._u[:, columns[failed]], self._size[columns[failed]] = best[0][:, failed], best[1][failed]
+        if self._kept is not None and kept is not None:
+            self._kept.put(columns[failed], kept.columns(failed))
         self._scale[columns] = 1.0
         return rounds
 
@@ -243,18 +287,20 @@ class _Search:
         open_ = columns
         for turn in range(ROUNDS):
             trial = self._u[:, open_] + share[open_] * ahead[:, open_]
-            solution, _, _, came = self._answer(trial, open_)
-            size = np.where(solution.has_solution, np.abs(came - trial).max(axis=0, initial=0.0), np.inf)
+            answer = self._answer(trial, open_)
+            gap = answer.came_pu - trial
+            size = np.where(answer.has_solution, np.abs(gap).max(axis=0, initial=0.0), np.inf)
             better = size < self._size[open_]
             good, bad = open_[better], open_[~better]
             self._u[:, good], self._size[good] = trial[:, better], size[better]
+            if len(good):
+                self._keep(good, answer.columns(better))
             share[good] = 1.0
             share[bad] *= 0.5
             going = np.flatnonzero(better & (size > TOLERANCE_PU))
             if len(going):
-                exact = solution if turn >= exact_after else None
-                ahead[:, open_[going]] = self._newton(trial[:, going], (came - trial)[:, going], open_[going], exact,
-                                                      going)
+                exact = answer.solution(self._couple.flow) if turn >= exact_after else None
+                ahead[:, open_[going]] = self._newton(trial[:, going], gap[:, going], open_[going], exact, going)
             left = self._size[open_]
             open_ = open_[(left > TOLERANCE_PU) & np.isfinite(left) & (share[open_] >= LEAST_SHARE)]
             if not len(open_):
@@ -287,13 +333,6 @@ class _Search:
         bent = np.linalg.solve(matrix, np.take_along_axis(gap, first, 0).T[:, :, None])
         step: Floats = gap + (reach @ bent)[:, :, 0].T
         return step
-
-    def _outcome(
-        self, solution: Solution, p: Floats, q: Floats, came: Floats, mismatch: Floats, rounds: int
-    ) -> InverterSolution:
-        solved = solution.has_solution
-        p, q, came = (np.where(solved, value, np.nan) for value in (p, q, came))
-        return InverterSolution(solution, p, q, came, mismatch, mismatch <= TOLERANCE_PU, rounds)
 
 
 def _joined(flow: Flow, shape: tuple[int, ...], parts: Sequence[InverterSolution]) -> InverterSolution:
