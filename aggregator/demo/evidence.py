@@ -193,7 +193,7 @@ def _plan(plan: PlanRecord) -> PlanFact:
     rounds = tuple(
         RoundFact(
             float(each["seconds"].get("build", 0.0)),
-            sum(s for name, s in each["seconds"].items() if name in ("solve", "repair"))
+            sum(s for name, s in each["seconds"].items() if name not in ("build", "replay"))
             + (0.0 if later else compared_s),
             float(each["seconds"].get("replay", 0.0)),
             tuple(refusal for refusal in refusals if refusal.round == each["number"]),

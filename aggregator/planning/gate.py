@@ -29,6 +29,9 @@ from twin.feeder.scene import Scene
 from twin.validation import Breach, BreachKind, EventPromise, ValidationReport, tangents_of, validate
 
 MAX_ROUNDS = 5
+MOST_TANGENTS = 200
+"""Limits times steps that a plan may break before the flow is taken into the search for the next one."""
+_SEARCH_FACTOR = 3.0
 MOST_WATCHED = 12
 """Limits of a feeder with which a plan begins; others are met again in its replay."""
 _FORGIVEN_KW = 0.05
@@ -203,14 +206,11 @@ def _guarded(problem: Problem, counterfactual: Plan | None) -> Problem:
 
 
 def _rounds(request: PlanRequest, problem: Problem) -> GateOutcome:
-    # Pyomo and HiGHS stay out of the service's own process, which needs this module for its types only.
-    from aggregator.planning.solve import solve  # noqa: PLC0415
-
     rounds: list[Round] = []
     alerts: list[str] = []
     street = _Street(request)
     for number in range(1, max(1, request.max_rounds) + 1):
-        plan = solve(problem, time_limit_s=request.time_limit_s)
+        plan = street.plan(problem)
         exam = _examine(request, plan)
         refusals = exam.refusals
         cuts = learn(problem, plan, exam.replayed, refusals)
@@ -237,13 +237,31 @@ def _rounds(request: PlanRequest, problem: Problem) -> GateOutcome:
 
 
 class _Street:
-    """What the feeder taught in the rounds of one request."""
+    """The plans of one request, and what the feeder taught in its rounds.
+
+    Where a plan breaks a limit here and there its tangents are enough. Where it breaks them all along the street, the
+    next one is searched for with the flow inside the search, which costs more and needs fewer replays.
+    """
 
     def __init__(self, request: PlanRequest) -> None:
         self._scene = request.world.feeder
+        self._time_limit_s = request.time_limit_s
+        self._is_crowded = False
         self._watched = dict.fromkeys(request.watched)
         self._refused: Plan | None = None
         self._crossed: list[Crossed] = []
+
+    def plan(self, problem: Problem) -> Plan:
+        # Pyomo and HiGHS stay out of the service's own process, which needs this module for its types only.
+        from aggregator.planning.grid_secure import plan_with_feeder  # noqa: PLC0415
+        from aggregator.planning.solve import solve  # noqa: PLC0415
+
+        if self._scene is None or not self._is_crowded:
+            return solve(problem, time_limit_s=self._time_limit_s)
+        found = plan_with_feeder(
+            problem, self._scene, time_limit_s=_SEARCH_FACTOR * self._time_limit_s, verify=False, price=False
+        )
+        return replace(found.plan, seconds={name: s for name, s in found.plan.seconds.items() if name != "total"})
 
     def lessons(self, problem: Problem, plan: Plan, exam: _Exam, number: int) -> tuple[FeederRow, ...]:
         """Rows for the next round; what was crossed is watched from now on."""
@@ -256,6 +274,9 @@ class _Street:
         fresh = fresh[:max(0, MOST_WATCHED - len(self._watched))]
         self._watched.update(dict.fromkeys(fresh))
         self._crossed += crossed_by(feeder.tangents, self._scene.evse_ids)
+        if len(feeder.tangents) > MOST_TANGENTS and not self._is_crowded:
+            self._is_crowded = True
+            return ()
         rows = rows_from(problem, feeder.tangents, self._scene.evse_ids, plan=plan, number=number)
         # What is taken off here moves to the next steps: a limit met for the first time holds in all of them.
         return rows + _rows_toward(self._scene, problem, fresh)
