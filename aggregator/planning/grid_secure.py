@@ -370,9 +370,23 @@ class _Search:
             weak = (power > _TINY_KW) & (power < self.minimum - _TINY_KW) & ~forbidden
             up = self._rounds_up(power, weak) if len(self.history) < LAST_ROUNDED_UP else raised
             raised, forbidden = weak & up, forbidden | (weak & ~up)
+        crowded = self._crowded(seen, power)
+        forbidden |= crowded
         program.least[raised] = self.minimum[raised]
         program.least[forbidden] = program.most[forbidden] = 0.0
         return bool(forbidden.any() or raised.any())
+
+    def _crowded(self, seen: _Seen, power: Floats) -> Mask:
+        """Of each step in which raised cells make a limit break, the raised cell with the least power."""
+        program = self.program
+        crowded = np.zeros(len(power), dtype=np.bool_)
+        bought = program.slack(self.answer).max(axis=0) > _TINY_KW
+        raised = np.flatnonzero((program.least > 0.0) & bought[program.cell_step])
+        if seen.violations and len(raised):
+            order = raised[np.lexsort((power[raised], program.cell_step[raised]))]
+            _, first = np.unique(program.cell_step[order], return_index=True)
+            crowded[order[first]] = True
+        return crowded
 
     def _below_floor(self, seen: _Seen) -> Mask:
         """Discharging cells at whose end a car that came below its floor has not reached it."""

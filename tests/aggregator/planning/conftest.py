@@ -20,6 +20,8 @@ from twin.assets import (
     Visit,
     World,
 )
+from twin.feeder import Bus, ConnectionPoint, Feeder, Line, Rating, Source, Transformer
+from twin.feeder.scene import Limits, Scene
 
 START = datetime(2019, 7, 15, 13, tzinfo=UTC)
 
@@ -86,3 +88,53 @@ def make_problem() -> Callable[..., Problem]:
 @pytest.fixture(scope="session")
 def make_world() -> Callable[..., World]:
     return world_of
+
+
+def small_street(steps: int = 8, *, evs: str = "aab", ampacity: float = 60.0, metres: float = 150.0,
+                 home_w: float = 800.0, limits: Limits | None = None, power_factor: float = 1.0,
+                 unbalanced_base_w: float = 0.0, c1: float = 0.0) -> Scene:
+    """Three homes, one on each phase, and EVs at the end of one cable behind a transformer.
+
+    evs: the phase of each EV. unbalanced_base_w: drawn by the home on phase a beyond `home_w`. c1: farads of the cable.
+    """
+    rating = Rating.even(ampacity, "a test")
+    km = metres / 1000.0
+    cable = {"r1": 0.32 * km, "x1": 0.08 * km, "r0": 1.0 * km, "x0": 0.3 * km, "ampacity": rating, "length_m": metres}
+    lines = (Line.of_sequence("trunk", "lower", "middle", **cable, c1=c1, c0=c1 / 2),
+             Line.of_sequence("branch", "middle", "end", **cable))
+    points = [ConnectionPoint(f"home-{phase}", "middle" if phase == "c" else "end", phase) for phase in "abc"]
+    points += [ConnectionPoint(f"ev-{k}", "end", phase) for k, phase in enumerate(evs)]
+    transformer = Transformer("t", "upper", "lower", 100e3, 10_000.0, 400.0, 0.04, 1500.0, "Dyn11")
+    feeder = Feeder(
+        "street", (Bus("upper", 10_000.0), *(Bus(name, 400.0) for name in ("lower", "middle", "end"))), lines,
+        Source("upper", 1.02, 0.0, 1e8, 0.3, 1.0), (transformer,), tuple(points))
+    base = np.zeros((len(points), steps))
+    base[:3] = home_w
+    base[0] += unbalanced_base_w
+    names = tuple(f"evse-{k}" for k in range(len(evs)))
+    return Scene(feeder, TimeGrid(START, 900, steps), base, 0.1 * base, names,
+                 tuple(f"ev-{k}" for k in range(len(evs))), tuple(evs), power_factor, limits or Limits())
+
+
+@pytest.fixture(scope="session")
+def make_street() -> Callable[..., Scene]:
+    return small_street
+
+
+def street_problem(scene: Scene, *, target_kwh: float = 12.0, price: np.ndarray | None = None,
+                   discharge_kw: float = 0.0, charge_kw: float = 7.4, minimum_kw: float = 0.0,
+                   energy_kwh: float = 10.0) -> Problem:
+    """A car at every EVSE of a street for its whole grid, one like the other but for what their wear costs."""
+    steps = scene.grid.steps
+    cars = tuple(
+        EvDemand(f"car-{k}", name, 0, steps, energy_kwh, 50.0, energy_kwh + target_kwh, 5.0, charge_kw, discharge_kw,
+                 0.93, 0.93, 0.01 + 0.001 * k, minimum_kw, minimum_kw if discharge_kw else 0.0)
+        for k, name in enumerate(scene.evse_ids))
+    prices = np.linspace(0.1, 0.3, steps) if price is None else price
+    return Problem(scene.grid, cars, scene.base_w.sum(axis=0) / 1000.0, np.full(steps, 500.0), np.full(steps, 500.0),
+                   prices, prices - 0.01, 100.0, 0.0)
+
+
+@pytest.fixture(scope="session")
+def make_street_problem() -> Callable[..., Problem]:
+    return street_problem
