@@ -142,7 +142,7 @@ class FleetState(RunningSegments):
             )
         # Nothing flows at an empty connector: there is no segment to book, only one that starts later.
         begin_s: float | Floats = self.now_s if at_s is None else at_s
-        if (row[BEGIN_S][slots] > begin_s).any() or (at_s is not None and (at_s > self.now_s).any()):
+        if np.count_nonzero(row[BEGIN_S][slots] > begin_s) or (at_s is not None and (at_s > self.now_s).any()):
             raise self._wrong_time(begin_s)
         if self._history is not None:
             self._record(slots, begin_s, self._b.take(slots, axis=1), np.zeros(slots.size))
@@ -332,7 +332,8 @@ class FleetState(RunningSegments):
     def registers_many(self, slots: Slots, at_s: Floats | None = None) -> tuple[Floats, Floats, Floats]:
         """Import, export and loss of several slots since the start, in kWh; at_s as in `set_powers`."""
         row = self._row
-        if (row[BEGIN_S][slots] == (self.now_s if at_s is None else at_s)).all():
+        began_s = row[BEGIN_S][slots]
+        if np.count_nonzero(began_s == (self.now_s if at_s is None else at_s)) == began_s.size:
             return row[IMPORT][slots], row[EXPORT][slots], row[LOSS][slots]
         b, x = self._moved(slots, at_s)
         through = x[THROUGH]

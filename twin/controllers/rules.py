@@ -257,7 +257,7 @@ class EarliestDeadline(RoomSharing):
         # The order changes only where cars come and go or drivers change their mind, not with what the cars ask for.
         if self._queue is None or not self._queue.is_of(view.site, view.declared_s):
             self._queue = Queue(view.site, view.declared_s, room.size)
-        given[:] = self._queue.serve(given, view.min_charge_kw, np.where(is_contended, room, np.inf))
+        given[:] = self._queue.serve_again(given, view.min_charge_kw, np.where(is_contended, room, np.inf))
 
 
 class RoundRobin(RoomSharing):

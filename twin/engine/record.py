@@ -91,19 +91,22 @@ class VisitRecord:
 
     def __init__(self, slots: int, evses: int, *, is_kept: bool) -> None:
         self._evses, self._is_kept = evses, is_kept
-        self._before = np.zeros((3, slots))
+        self._before = tuple(np.zeros((3, slots)))
         self._closed: list[VisitOutcome] = []
 
     def open(self, slots: Ints, fleet: FleetState, at_s: Floats | None) -> None:
         """Cars have come to `slots`, `at_s` or now."""
         if self._is_kept:
-            self._before[:, slots] = fleet.registers_many(slots, at_s)
+            for before, register in zip(self._before, fleet.registers_many(slots, at_s), strict=True):
+                before[slots] = register
 
     def close(self, standing: Standing, slots: Ints, fleet: FleetState, energy_kwh: Floats, has_left: Bools) -> None:
         """The cars at `slots` have left with `energy_kwh`, or the run ends (`has_left` False)."""
         if not self._is_kept or not slots.size:
             return
-        imported, exported, lost = np.array(fleet.registers_many(slots)) - self._before[:, slots]
+        imported, exported, lost = (
+            register - before[slots] for before, register in zip(self._before, fleet.registers_many(slots), strict=True)
+        )
         self._closed.append(VisitOutcome(
             row=standing.visit[slots], replica=slots // self._evses, energy_kwh=energy_kwh, imported_kwh=imported,
             exported_kwh=exported, lost_kwh=lost,
