@@ -21,6 +21,9 @@ Floats = NDArray[np.float64]
 _COLOURS = ("--net", "--ev", "--target", "--uncontrolled", "--planned", "--bad", "--building", "--warn")
 _DASHES = ("solid", "solid", "solid", "solid", "dash", "dash", "dash", "dash")
 MOST_RUNS = len(_COLOURS)
+_SITE_WORDS = 4
+_FEEDER = ("feeder_caused_minutes", "feeder_line_loading")
+"""Measures of the feeder that are put into words, beside so many of the site's."""
 
 
 @dataclass(frozen=True)
@@ -131,18 +134,25 @@ def differences_in_words(facts: ComparisonFacts) -> list[str]:
             parts = [
                 f"{one.measure.title[0].lower()}{one.measure.title[1:]} "
                 f"{_signed(one, one.mean)} {one.measure.unit}".rstrip() + f" ({_interval(one)})"
-                for one in sure[:4]
+                for one in _told(sure)
             ]
             sentences.append(f"Against {first.label}, {run.label} changes: {'; '.join(parts)}.")
     return sentences
+
+
+def _told(sure: list[DifferenceFact]) -> list[DifferenceFact]:
+    """The first few of the site's figures and of the feeder's."""
+    feeder = [one for one in sure if one.measure.key in _FEEDER]
+    return [*[one for one in sure if not one.measure.key.startswith("feeder_")][:_SITE_WORDS], *feeder]
 
 
 def _headline(facts: ComparisonFacts) -> tuple[tuple[str, str, str], ...]:
     return tuple(
         (run.label, figure(float(np.mean(run.measures["peak_kw"])), "kW"),
          f"highest power, {figure(float(np.mean(run.measures['short_drivers'])))} drivers short" + (
-             " (means)" if facts.replicas > 1 else ""
-         ))
+             f", feeder beyond a limit {figure(float(np.mean(run.measures[_FEEDER[0]])) / 60.0, 'h')} because of EVs"
+             if _FEEDER[0] in run.measures else ""
+         ) + (" (means)" if facts.replicas > 1 else ""))
         for run in facts.runs
     )
 
@@ -193,7 +203,7 @@ def _difference_figures(facts: ComparisonFacts) -> tuple[Figure, ...]:
     if facts.replicas == 1:
         return ()
     made = []
-    for key in ("short_kwh", "peak_kw"):
+    for key in ("short_kwh", "peak_kw", _FEEDER[0]):
         chosen = [next((d for d in row if d.measure.key == key), None) for row in facts.differences]
         shown = [(run.label, one) for run, one in zip(facts.runs[1:], chosen, strict=True) if one is not None]
         if not shown:

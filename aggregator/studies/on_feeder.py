@@ -240,21 +240,13 @@ def _told_limits(on: OnFeeder) -> Limits:
     return replace(on.scene.limits, voltage_pu=(low * scale, high * scale))
 
 
-def _told_scale(on: OnFeeder) -> Floats:
-    """The same for every node: buses of another rating than the connection points' stay in p.u. of their own."""
-    feeder = on.scene.feeder
-    volts = {bus.id: bus.volts for bus in feeder.buses}
-    rated = {volts[point.bus] for point in feeder.connection_points}
-    return np.array([_to_nominal(on) if volts[node.bus] in rated else 1.0 for node in on.scene.flow().nodes])
-
-
 def _pictures(on: OnFeeder, impact: Impact) -> dict[str, str]:
     """The worst step of all courses from above, with EVs and without, and its day at all connection points."""
     worst = _worst(impact)
     if worst is None:
         return {}
     replica, step = worst
-    limits, scale = _told_limits(on), _told_scale(on)
+    limits, scale = _told_limits(on), _to_nominal(on)
     grid = impact.scene.grid
     when = grid.at(step).astimezone(ZoneInfo(on.timezone))
     with_evs, base = _solved(impact, replica, slice(step, step + 1))
@@ -278,7 +270,7 @@ def _pictures(on: OnFeeder, impact: Impact) -> dict[str, str]:
     for terminal, row in zip(solution.flow.terminals, network.point_of.tolist(), strict=True):
         rows.setdefault(row, f"{terminal.connection_point}.{terminal.phase}")
     found["strip"] = heat_strip(
-        reading.volts_pu[list(rows)] * _to_nominal(on), list(rows.values()), times, "voltage",
+        reading.volts_pu[list(rows)] * scale, list(rows.values()), times, "voltage",
         f"Voltage at the connection points around the worst step, course {replica + 1}", limits=limits,
     )
     return found

@@ -42,6 +42,9 @@ def refused(result: subprocess.CompletedProcess[str]) -> str:
     return lines[0]
 
 
+WITHOUT_FEEDER = {name for name in FILES if not name.startswith("feeder_")}
+
+
 def names(folder: Path) -> set[str]:
     return {entry.name for entry in folder.iterdir()}
 
@@ -52,11 +55,11 @@ def test_simulate_writes_every_file_and_says_what_came_of_it(day: Path, tmp_path
     assert result.returncode == 0, result.stderr
     # On a machine that is busy for seconds, lines of progress; never anything else.
     assert all(re.match(r"[a-z' ]+: \d+%", line) for line in result.stderr.splitlines()), result.stderr
-    assert names(out) == FILES
+    assert names(out) == WITHOUT_FEEDER
     assert json.loads(result.stdout) == json.loads((out / "result.json").read_text("utf-8"))
     found = json.loads(result.stdout)
     assert found["kind"] == KIND
-    assert set(found["files"]) == FILES
+    assert set(found["files"]) == WITHOUT_FEEDER
     assert {len(values) for values in found["by_replica"].values()} == {6}
     assert found["ledger"]["relative_residual"] <= 1e-9
 
@@ -84,7 +87,7 @@ def test_tables_agree_with_the_result_and_with_each_other(day: Path, tmp_path: P
 def test_one_seed_gives_the_same_tables_to_the_byte(day: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         assert v2g_here("simulate", day, "-o", tmp_path / name).returncode == 0
-    for name in sorted(FILES):
+    for name in sorted(WITHOUT_FEEDER):
         if name.endswith(".csv"):
             assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert v2g_here("simulate", day, "-o", tmp_path / "c", "--seed", "8").returncode == 0

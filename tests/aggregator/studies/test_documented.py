@@ -23,13 +23,16 @@ def named(title: str, heading: str) -> list[str]:
 
 @pytest.fixture
 def out(day: Path, tmp_path: Path) -> Path:
-    """A run that writes all there is: an event, faults, wear."""
-    day.write_text(day.read_text("utf-8") + '[ageing]\nchemistry = "nmc"\n', "utf-8")
+    """A run that writes all there is: an event, faults, wear, a feeder."""
+    text = re.sub(r"\[building\]\n.*\n", "", day.read_text("utf-8")).replace(
+        "max_discharge_kw = 11.0\n[[station", "max_discharge_kw = 11.0\nac_phases = 1\n[[station"
+    )
+    day.write_text(text + '[ageing]\nchemistry = "nmc"\n[feeder]\nexample = "european_lv"\n', "utf-8")
     simulate_into(day, tmp_path / "out")
     return tmp_path / "out"
 
 
-@pytest.mark.parametrize("table", ["visits", "site", "evses"])
+@pytest.mark.parametrize("table", ["visits", "site", "evses", "feeder_points", "feeder_lines", "feeder_steps"])
 def test_every_column_is_explained(out: Path, table: str) -> None:
     columns = pyarrow.parquet.read_table(out / f"{table}.parquet").column_names
     assert named(f"`{table}`", "column") == columns
