@@ -24,6 +24,12 @@ from twin.feeder.transformer_model import FROM_SEQUENCE, TO_SEQUENCE, Complex, a
 
 Indices = NDArray[np.intp]
 
+MOST_BYTES = 2**31
+"""For the matrices of a network: some 3,500 phases that carry a load, in a street where every third bus is a key."""
+
+COLUMNS = 256
+"""Load points whose effect is worked out at a time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
@@ -136,10 +142,20 @@ class SingularNetwork(ValueError):
     """Some voltages of this network are determined by nothing."""
 
 
+class NetworkTooLarge(ValueError):
+    """The matrices of this network would take more than MOST_BYTES."""
+
+    def __init__(self, load_points: int, rows: int) -> None:
+        super().__init__(f"{load_points} load points x {rows} rows")
+        self.load_points = load_points
+        self.rows = rows
+
+
 def build(feeder: Feeder) -> Network:
     """The matrices of a feeder without faults that block a flow (`twin.feeder.validity`).
 
     Raises:
+        NetworkTooLarge: what is dense here grows with load points times key nodes.
         SingularNetwork: its elements, each sound, cancel each other (resonance, an admittance of zeros).
     """
     return _Builder(feeder).network()
@@ -206,18 +222,12 @@ class _Builder:
         source_nodes = self._at(feeder.source.bus, PHASES)
         turned = np.exp(1j * (feeder.source.angle_rad - np.arange(3) * 2.0 * pi / 3.0))
         behind = self._bus[feeder.source.bus].volts / sqrt(3.0) * turned
-        pushed = np.zeros((size, 1 + incidence.shape[0]), dtype=np.complex128)
-        pushed[source_nodes, 0] = self._source_admittance @ behind
-        pushed[:, 1:] = incidence.T.toarray()
-        matrix = csc_array(self._bus_matrix())
-        try:
-            factors = splu(matrix)
-        except RuntimeError as error:  # what scipy raises for a singular matrix
-            raise SingularNetwork(str(error)) from None
-        answers = factors.solve(pushed)
-        # One step of refinement: the admittances of a 4 cm cable and of a source differ by nine orders of magnitude.
-        answers += factors.solve(pushed - matrix @ answers)
-        keys: Complex = np.ascontiguousarray(answers)
+        rows = 2 * len(terminals) + 2 * size + sum(len(run.phases) for run in self._runs)
+        if 16 * rows * (1 + incidence.shape[0]) > MOST_BYTES:
+            raise NetworkTooLarge(incidence.shape[0], rows)
+        injected = np.zeros(size, dtype=np.complex128)
+        injected[source_nodes] = self._source_admittance @ behind
+        keys = self._answers(injected, incidence)
         series, resistance, run_of, against, segments = self._series(keys)
         transformers, transformer_nodes = self._currents(keys, self._transformers, [
             self._at_nodes((bus, phase) for bus in (transformer.from_bus, transformer.to_bus) for phase in PHASES)
@@ -236,6 +246,26 @@ class _Builder:
             transformers=transformers, transformer_nodes=transformer_nodes, primitives=primitives,
             primitive_nodes=primitive_nodes, source=source, source_nodes=source_nodes,
         )
+
+    def _answers(self, injected: Complex, incidence: csr_array) -> Complex:
+        """Volts of the key nodes for these amperes, and for one ampere into each load point, as columns."""
+        matrix = csc_array(self._bus_matrix())
+        try:
+            factors = splu(matrix)
+        except RuntimeError as error:  # what scipy raises for a singular matrix
+            raise SingularNetwork(str(error)) from None
+        found = np.empty((len(injected), 1 + incidence.shape[0]), dtype=np.complex128)
+        for start in range(0, found.shape[1], COLUMNS):
+            stop = min(start + COLUMNS, found.shape[1])
+            pushed = np.zeros((len(injected), stop - start), dtype=np.complex128)
+            if start == 0:
+                pushed[:, 0] = injected
+            first = 1 if start == 0 else 0
+            pushed[:, first:] = incidence[start + first - 1:stop - 1].T.toarray()
+            answers = factors.solve(pushed)
+            # One step of refinement: admittances of a 4 cm cable and of a source differ by nine orders of magnitude.
+            found[:, start:stop] = answers + factors.solve(pushed - matrix @ answers)
+        return found
 
     def _load_points(
         self,
@@ -304,14 +334,14 @@ class _Builder:
 
     def _series(self, keys: Complex) -> tuple[Complex, csr_array, Indices, Indices, tuple[Segment, ...]]:
         """Currents through the runs, their resistance, and which segments carry them in which direction."""
-        through = [np.empty((0, keys.shape[1]), dtype=np.complex128)]
+        series = np.empty((sum(len(run.phases) for run in self._runs), keys.shape[1]), dtype=np.complex128)
         resistance = _Stamps()
         first_row = []
         rows = 0
         for run, inverse in zip(self._runs, self._inverse, strict=True):
             near, far = self._at(run.from_bus, run.phases), self._at(run.to_bus, run.phases)
-            through.append(inverse @ (keys[near] - keys[far]))
             at = np.arange(rows, rows + len(near))
+            np.matmul(inverse, keys[near] - keys[far], out=series[rows:rows + len(near)])
             there = _positions(run.phases)
             resistance.add(at, at, run.impedance.real[np.ix_(there, there)])
             first_row.append(rows)
@@ -327,7 +357,6 @@ class _Builder:
                 run_of[here.start:here.stop] = np.arange(row, row + len(here))
                 if not along:
                     against.extend(here)
-        series = np.concatenate(through)
         resistances = csr_array(resistance.matrix((rows, rows)).real)
         return series, resistances, run_of, np.array(against, dtype=np.intp), segments
 

@@ -30,17 +30,25 @@ CHUNK = 64
 """Steps that are led along their load together: their Jacobians take CHUNK * (2 n)^2 numbers."""
 
 
-def solve(v0: Complex, z: Complex, s: Complex, loads: Loads) -> tuple[Complex, NDArray[np.bool_]]:
+def real_form(z: Complex) -> NDArray[np.float64]:
+    """`z` over real and imaginary parts one below the other: every operation then runs over plain numbers."""
+    return np.block([[z.real, -z.imag], [z.imag, z.real]])
+
+
+def solve(
+    v0: Complex, z: Complex, s: Complex, loads: Loads, product: NDArray[np.float64] | None = None
+) -> tuple[Complex, NDArray[np.bool_]]:
     """Scaled injected currents (point, step) for voltages `v0` at no load, NaN where there is no solution, and where
     there is one.
 
-    v0: (point, step) or (point, 1), p.u. z: (point, point), 1/VA. s: (point, step), VA.
+    v0: (point, step) or (point, 1), p.u. z: (point, point), 1/VA. s: (point, step), VA. product: `real_form(z)`, where
+    it is kept from one call to the next.
     """
     if not s.size:
         return s.copy(), np.ones(s.shape[1], dtype=np.bool_)
     n, columns = s.shape
-    # Real and imaginary parts one below the other: every operation then runs over plain contiguous numbers.
-    product = np.block([[z.real, -z.imag], [z.imag, z.real]])
+    if product is None:
+        product = real_form(z)
     rest = np.concatenate((v0.real, v0.imag))
     x = np.repeat(rest, columns, axis=1) if rest.shape[1] == 1 else rest.copy()
     i, new = np.empty_like(x), np.empty_like(x)

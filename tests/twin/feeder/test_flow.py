@@ -321,3 +321,21 @@ def test_elements_that_cancel_each_other_are_refused(build: Any) -> None:
     )
     with pytest.raises(FeederInvalid, match="a network that can be solved"):
         Flow(broken)
+
+
+def test_a_network_beyond_the_memory_set_for_it_is_refused(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twin.feeder.admittance.MOST_BYTES", 1000)
+    with pytest.raises(FeederInvalid, match=r"3 load points x 21 rows.*cut the feeder at its transformers"):
+        Flow(build.two_buses())
+
+
+@pytest.mark.parametrize("columns", [1, 2, 5])
+def test_a_network_is_the_same_worked_out_in_pieces(
+    build: Any, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    feeder = build.rich_feeder(7)
+    whole = Flow(feeder)
+    power, reactive = build.power(whole, 7)
+    monkeypatch.setattr("twin.feeder.admittance.COLUMNS", columns)
+    in_pieces = Flow(feeder).solve(power, reactive)
+    assert in_pieces.voltages() == pytest.approx(whole.solve(power, reactive).voltages(), rel=1e-9)
