@@ -13,7 +13,18 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
-from aggregator.reports import BillFact, DayFacts, LimitFact, StepSeries, judge, render_report, result_json
+from aggregator.reports import (
+    BillFact,
+    DayFacts,
+    FeederChange,
+    LimitFact,
+    Refusal,
+    RoundFact,
+    StepSeries,
+    judge,
+    render_report,
+    result_json,
+)
 from aggregator.reports.figures import day_figures
 from aggregator.reports.tables import day_tables, figure
 from aggregator.reports.totals import totals
@@ -154,3 +165,24 @@ def test_a_limit_shorter_than_a_minute_is_still_judged(day: DayFacts) -> None:
     result = result_json(replace(day, limits=(*day.limits, brief)))
     assert result["ceilings"][-1]["minutes"] == 1
     assert result["ceilings"][-1]["crossings"] == 1
+
+
+def test_what_the_grid_took_from_a_charger_is_told_with_its_cause(day: DayFacts) -> None:
+    assert "feeder" not in {one.id for one in day_tables(day, totals(day), judge(day))}
+    plan = day.plans[0]
+    over = Refusal(1, "line_overload", "cable-2.b", day.start, day.start + timedelta(hours=1), 4.0)
+    because = "line cable-2 phase b at 104 %"
+    change = FeederChange("CA-1", day.start, day.start + timedelta(hours=1), 3.2, was_discharging=False, because=because)
+    changed = replace(plan, passed=True, feeder_changes=(change,), rounds=(
+        RoundFact(0.1, 0.1, 0.1, (over,)), RoundFact(0.1, 0.1, 0.1),
+    ))
+    facts = replace(day, plans=(changed, *day.plans[1:]))
+    rows = table(facts, "feeder")
+    assert rows
+    text = without_plotly(render_report(facts))
+    assert "What the grid changed" in text
+    assert because in text
+    assert "line cable-2.b 4.00 % past its rating" in text
+    assert "1 plan would have broken a limit of the grid" in text
+    told = result_json(facts)["plans"]["feeder_changes"]
+    assert [(one["evse_id"], one["less_kw"]) for one in told] == [("CA-1", 3.2)]
