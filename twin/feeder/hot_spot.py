@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from twin.feeder.flow import Solution
 from twin.feeder.model import Paper, Transformer
 from twin.feeder.thermal_laws import Standard, ThermalState, law_of
 
@@ -220,3 +221,18 @@ class _Ageing:
         by_transformer = [mean.T.reshape(self._shape) for mean in means]
         for row, number, kernel, factor in self._rows:
             self.rate[row, :, part] = factor * by_transformer[kernel][number]
+
+
+def winding_loading(solution: Solution) -> Floats:
+    """What K is to both standards: the current of the most loaded phase over the rated one, (transformer, *shape).
+
+    On a street the phases differ; the hot spot is in the winding that carries most. NaN where there is no solution.
+    """
+    flow = solution.flow
+    amperes = np.abs(flow.network.transformers @ solution.state).reshape(-1, 2, 3, *solution.shape)
+    rated = np.array([
+        [transformer.rated_va / (sqrt(3.0) * volts) for volts in (transformer.from_volts, transformer.to_volts)]
+        for transformer in flow.feeder.transformers
+    ]).reshape(-1, 2, 1, *(1 for _ in solution.shape))
+    loading: Floats = (amperes / rated).max(axis=(1, 2))
+    return loading

@@ -3,6 +3,7 @@
 import json
 from math import exp
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from twin.feeder.hot_spot import LoadingUnknown, Standard, ThermalCourse, ThermalState, ageing_rate, run, steady
+from twin.feeder import Flow
+from twin.feeder.hot_spot import (
+    LoadingUnknown,
+    Standard,
+    ThermalCourse,
+    ThermalState,
+    ageing_rate,
+    run,
+    steady,
+    winding_loading,
+)
 from twin.feeder.model import Paper, ThermalConstants, Transformer
 
 REFERENCE = Path(__file__).with_name("hot_spot_reference.json")
@@ -262,3 +273,21 @@ def test_a_loading_that_nobody_knows_is_refused_by_transformer_and_step() -> Non
 def test_what_does_not_fit_is_refused(loading: np.ndarray, ambient: float, step_s: float, named: str) -> None:
     with pytest.raises(ValueError, match=named):
         run([transformer()], loading, ambient, step_s)
+
+
+def test_the_most_loaded_phase_heats_its_winding(build: Any) -> None:
+    flow = Flow(build.feeder(1))
+    draw = np.random.default_rng(1)
+    solution = flow.solve(draw.uniform(0.0, 6000.0, (len(flow.terminals), 3)))
+    loading = winding_loading(solution)
+    unit = flow.feeder.transformers[0]
+    power, volts = solution.transformer_powers(), np.abs(solution.voltages())
+    for step in range(3):
+        over = [
+            abs(power[0, side, phase, step]) / volts[flow.node_row[bus, "abc"[phase]], step]
+            / (unit.rated_va / np.sqrt(3.0) / rated)
+            for side, (bus, rated) in enumerate(((unit.from_bus, unit.from_volts), (unit.to_bus, unit.to_volts)))
+            for phase in range(3)
+        ]
+        assert loading[0, step] == pytest.approx(max(over))
+    assert (loading[0] > solution.transformer_loading()[0]).all()
