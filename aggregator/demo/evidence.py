@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from aggregator.assets_file import AssetsFile
 from aggregator.clock import ScaledClock
 from aggregator.config import load_clock, load_settings
+from aggregator.demo.carried import carried
 from aggregator.demo.paired import SimulatedDay
 from aggregator.demo.people import SignalTrace
 from aggregator.demo.scene import Scene, target_of
@@ -126,14 +127,15 @@ def day_facts(
     measured_kw = net.means(start, QUARTER_S, grid.steps)
     uncontrolled_kw = StepSeries.regular(start, 60.0, uncontrolled.net_kw).means(start, QUARTER_S, grid.steps)
     visits = _visits(scene, stored, paired, assets, folder)
+    evse_power = {
+        evse_id: _register_power(series) for evse_id, series in stored.meters.items() if series.ts_us.size > 1
+    }
     events, credited = _events(stored, assets, rate.currency)
     return DayFacts(
         site_id=public.site.id, timezone=public.site.timezone, currency=rate.currency, start=start, end=end,
         speed=speed, wall_s=wall_s, net=net, building=building,
         uncontrolled=StepSeries.regular(start, 60.0, uncontrolled.net_kw), planned=_planned(stored.plans, end),
-        evse_power={
-            evse_id: _register_power(series) for evse_id, series in stored.meters.items() if series.ts_us.size > 1
-        },
+        evse_power=evse_power,
         limits=(
             LimitFact("cap", "cap", start, end, public.site.import_cap_kw, factor=speed),
             *_limits(stored, clock, limit),
@@ -143,6 +145,7 @@ def day_facts(
         uncontrolled_bill=_bill(bill(rate, start, QUARTER_S, uncontrolled_kw, peak_kw)),
         credits=credited, messages=stored.messages, assumptions=_assumptions(scene), attributions=_ATTRIBUTIONS,
         notes=tuple(notes), program_version=version("v2g-aggregator"),
+        feeder=None if assets.street is None else carried(assets.street, grid, building, evse_power),
     )
 
 

@@ -9,11 +9,13 @@ from aggregator.reports.facts import (
     Attribution,
     BillFact,
     BillLine,
+    CarriedFact,
     CreditFact,
     DayFacts,
     EventFact,
     EventInterval,
     FeederChange,
+    FeederFact,
     LimitFact,
     MessageCount,
     PlanFact,
@@ -26,7 +28,7 @@ from aggregator.reports.verdict import Check, Verdict, judge
 from aggregator.reports.words import Refusal
 
 __all__ = [
-    "Assumption", "Attribution", "BillFact", "BillLine", "Check", "CreditFact", "DayFacts", "EventFact",
-    "EventInterval", "FeederChange", "LimitFact", "MessageCount", "PlanFact", "Refusal", "RoundFact", "SocTrace",
-    "StepSeries", "Verdict", "VisitFact", "judge", "render_report", "result_json",
+    "Assumption", "Attribution", "BillFact", "BillLine", "CarriedFact", "Check", "CreditFact", "DayFacts", "EventFact",
+    "EventInterval", "FeederChange", "FeederFact", "LimitFact", "MessageCount", "PlanFact", "Refusal", "RoundFact",
+    "SocTrace", "StepSeries", "Verdict", "VisitFact", "judge", "render_report", "result_json",
 ]

@@ -109,6 +109,16 @@ def result_json(facts: DayFacts) -> dict[str, Any]:
                 for plan in facts.plans for change in plan.feeder_changes
             ],
         },
+        "feeder": None if facts.feeder is None else {
+            "name": facts.feeder.name, "minutes": facts.feeder.minutes,
+            "without_solution": facts.feeder.without_solution, "engines_agree": facts.feeder.do_agree,
+            "engines_apart_pu": facts.feeder.apart_pu if np.isfinite(facts.feeder.apart_pu) else None,
+            "limits": [
+                {"what": one.what, "worst": _number(one.worst), "limit": _number(one.limit), "unit": one.unit,
+                 "at": _iso(one.at), "minutes_beyond": one.minutes_beyond}
+                for one in facts.feeder.carried
+            ],
+        },
         "messages": {
             "total": sums.messages,
             "counts": [

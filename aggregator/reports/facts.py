@@ -301,6 +301,37 @@ class Attribution:
 
 
 @dataclass(frozen=True)
+class CarriedFact:
+    """One limit of the feeder under what was measured: the worst 1-minute mean, when, and how many were beyond it.
+
+    worst, limit: in `unit`, % of a rating or p.u. of the rated voltage.
+    """
+
+    what: str
+    worst: float
+    limit: float
+    unit: str
+    at: datetime
+    minutes_beyond: int
+
+
+@dataclass(frozen=True)
+class FeederFact:
+    """What the measured day did to the feeder, as two power flows have it.
+
+    minutes: looked at; without_solution: of them. apart_pu: largest difference of both engines; do_agree: they say the
+    same.
+    """
+
+    name: str
+    carried: tuple[CarriedFact, ...]
+    minutes: int
+    without_solution: int
+    apart_pu: float
+    do_agree: bool
+
+
+@dataclass(frozen=True)
 class DayFacts:
     """One day of one site.
 
@@ -334,6 +365,7 @@ class DayFacts:
     attributions: tuple[Attribution, ...] = ()
     notes: tuple[str, ...] = field(default=())
     program_version: str = ""
+    feeder: FeederFact | None = None
 
     @property
     def minutes(self) -> int:

@@ -52,7 +52,7 @@ def day_tables(facts: DayFacts, totals: Totals, verdict: Verdict) -> tuple[Table
         _energy(totals), _departures(facts, totals), _shorts(verdict, zone), _impossible(facts, zone),
         *(_event(facts, totals, index, zone) for index in range(len(facts.events))),
         _peak_and_cost(facts, totals, zone), _bill_lines(facts), _v2g(facts, zone), _plans(facts, totals),
-        _refusals(facts, zone), _feeder(facts, zone), _ceilings(facts, zone), _messages(facts),
+        _refusals(facts, zone), _feeder(facts, zone), _carried(facts, zone), _ceilings(facts, zone), _messages(facts),
         _seconds(facts, totals), _assumptions(facts), _attributions(facts),
     )
     return tuple(table for table in made if table.rows)
@@ -271,6 +271,28 @@ def _feeder(facts: DayFacts, zone: ZoneInfo) -> Table:
     columns = (("Plan of", False), ("Charger", False), ("When", False), ("Less, kW", True), ("It", False),
                ("Because of", False))
     return Table("feeder", "What the grid changed", columns, rows, note if rows else "")
+
+
+def _carried(facts: DayFacts, zone: ZoneInfo) -> Table:
+    """The grid under what was measured, not planned."""
+    columns = (("Limit", False), ("Worst 1-minute mean", True), ("At", False), ("Allowed", True),
+               ("Minutes beyond", True))
+    if facts.feeder is None:
+        return Table("carried", "What the grid carried", columns, ())
+    rows = tuple(
+        (one.what, figure(one.worst, one.unit, 3 if one.unit == "p.u." else 1), f"{one.at.astimezone(zone):%H:%M}",
+         figure(one.limit, one.unit, 3 if one.unit == "p.u." else 1), str(one.minutes_beyond))
+        for one in facts.feeder.carried
+    )
+    agreement = "agree" if facts.feeder.do_agree else "do not agree"
+    note = (
+        f"Power flow of {facts.feeder.minutes} minutes of the chargers' and the site's meters, not of plans; two "
+        f"engines {agreement} (voltages to {facts.feeder.apart_pu:.0e} p.u.). A car that has just come charges at its "
+        "share until a plan knows it."
+    )
+    if facts.feeder.without_solution:
+        note += f" {facts.feeder.without_solution} minutes have no solution."
+    return Table("carried", "What the grid carried", columns, rows, note)
 
 
 def _ceilings(facts: DayFacts, zone: ZoneInfo) -> Table:

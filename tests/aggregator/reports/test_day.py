@@ -171,8 +171,8 @@ def test_what_the_grid_took_from_a_charger_is_told_with_its_cause(day: DayFacts)
     assert "feeder" not in {one.id for one in day_tables(day, totals(day), judge(day))}
     plan = day.plans[0]
     over = Refusal(1, "line_overload", "cable-2.b", day.start, day.start + timedelta(hours=1), 4.0)
-    because = "line cable-2 phase b at 104 %"
-    change = FeederChange("CA-1", day.start, day.start + timedelta(hours=1), 3.2, was_discharging=False, because=because)
+    because, end = "line cable-2 phase b at 104 %", day.start + timedelta(hours=1)
+    change = FeederChange("CA-1", day.start, end, 3.2, was_discharging=False, because=because)
     changed = replace(plan, passed=True, feeder_changes=(change,), rounds=(
         RoundFact(0.1, 0.1, 0.1, (over,)), RoundFact(0.1, 0.1, 0.1),
     ))
