@@ -254,6 +254,9 @@ class FleetState(RunningSegments):
     @property
     def energy_kwh(self) -> Floats:
         """Energy in each battery now; NaN on an empty slot."""
+        if self._is_settled and not self._traits.has_discharge:
+            stored: Floats = self._row[U] + self._nan_if_empty
+            return stored
         return self.energy_into(np.empty(self.n))
 
     def energy_into(self, row: Floats) -> Floats:

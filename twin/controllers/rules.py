@@ -228,7 +228,7 @@ class Proportional(RoomSharing):
     def _share(self, view: FleetView, given: Floats, room: Floats, total: Floats, is_contended: Bools) -> None:
         share = np.divide(room, total, out=np.ones(room.size), where=is_contended)
         share = self._by_place(view).spread(share)
-        if not view.min_charge_kw.any():
+        if not np.count_nonzero(view.min_charge_kw):
             given *= share
             return
         ask = given.copy()

@@ -98,7 +98,7 @@ class Queue:
         order = self._order
         ask = ask_kw[order]
         given = _pour(ask, self._sizes, room_kw)
-        if least_kw.any():
+        if np.count_nonzero(least_kw):
             least = _forgiving(least_kw)[order]
             is_short = (given < least) & (given > 0.0)
             self._refuse(given, is_short, ask, least, room_kw)

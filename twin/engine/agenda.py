@@ -61,6 +61,11 @@ class Instant:
     stairs: list[Stair] = field(default_factory=list)
     alarms: list[Alarm] = field(default_factory=list)
 
+    @property
+    def calls_for_more(self) -> bool:
+        """Something is due beside a step, drivers who change their mind, and what came about earlier."""
+        return bool(self.happenings or self.letters or self.stairs or self.alarms)
+
 
 class Agenda:
     """Instants in order of time, each handed to `happen` when it comes.

@@ -144,7 +144,8 @@ class Course:
             self._decide(now_s, instant, None)
         elif self.controller.asks_between and (has_guests or instant.revisions):
             self._decide(now_s, instant, self._neighbours(instant))
-        self._path.settle(now_s, instant, active)
+        if active or instant.calls_for_more:
+            self._path.settle(now_s, instant, active)
 
     def _turn_step(self, step: int) -> None:
         if step > 0:
@@ -186,9 +187,9 @@ class Course:
         pair = self._first_pair[slots] + vehicle
         visit, standing = guests.row[rows], view.visit[slots]
         view.visit[slots[::-1]] = visit[::-1]  # the first of two at one slot is there
-        clash = ((standing >= 0) | (view.visit[slots] != visit)).nonzero()[0]
-        if clash.size:
-            first = int(clash[0])
+        clash = (standing >= 0) | (view.visit[slots] != visit)
+        if np.count_nonzero(clash):
+            first = int(clash.argmax())
             other = standing[first] if standing[first] >= 0 else view.visit[slots[first]]
             raise VisitsOverlap.at(self.ensemble, guests, int(rows[first]), int(other))
         view.is_plugged[slots], view.vehicle[slots] = True, vehicle
