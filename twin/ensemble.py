@@ -162,6 +162,32 @@ def _joined(name: str, parts: Sequence[Floats | None]) -> Floats | None:
     return np.concatenate(known)
 
 
+@dataclass(frozen=True)
+class GridRecord:
+    """What the grid made of what cars would have taken or given.
+
+    withheld_import_kwh, withheld_export_kwh: per slot (replica * evses + evse), 0 or more. trips: disconnections by
+    grid protection, per slot. unsolved_s: seconds without a power flow, in which nothing was delivered; unsettled_s:
+    those in which flow and inverters did not agree; per replica.
+    """
+
+    withheld_import_kwh: Floats
+    withheld_export_kwh: Floats
+    trips: Ints
+    unsolved_s: Floats
+    unsettled_s: Floats
+
+    @classmethod
+    def merge(cls, parts: Sequence[GridRecord | None]) -> GridRecord | None:
+        """Of runs side by side: replicas in order. Raises a `ValueError` if only some of them stood on a grid."""
+        known = [part for part in parts if part is not None]
+        if not known:
+            return None
+        if len(known) < len(parts):
+            raise ValueError(f"grid: recorded in {len(known)} of {len(parts)} parts, expected in all or in none")
+        return cls(*(np.concatenate([getattr(part, name) for part in known]) for name in cls.__dataclass_fields__))
+
+
 _OFF_THE_EDGE = 1.0 / np.pi
 """Added before rounding down, so that round figures (2.5 Wh, 0.05 Wh) do not lie where rounding turns."""
 
@@ -193,6 +219,7 @@ class Outcome:
     occurrences: Mapping[str, int] = field(default_factory=dict)
     metered_import_kwh: Floats | None = None
     metered_export_kwh: Floats | None = None
+    grid: GridRecord | None = None
 
     @classmethod
     def merge(cls, parts: Sequence[Self]) -> Self:
@@ -223,6 +250,7 @@ class Outcome:
             occurrences=dict(occurrences),
             metered_import_kwh=_joined("metered_import_kwh", [part.metered_import_kwh for part in parts]),
             metered_export_kwh=_joined("metered_export_kwh", [part.metered_export_kwh for part in parts]),
+            grid=GridRecord.merge([part.grid for part in parts]),
         )
 
     def digest(self) -> str:
