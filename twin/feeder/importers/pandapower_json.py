@@ -147,6 +147,20 @@ class _Builder:
         self._reasons.append(row.refusal(column, "a finite number"))
         return 1.0
 
+    def _whole(self, row: Row, column: str, default: int | None = None) -> int:
+        """A whole number of a row."""
+        value = self._take(row, column, None if default is None else float(default))
+        if value != int(value):
+            self._reasons.append(row.refusal(column, "a whole number"))
+        return int(value)
+
+    def _parallel(self, row: Row) -> int:
+        """How many of its kind a row stands for."""
+        count = self._whole(row, "parallel", 1)
+        if count < 1:
+            self._reasons.append(row.refusal("parallel", "1 or more"))
+        return max(count, 1)
+
     def _built(self, row: Row, make: Any, /, **fields: Any) -> Any:
         """An element, or None and a reason."""
         try:
@@ -183,8 +197,8 @@ class _Builder:
             return number
 
         for row in self._network.get("switch", Table("switch", self._path)):
-            ends = [row.get("bus"), row.get("element")]
-            is_joint = row.get("et") == "b" and row.get("closed") and not row.get("z_ohm")
+            ends = [end for end in (row.get("bus"), row.get("element")) if isinstance(end, int)]
+            is_joint = len(ends) > 1 and row.get("et") == "b" and row.get("closed") and not row.get("z_ohm")
             if is_joint and all(end in buses for end in ends):
                 one, other = sorted(of(end) for end in ends)
                 first[other] = one
@@ -208,8 +222,9 @@ class _Builder:
         """Buses at which a switch holds a line (l) or transformer (t) open, by its number."""
         found: dict[int, set[int]] = defaultdict(set)
         for row in self._network.get("switch", Table("switch", self._path)):
-            if row.get("et") == kind and not row.get("closed"):
-                found[row.get("element")].add(row.get("bus"))
+            ends = row.get("element"), row.get("bus")
+            if row.get("et") == kind and not row.get("closed") and all(isinstance(end, int) for end in ends):
+                found[ends[0]].add(ends[1])
         return found
 
     def _ends(self, row: Row, opened: set[int], buses: list[Bus]) -> list[str | None]:
@@ -233,15 +248,15 @@ class _Builder:
         found = []
         for row in self._rows("line"):
             ends = self._ends(row, opened[row.index], buses)
-            km, parallel = self._take(row, "length_km"), self._take(row, "parallel", 1.0)
+            km, parallel = self._take(row, "length_km"), self._parallel(row)
             r1, x1 = (self._take(row, f"{name}_ohm_per_km") * km / parallel for name in "rx")
             if row.get("r0_ohm_per_km") is None or row.get("x0_ohm_per_km") is None:
                 self._assumed["zero"] += 1
                 r0, x0 = HOMOPOLAR * r1, HOMOPOLAR * x1
             else:
                 r0, x0 = (self._take(row, f"{name}0_ohm_per_km") * km / parallel for name in "rx")
-            c1 = self._take(row, "c_nf_per_km", 0.0) * 1e-9 * km * parallel
-            c0 = self._take(row, "c0_nf_per_km", c1 / (1e-9 * km * parallel) if km else 0.0) * 1e-9 * km * parallel
+            per_km = self._take(row, "c_nf_per_km", 0.0)
+            c1, c0 = (1e-9 * km * parallel * nf for nf in (per_km, self._take(row, "c0_nf_per_km", per_km)))
             if row.get("g_us_per_km"):
                 self._say(Degree.DROPPED, "line", row.name, f"its {row.get('g_us_per_km')} uS/km to ground")
             if None in ends:
@@ -260,7 +275,9 @@ class _Builder:
             return None
         kind = row.get("std_type")
         source = f"max_i_ka of {kind}, pandapower" if kind else "max_i_ka, pandapower"
-        return Rating.even(float(amperes) * 1000.0 * self._take(row, "df", 1.0) * parallel, source)
+        total = float(amperes) * 1000.0 * self._take(row, "df", 1.0) * parallel
+        rating = self._built(row, Rating.even, amperes=total, source=source)
+        return rating if isinstance(rating, Rating) else None
 
     def _trafos(self) -> list[Transformer]:
         opened = self._open("t")
@@ -270,7 +287,7 @@ class _Builder:
                 self._say(Degree.DROPPED, "trafo", row.name, "a switch at its end is open")
                 continue
             ends = self._place(row, "hv_bus"), self._place(row, "lv_bus")
-            parallel = self._take(row, "parallel", 1.0)
+            parallel = self._parallel(row)
             rated = self._take(row, "sn_mva") * 1e6 * parallel
             self._zero_sequence(row)
             tap = self._tap(row)
@@ -294,7 +311,7 @@ class _Builder:
             return None
         if str(group)[-1].isdigit():
             return str(group)
-        clock = self._take(row, "shift_degree", 0.0) / DEGREES_PER_CLOCK
+        clock = min(max(self._take(row, "shift_degree", 0.0) / DEGREES_PER_CLOCK, -12.0), 12.0)
         if abs(clock - round(clock)) > CLOCK_TOLERANCE:
             self._reasons.append(row.refusal("shift_degree", "a multiple of 30 degrees"))
         return f"{group}{round(clock) % 12}"
@@ -321,12 +338,10 @@ class _Builder:
             self._say(Degree.UNSUPPORTED, "trafo", row.name, "a tap changer that turns phases")
         side = Side.TO if row.get("tap_side") == "lv" else Side.FROM
         rated = self._take(row, "vn_lv_kv" if side is Side.TO else "vn_hv_kv") * 1000.0
-        if float(position) != int(position):
-            self._reasons.append(row.refusal("tap_pos", "a whole number"))
-            return Tap()
-        lowest, highest = (self._take(row, f"tap_{name}", float(position)) for name in ("min", "max"))
+        at = self._whole(row, "tap_pos")
         tap = self._built(
-            row, Tap, side=side, position=int(position), lowest=int(lowest), highest=int(highest), nominal=int(neutral),
+            row, Tap, side=side, position=at, lowest=self._whole(row, "tap_min", at),
+            highest=self._whole(row, "tap_max", at), nominal=self._whole(row, "tap_neutral"),
             step_volts=abs(step) * rated,
         )
         if step < 0.0:
@@ -344,7 +359,7 @@ class _Builder:
         bus = self._place(row, "bus")
         if bus is None:
             return None
-        given = row.get("s_sc_max_mva")
+        given = None if row.get("s_sc_max_mva") is None else self._take(row, "s_sc_max_mva")
         if given is None:
             self._say(Degree.ASSUMED, "ext_grid", row.name, f"no s_sc_max_mva: stiff, {STIFF_VA / 1e6:g} MVA")
         else:
@@ -352,7 +367,7 @@ class _Builder:
                       "own three-phase flow holds the positive one stiff")
         source = self._built(
             row, Source, bus=bus, u_pu=self._take(row, "vm_pu"), angle_rad=radians(self._take(row, "va_degree", 0.0)),
-            short_circuit_va=STIFF_VA if given is None else self._take(row, "s_sc_max_mva") * 1e6,
+            short_circuit_va=STIFF_VA if given is None else given * 1e6,
             rx_ratio=self._take(row, "rx_max", 0.1), z01_ratio=self._take(row, "x0x_max", 1.0), id=row.name,
         )
         return source if isinstance(source, Source) else None
@@ -374,7 +389,11 @@ class _Builder:
 
     def _power(self, row: Row, active: str, reactive: str, sign: float) -> complex:
         power = complex(self._take(row, active, 0.0), self._take(row, reactive, 0.0))
-        return sign * 1e6 * self._take(row, "scaling", 1.0) * power
+        power *= sign * 1e6 * self._take(row, "scaling", 1.0)
+        if not (isfinite(power.real) and isfinite(power.imag)):
+            self._reasons.append(row.refusal(active, "a finite power"))
+            return 0j
+        return power
 
     def _zips(self, row: Row, table: str) -> tuple[Zip, Zip]:
         if table != "load":

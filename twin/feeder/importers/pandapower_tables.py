@@ -48,11 +48,12 @@ class Table:
         if frame is None:
             return
         place = {column: number for number, column in enumerate(frame.columns)}
-        names = [row[place["name"]] if "name" in place and len(row) == len(place) else None for row in frame.data]
+        named = [row[place["name"]] if "name" in place and len(row) == len(place) else None for row in frame.data]
+        names = [name if isinstance(name, str) else "" for name in named]
         times = Counter(names)
         for number, (index, row) in enumerate(zip(frame.index, frame.data, strict=True)):
             own = names[number]
-            if not isinstance(own, str) or not own.strip():
+            if not own.strip():
                 own = f"{name} {index}"
             elif times[own] > 1:
                 own = f"{own} ({index})"
@@ -94,7 +95,7 @@ def read_network(path: Path) -> dict[str, Any]:
             found[name] = Table(name, path, _frame(value))
         except (msgspec.DecodeError, ValueError) as error:
             reasons.append(f"{path}: $.{name}: {error}")
-    if not isinstance(found["bus"], Table):
+    if not reasons and not isinstance(found["bus"], Table):
         reasons.append(f"{path}: $.bus: expected a table")
     if reasons:
         raise ImportRefused(path, *reasons)
@@ -106,7 +107,8 @@ def _frame(value: Mapping[str, Any]) -> Frame | None:
     try:
         return msgspec.json.decode(inner, type=Frame) if isinstance(inner, str) else msgspec.convert(inner, type=Frame)
     except msgspec.ValidationError:
-        # Numbers of rows are numbers in every table that is read; others may count otherwise and are passed over.
-        if isinstance(inner, str) and not msgspec.json.decode(inner).get("data"):
+        # Rows count by number in every table that is read; an empty one may come without any.
+        bare = msgspec.json.decode(inner) if isinstance(inner, str) else inner
+        if isinstance(bare, dict) and "data" in bare and not bare["data"]:
             return None
         raise

@@ -87,6 +87,8 @@ class Link(msgspec.Struct, frozen=True):
     id: int
     from_node: int
     to_node: int
+    from_status: int = 1
+    to_status: int = 1
 
 
 def read_pgm(path: Path) -> Imported:
@@ -214,16 +216,14 @@ class _Builder:
                 number = first[number]
             return number
 
-        for number, row in enumerate(self._rows.get("link", [])):
-            statuses = [row.get(field, 1) for field in ("from_status", "to_status")]
-            link = msgspec.convert({field: row.get(field, -1) for field in ("id", "from_node", "to_node")}, type=Link)
-            if not {link.from_node, link.to_node} <= set(first):
-                self._reasons.append(f"{self._path}: $.data.link[{number}]: expected from_node and to_node to be nodes")
-            elif all(statuses):
-                one, other = sorted((of(link.from_node), of(link.to_node)))
+        for link in self._converted("link", Link):
+            ends = link.from_node, link.to_node
+            if not set(ends) <= set(first):
+                self._reasons.append(f"{self._path}: link {link.id}: from_node, to_node: {ends}, expected ids of nodes")
+            elif link.from_status and link.to_status:
+                one, other = sorted(of(end) for end in ends)
                 first[other] = one
-                self._say(Degree.ASSUMED, "link", str(link.id), f"its nodes {link.from_node} and {link.to_node} are "
-                          "one bus")
+                self._say(Degree.ASSUMED, "link", str(link.id), f"its nodes {ends[0]} and {ends[1]} are one bus")
             else:
                 self._say(Degree.DROPPED, "link", str(link.id), "is not in service")
         buses = []
@@ -233,7 +233,7 @@ class _Builder:
                 buses += self._built("node", node, Bus, id=name, volts=node.u_rated)
                 self._bus[node.id], self._volts[name] = name, node.u_rated
         for node in nodes:
-            self._bus[node.id] = self._bus[of(node.id)]
+            self._bus[node.id] = self._bus.get(of(node.id), "")
         return buses
 
     def _in_service(self, kind: str, row: dict[str, Any]) -> bool:
@@ -248,7 +248,7 @@ class _Builder:
         for kind, row_type in kinds.items():
             self._rows[kind] = [row for row in self._rows.get(kind, []) if self._in_service(kind, row)]
             opened = {row["id"]: [not row.get(field, 1) for field in ("from_status", "to_status")]
-                      for row in self._rows[kind] if "id" in row}
+                      for row in self._rows[kind] if isinstance(row.get("id"), int)}
             for row in self._rows[kind]:
                 row |= {"from_status": 1, "to_status": 1}
             for row in self._converted(kind, row_type):
