@@ -78,8 +78,10 @@ def _worst_by_kind(problem: Problem, corners: list[Claims], values: list[Floats]
         rows = problem.watched.kinds == kind
         if not rows.any():
             continue
+        known = np.where(problem.no_solution, 0.0, bound)[rows]
         room = np.stack([
-            ((bound - value)[rows] / np.maximum(np.abs(bound[rows]), SLACK)).min(axis=0) for value in values
+            np.where(problem.no_solution, np.inf, (known - value[rows]) / np.maximum(np.abs(known), SLACK)).min(axis=0)
+            for value in values
         ])
         if (room < NEAR).any():
             found.append(stacked[np.argmin(room, axis=0), :, every].T)

@@ -191,9 +191,9 @@ def farthest_of(
         rest = ~done
         steps, trial = steps[rest], trial[rest]
         at_low, at_high, slope = at_low[:, rest], at_high[:, rest], slope[:, rest]
-    tight = bound - np.nan_to_num(spread, nan=-np.inf)
     rows = problem.watched.rows
-    scaled = tight / np.maximum(np.abs(bound), SLACK)
+    known = np.where(problem.no_solution, 0.0, bound)
+    scaled = (known - np.where(problem.no_solution, 0.0, spread)) / np.maximum(np.abs(known), SLACK)
     nearest = np.argmin(scaled, axis=0)
     bound_by = tuple(
         "no flow" if missing else "" if there >= far and is_free_at_end else str(rows[row])

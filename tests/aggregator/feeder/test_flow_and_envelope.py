@@ -1,0 +1,179 @@
+"""`v2g feeder flow` and `v2g feeder envelope` from the command line, on feeders small enough to reason about."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from typer.testing import CliRunner, Result
+
+from aggregator.cli import app
+from twin.feeder import Bus, ConnectionPoint, Feeder, Line, Rating, Source
+from twin.feeder.envelope_files import read_envelopes
+from twin.feeder.files import write
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["feeder", *(str(argument) for argument in arguments)])
+
+
+@pytest.fixture
+def street(tmp_path: Path) -> Path:
+    """A stiff source, 0.2 ohm, and two customers at the end, 63 A and 32 A."""
+    line = Line.of_sequence("line", "near", "far", r1=0.2, x1=0.1, r0=0.2, x0=0.1, ampacity=Rating.even(90.0, "a test"))
+    feeder = Feeder(
+        "a street", (Bus("near", 400.0, xy=(0.0, 0.0)), Bus("far", 400.0, xy=(50.0, 10.0))), (line,), Source("near"),
+        (),
+        (ConnectionPoint("home-1", "far", "abc", 63.0), ConnectionPoint("ev-1", "far", "a", 32.0)), licence="none",
+        provenance="drawn",
+    )
+    write(feeder, tmp_path / "street")
+    return tmp_path / "street"
+
+
+@pytest.fixture
+def loads(tmp_path: Path) -> Path:
+    path = tmp_path / "loads.csv"
+    path.write_text("time,home-1,home-1 var\n2026-05-01T10:00:00+02:00,3000,0\n2026-05-01T10:15:00+02:00,9000,1500\n")
+    return path
+
+
+def test_a_flow_is_told_and_written(street: Path, loads: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run("flow", street, "--loads", loads, "-o", out)
+    assert result.exit_code == 0, result.output
+    assert "2 steps of 900 s: all solved" in result.output
+    assert "second engine (power-grid-model): agrees" in result.output
+    assert "1 connection points are not in it" in result.output
+    volts = pyarrow.parquet.read_table(out / "voltages.parquet").to_pydict()
+    assert sorted(volts) == ["far.a", "far.b", "far.c", "near.a", "near.b", "near.c", "time"]
+    watts, var, rated = 3000.0, 500.0, 400.0 / 3**0.5
+    half = rated**2 / 2.0 - (watts * 0.2 + var * 0.1)
+    at_end = (half + (half**2 - (watts**2 + var**2) * 0.05) ** 0.5) ** 0.5
+    assert volts["far.b"][1] * rated == pytest.approx(at_end, rel=1e-6)
+    steps = list(csv.DictReader((out / "steps.csv").read_text().splitlines()))
+    assert [step["time"] for step in steps] == ["2026-05-01T08:00:00Z", "2026-05-01T08:15:00Z"]
+    assert float(steps[1]["source_w"]) == pytest.approx(9000.0 + float(steps[1]["losses_w"]), rel=1e-4)
+    written = json.loads((out / "result.json").read_text())
+    assert sorted(written["files"]) == sorted(file.name for file in out.iterdir())
+    for name in ("one_line.svg", "voltage_strip.svg", "loading_strip.svg"):
+        ET.parse(out / name)  # noqa: S314 - our own file
+
+
+def test_the_folder_of_an_earlier_flow_is_replaced_and_no_other(street: Path, loads: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run("flow", street, "--loads", loads, "-o", out).exit_code == 0
+    assert run("flow", street, "-o", out).exit_code == 0
+    assert len((out / "steps.csv").read_text().splitlines()) == 2
+    (out / "mine.txt").write_text("keep me")
+    refused = run("flow", street, "-o", out)
+    assert refused.exit_code == 1
+    assert "expected a new folder" in refused.output
+    assert (out / "mine.txt").read_text() == "keep me"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["loads.csv", "out", "street"]
+
+
+def test_a_load_beyond_collapse_is_no_solution_and_ends_with_one(street: Path, tmp_path: Path) -> None:
+    heavy = tmp_path / "heavy.csv"
+    heavy.write_text("time,home-1\n2026-05-01T10:00:00Z,1000\n2026-05-01T11:00:00Z,900000\n")
+    result = run("flow", street, "--loads", heavy, "--json", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    told = json.loads(result.output)
+    assert told["no_solution"] == ["2026-05-01T11:00:00Z"]
+    assert not told["is_sound"]
+    assert told["second_engine"]["agrees"], "both engines find none"
+    assert "no flow" in (tmp_path / "out" / "voltage_strip.svg").read_text()
+    rows = list(csv.DictReader((tmp_path / "out" / "steps.csv").read_text().splitlines()))
+    assert [(row["has_solution"], row["lowest_pu"] != "") for row in rows] == [("true", True), ("false", False)]
+
+
+def test_limits_that_are_crossed_are_told_with_place_and_time(street: Path, loads: Path) -> None:
+    result = run("flow", street, "--loads", loads, "--voltage", 0.99, 1.01, "--json")
+    assert result.exit_code == 0
+    worst = json.loads(result.output)["worst"]["voltage too low"]
+    assert (worst["where"], worst["at"], worst["places_beyond"], worst["hours_beyond"]) == (
+        "far", "2026-05-01T08:15:00Z", 3, 0.75
+    )
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("time,home-1\n2026-05-01T10:00:00,1\n", "row 2"),
+    ("time,nobody\n2026-05-01T10:00:00Z,1\n", "'nobody'"),
+    ("time,home-1\n2026-05-01T10:00:00Z,much\n", "row 2: home-1: 'much'"),
+    ("time,home-1\n2026-05-01T10:00:00Z,1,2\n", "row 2: 3 fields"),
+    ("time,home-1,home-1\n2026-05-01T10:00:00Z,1,2\n", "twice"),
+    ("when,home-1\n2026-05-01T10:00:00Z,1\n", "`time`"),
+    ("time,home-1\n2026-05-01T10:00:00Z,1\n2026-05-01T10:15:00Z,1\n2026-05-01T10:45:00Z,1\n", "row 4"),
+    ("time,home-1\n2026-05-01T10:00:00Z,1\n2026-05-01T09:00:00Z,1\n", "row 3"),
+])
+def test_wrong_loads_are_refused_by_row(street: Path, tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "wrong.csv"
+    path.write_text(text)
+    for command in (("flow", street), ("envelope", street, "-o", tmp_path / "e.json")):
+        result = run(*command, "--loads", path)
+        assert result.exit_code == 1
+        assert said in result.output
+    assert not (tmp_path / "e.json").exists()
+
+
+@pytest.mark.parametrize("suffix", ["json", "csv"])
+def test_envelopes_are_written_and_read_back(street: Path, loads: Path, tmp_path: Path, suffix: str) -> None:
+    out, picture = tmp_path / f"e.{suffix}", tmp_path / "e.svg"
+    result = run("envelope", street, "--loads", loads, "-o", out, "--picture", picture)
+    assert result.exit_code == 0, result.output
+    found = read_envelopes(out)
+    assert found.points == ("ev-1",), "the point without a load of its own"
+    assert (found.grid.steps, found.grid.step_s) == (2, 900)
+    assert (found.import_w > 0.0).all()
+    ET.parse(picture)  # noqa: S314 - our own file
+
+
+def test_options_change_what_is_worked_out(street: Path, loads: Path, tmp_path: Path) -> None:
+    def total(*options: object) -> dict[str, Any]:
+        result = run("envelope", street, "--loads", loads, "-o", tmp_path / "e.json", "--json", *options)
+        assert result.exit_code == 0, result.output
+        told: dict[str, Any] = json.loads(result.output)
+        return told
+
+    usual = total("--points", "*")
+    assert usual["points"] == 2
+    assert total("--points", "*", "--line-loading", 0.5)["import"]["mean_total_kw"] < usual["import"]["mean_total_kw"]
+    capped = total("--most-kw", 2.0)
+    assert capped["import"]["highest_kw"] == pytest.approx(2.0)
+    assert capped["import"]["bound_by"] == {"the points' own ceilings": 2}
+    together = total("--points", "*", "--guarantee", "together")
+    assert together["import"]["mean_total_kw"] >= usual["import"]["mean_total_kw"] - 1e-6
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    (["-o", "e.xml"], ".json or .csv"),
+    (["-o", "e.json", "--points", "nobody-*"], "fits none"),
+    (["-o", "e.json", "--voltage", "1.1", "0.9"], "voltage_pu"),
+])
+def test_an_option_that_cannot_be_is_refused(
+    street: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("envelope", street, *options)
+    assert result.exit_code == 1
+    assert said in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["street"]
+
+
+def test_a_feeder_that_is_none_is_refused(tmp_path: Path) -> None:
+    for command in (("flow", tmp_path / "none"), ("envelope", tmp_path / "none", "-o", tmp_path / "e.json")):
+        result = run(*command)
+        assert result.exit_code == 1
+        assert "none" in result.output
+
+
+def test_the_shipped_example_needs_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("envelope", "example", "-o", "e.csv", "--guarantee", "together", "--json")
+    told = json.loads(result.output)
+    assert (result.exit_code, told["points"], told["steps"]) == (0, 40, 96)
+    assert np.isfinite(read_envelopes(tmp_path / "e.csv").import_w).all()
