@@ -176,7 +176,7 @@ class Course:
                     is_active = self._plug(self.view.now_s, each.guests, each.rows, each.slots, each.at_s)
                     odd.append((each.slots[is_active], each.at_s[is_active]))
             if odd:
-                slots, at_s = (np.concatenate(column) for column in zip(*odd, strict=True))
+                slots, at_s = odd[0] if len(odd) == 1 else (np.concatenate(each) for each in zip(*odd, strict=True))
                 self._path.respond_early(slots, at_s)
 
     def _plug(

@@ -197,10 +197,10 @@ class Condition:
     def begin(self, kind: Ints, slots: Ints, value: Floats) -> None:
         # Faults of one kind and slot do not overlap, so no pair comes twice.
         self._under_way[kind, slots] += 1
-        derated = (kind == DERATED).nonzero()[0]
-        if derated.size:
-            self._left[slots[derated]] = value[derated]
-        self._refresh(slots)
+        is_derated = kind == DERATED
+        if np.count_nonzero(is_derated):
+            self._left[slots[is_derated]] = value[is_derated]
+        self.is_affected[slots] = True
 
     def end(self, kind: Ints, slots: Ints) -> None:
         self._under_way[kind, slots] -= 1

@@ -161,12 +161,12 @@ class OrderPath:
         heard = usable
         if self._link is not None:
             out, told_kw = self._link.is_out.nonzero()[0], self._link.told_kw
+            told_out = told_kw[out]
+            np.copyto(told_kw, usable)
             if out.size:
                 heard = usable.copy()
                 heard[out] = self._received[out]
-            told_out = told_kw[out]
-            np.copyto(told_kw, usable)
-            told_kw[out] = told_out
+                told_kw[out] = told_out
         np.copyto(self._received, heard)
         if self._condition is not None and (ill := self._condition.is_affected.nonzero()[0]).size:
             heard = heard.copy()
@@ -200,8 +200,9 @@ class OrderPath:
             self._condition.end(kind, slots)
         else:
             self._condition.begin(kind, slots, faults.value[rows])
-        cut = slots[kind == OUTAGE]
-        if cut.size:
+        is_cut = kind == OUTAGE
+        if np.count_nonzero(is_cut):
+            cut = slots[is_cut]
             self._link.is_out[cut] = happening.turn is Turn.FAULT_BEGINS
             self._is_fallen_back[cut] = False
 
@@ -209,15 +210,18 @@ class OrderPath:
         """`turn` since the last step, and what is heard when contact is back; where orders are prompt."""
         self.turn(happening)
         if self._link is not None and self._plan is not None and happening.turn is Turn.FAULT_ENDS:
-            back = happening.slots[self._plan.intervals.kind[happening.rows] == OUTAGE]
-            if back.size:
+            is_back = self._plan.intervals.kind[happening.rows] == OUTAGE
+            if np.count_nonzero(is_back):
+                back = happening.slots[is_back]
                 self._received[back] = self._link.told_kw[back] = self._wanted[back]
 
     def respond_early(self, slots: Ints, at_s: Floats) -> None:
         """Hardware whose condition has changed acts on it, each at its own time since the last step."""
         there = self._view.is_plugged[slots]
-        slots, at_s = slots[there], at_s[there]
-        if slots.size and self._condition is not None:
+        count = np.count_nonzero(there)
+        if count and self._condition is not None:
+            if count < there.size:
+                slots, at_s = slots[there], at_s[there]
             kw = self._taken[slots] = self._made_of(self._condition, slots, self._received[slots])
             self._fleet.set_powers(slots, kw, at_s)
 
