@@ -2,7 +2,8 @@
 
 `model` is the feeder as frozen data in SI units, `validity` says all that is wrong with one, `files` keeps it on disk
 as power-grid-model JSON with a sidecar. `flow` solves many steps at once with a core of our own and gives exact
-gradients; `check` solves the same with power-grid-model, which has to agree before anybody relies on a result.
+gradients; `check` solves the same with power-grid-model, which has to agree before anybody relies on a result, and
+`opendss` does so for feeders that power-grid-model has no words for.
 """
 
 from twin.feeder.flow import FeederInvalid, Flow, Solution

@@ -27,6 +27,12 @@ Indices = NDArray[np.intp]
 MOST_BYTES = 2**31
 """For the matrices of a network: some 3,500 phases that carry a load, in a street where every third bus is a key."""
 
+ROUNDING = 1e-9
+"""Amperes in a run for one at a load point that are none: what a flow leaves out by it is below a microampere."""
+
+SPARSE = 0.1
+"""Share of entries that are not 0, up to which a sparse product is the faster one."""
+
 COLUMNS = 256
 """Load points whose effect is worked out at a time."""
 
@@ -64,6 +70,8 @@ class Network:
     A load point is a distinct pair of node(s) and load type; base_volts, load_type: of each load point.
     points: volts across the load points. keys: volts of the key nodes. spread: key nodes to all `nodes`.
     run_series: amperes through the runs' phases; run_resistance: their R matrices, block-diagonal.
+    run_paths: `run_series` once more, as a real sparse matrix, in a feeder without rings and charging: there the
+        current of a run is a sum of those beyond it, which are few; None: elsewhere.
     run_of: the row of `run_series` that each segment carries; against: segments that point against their run.
     shunts: charging currents at both ends of the segments over the key nodes; None without capacitance.
     transformers: amperes into (transformer, side, phase), with the key node of each row in `transformer_nodes`.
@@ -83,6 +91,7 @@ class Network:
     spread: csr_array
     run_series: Complex
     run_resistance: csr_array
+    run_paths: csr_array | None
     run_of: Indices
     against: Indices
     shunts: tuple[csr_array, csr_array] | None
@@ -242,7 +251,8 @@ class _Builder:
             nodes=tuple(self._nodes), segments=segments, terminals=terminals, point_of=point_of, point_types=types,
             base_volts=base, node_volts=np.array([self._bus[node.bus].volts / sqrt(3.0) for node in self._nodes]),
             points=incidence @ keys, keys=keys, spread=self._spread(),
-            run_series=series, run_resistance=resistance, run_of=run_of, against=against, shunts=self._shunts(),
+            run_series=series, run_resistance=resistance, run_paths=_paths(series), run_of=run_of, against=against,
+            shunts=self._shunts(),
             transformers=transformers, transformer_nodes=transformer_nodes, primitives=primitives,
             primitive_nodes=primitive_nodes, source=source, source_nodes=source_nodes,
         )
@@ -382,6 +392,16 @@ class _Builder:
             np.concatenate([np.empty((0, keys.shape[1]), np.complex128), *rows]),
             np.concatenate([np.empty(0, np.intp), *at]),
         )
+
+
+def _paths(series: Complex) -> csr_array | None:
+    """`series` without what is 0 but for rounding, if the rest is real and little."""
+    rounding = np.full(series.shape[1], ROUNDING)
+    rounding[:1] = 1e3 * ROUNDING  # by the source's whole voltage, not by one ampere
+    there = np.abs(series) > rounding
+    if (np.abs(series.imag) > rounding).any() or there.sum() > SPARSE * there.size:
+        return None
+    return csr_array(np.where(there, series.real, 0.0))
 
 
 def _positions(phases: str) -> Indices:

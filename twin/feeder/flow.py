@@ -220,7 +220,10 @@ class Solution:
 
     @cached_property
     def _series(self) -> Complex:
-        return self.flow.network.run_series @ self.state
+        network = self.flow.network
+        if network.run_paths is not None:
+            return _times(network.run_paths, self.state)
+        return network.run_series @ self.state
 
     def voltages(self) -> Complex:
         """Volts to ground of every node, (node, *shape)."""

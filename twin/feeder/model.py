@@ -1,4 +1,4 @@
-"""A three-phase feeder as it stands in the ground: buses, lines, a source, transformers and connection points.
+"""A three-phase feeder as it stands in the ground: buses, lines, a source, transformers, capacitors, connection points.
 
 SI units throughout this folder (V, A, ohm, W, var, VA, m), because that is what network data is published in; loads
 are positive. Frozen dataclasses that refuse what is impossible in one element alone; what is wrong between elements
@@ -277,7 +277,9 @@ class LoadType:
     """How a load answers to its voltage.
 
     valid_pu: inside, its ZIP shares hold; outside it is a constant impedance, without a jump at the border (as
-        OpenDSS does at vminpu and vmaxpu). rated_volts: what 1 p.u. is, across its terminals; None: the bus's rating.
+        OpenDSS does beyond vmaxpu, and below vminpu with vlowpu = 0; with its usual vlowpu = 0.5 the current there
+        falls in a straight line to that of the rated impedance at half the voltage).
+    rated_volts: what 1 p.u. is, across its terminals; None: the bus's rating.
     """
 
     id: str

@@ -154,6 +154,11 @@ def rich_feeder(seed: int, **choices: Any) -> Feeder:
     )
 
 
+def short_line(name: str, one: str, other: str) -> Line:
+    """Ten metres of a transposed cable."""
+    return Line.of_sequence(name, one, other, r1=0.003, r0=0.01, x1=0.001, x0=0.003, ampacity=RATING, length_m=10.0)
+
+
 class Makers:
     """The makers above, handed to tests as a fixture: test folders are not packages and import nothing of each other.
     """
@@ -163,6 +168,7 @@ class Makers:
     rich_feeder = staticmethod(rich_feeder)
     two_buses = staticmethod(two_buses)
     coupled = staticmethod(coupled)
+    line = staticmethod(short_line)
     rating = RATING
 
 

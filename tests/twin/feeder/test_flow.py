@@ -339,3 +339,19 @@ def test_a_network_is_the_same_worked_out_in_pieces(
     monkeypatch.setattr("twin.feeder.admittance.COLUMNS", columns)
     in_pieces = Flow(feeder).solve(power, reactive)
     assert in_pieces.voltages() == pytest.approx(whole.solve(power, reactive).voltages(), rel=1e-9)
+
+
+def test_currents_are_the_same_along_paths_and_by_the_whole_matrix(build: Any) -> None:
+    """In a street without rings and charging the sparse form is used, and leaves nothing out that could be seen."""
+    lines = [build.line(f"l{k}", f"b{k - 1}" if k % 5 else "far", f"b{k}") for k in range(30)]
+    feeder = build.two_buses()
+    street = replace(
+        feeder, buses=(*feeder.buses, *(Bus(f"b{k}", 400.0) for k in range(30))), lines=(*feeder.lines, *lines),
+        connection_points=tuple(ConnectionPoint(f"p{k}", f"b{k}", "abc"[k % 3], None, "power") for k in range(30)),
+    )
+    flow = Flow(street)
+    solution = flow.solve(np.random.default_rng(5).uniform(-3000.0, 5000.0, (30, 4)))
+    assert flow.network.run_paths is not None
+    dense = replace(flow.network, run_paths=None).along_lines(flow.network.run_series @ solution.state)
+    assert np.abs(solution.line_currents() - dense).max() < 1e-6
+    assert Flow(replace(street, lines=(*street.lines, build.line("ring", "b29", "near")))).network.run_paths is None
