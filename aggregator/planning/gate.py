@@ -11,7 +11,7 @@ plan begins with their rows. This is the only module of planning that knows the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from time import perf_counter
@@ -19,21 +19,15 @@ from typing import Any
 
 import numpy as np
 
-from aggregator.planning.checker import over_feeder
-from aggregator.planning.feeder_lessons import Change, Crossed, changes, crossed_by, most_kw, rows_from, worst_limits
+from aggregator.planning.feeder_lessons import Change, rows_from
 from aggregator.planning.lessons import Refusal, Replayed, learn
 from aggregator.planning.problem import Commitment, Cut, FeederRow, Floats, Plan, Problem
 from aggregator.planning.safe import safe_plan
+from aggregator.planning.street_rounds import StreetRounds, over_alert
 from twin.assets import Schedule, World
-from twin.feeder.scene import Scene
 from twin.validation import Breach, BreachKind, EventPromise, ValidationReport, tangents_of, validate
 
 MAX_ROUNDS = 5
-MOST_TANGENTS = 200
-"""Limits times steps that a plan may break before the flow is taken into the search for the next one."""
-_SEARCH_FACTOR = 3.0
-MOST_WATCHED = 12
-"""Limits of a feeder with which a plan begins; others are met again in its replay."""
 _FORGIVEN_KW = 0.05
 _REACHED_KWH = 0.5
 _SAFE_ROUNDS = 3
@@ -156,28 +150,19 @@ def plan_through_gate(request: PlanRequest) -> GateOutcome:
         RequestMismatch: the problem names EVSEs that the world lacks, or another grid.
     """
     require_match(request)
-    request = replace(request, problem=replace(request.problem, feeder_rows=_known_rows(request)))
+    street = _street(request)
+    request = replace(request, problem=_with_rows(request.problem, street.known_rows(request.problem)))
     counterfactual, seconds = _without_signals(request)
-    outcome = _rounds(request, _guarded(request.problem, counterfactual))
+    outcome = _rounds(request, street, _guarded(request.problem, counterfactual))
     return replace(outcome, counterfactual=counterfactual, counterfactual_s=seconds)
 
 
-def _known_rows(request: PlanRequest) -> tuple[FeederRow, ...]:
-    """Rows of the watched limits, where all cars together could cross them."""
-    scene, problem = request.world.feeder, request.problem
-    if scene is None:
-        return problem.feeder_rows
-    return problem.feeder_rows + _rows_toward(scene, problem, request.watched)
-
-
-def _rows_toward(scene: Scene, problem: Problem, names: Iterable[tuple[str, str]]) -> tuple[FeederRow, ...]:
-    """Rows of these limits in every step in which all cars together could cross them."""
-    wanted = [(BreachKind(kind), element) for kind, element in names]
-    rows: tuple[FeederRow, ...] = ()
-    for powers_kw in most_kw(problem, scene.evse_ids):
-        if wanted and powers_kw.any():
-            rows += rows_from(problem, tangents_of(scene, wanted, powers_kw), scene.evse_ids)
-    return rows
+def _street(request: PlanRequest) -> StreetRounds:
+    return StreetRounds(
+        request.world.feeder, request.watched, time_limit_s=request.time_limit_s,
+        toward=lambda scene, names, powers_kw: tangents_of(
+            scene, [(BreachKind(kind), element) for kind, element in names], powers_kw),
+    )
 
 
 def _without_signals(request: PlanRequest) -> tuple[Plan | None, float]:
@@ -205,94 +190,45 @@ def _guarded(problem: Problem, counterfactual: Plan | None) -> Problem:
     ))
 
 
-def _rounds(request: PlanRequest, problem: Problem) -> GateOutcome:
+def _with_rows(problem: Problem, rows: tuple[FeederRow, ...]) -> Problem:
+    return replace(problem, feeder_rows=problem.feeder_rows + rows) if rows else problem
+
+
+def _rounds(request: PlanRequest, street: StreetRounds, problem: Problem) -> GateOutcome:
     rounds: list[Round] = []
     alerts: list[str] = []
-    street = _Street(request)
     for number in range(1, max(1, request.max_rounds) + 1):
         plan = street.plan(problem)
         exam = _examine(request, plan)
         refusals = exam.refusals
         cuts = learn(problem, plan, exam.replayed, refusals)
-        rows = street.lessons(problem, plan, exam, number)
+        feeder = exam.report.feeder
+        rows = () if feeder is None else street.lessons(problem, plan, feeder.tangents, number)
         rounds.append(Round(number, plan.status, plan.objective, refusals, cuts,
                             {**plan.seconds, "replay": exam.seconds}, len(rows)))
         alerts += _cap_alert(request.world, plan) if not refusals else []
         if not refusals:
             outcome = GateOutcome(plan, exam.schedule, passed=True, rounds=tuple(rounds), report=exam.report,
-                                  alerts=(*alerts, *street.alerts(problem, plan)), lasting_cuts=_lasting(problem.cuts))
-            return street.told(request.problem, outcome)
+                                  alerts=(*alerts, *over_alert(problem, plan)), lasting_cuts=_lasting(problem.cuts))
+            return _told(request, street, outcome)
         forbidden = {refusal.asset_id for refusal in refusals if refusal.kind == BreachKind.PERMIT}
         if forbidden:
             alerts.append(f"a plan discharged without a permit at {', '.join(sorted(forbidden))}: refused, corrected")
             problem = _permit_only(problem, request.discharge_allowed_kw)
-        problem = replace(problem, feeder_rows=problem.feeder_rows + rows)
+        problem = _with_rows(problem, rows)
         if all(refusal.kind == BreachKind.ENGINES_DISAGREE for refusal in refusals):
             break  # no other plan makes two engines agree
         if number < request.max_rounds:
             problem = replace(problem, cuts=problem.cuts + cuts)
     safe_request = replace(request, problem=replace(request.problem, feeder_rows=problem.feeder_rows))
     outcome = _last_resort(safe_request, plan, exam, tuple(rounds), alerts)
-    return street.told(request.problem, replace(outcome, lasting_cuts=_lasting(problem.cuts + cuts)))
+    return _told(request, street, replace(outcome, lasting_cuts=_lasting(problem.cuts + cuts)))
 
 
-class _Street:
-    """The plans of one request, and what the feeder taught in its rounds.
-
-    Where a plan breaks a limit here and there its tangents are enough. Where it breaks them all along the street, the
-    next one is searched for with the flow inside the search, which costs more and needs fewer replays.
-    """
-
-    def __init__(self, request: PlanRequest) -> None:
-        self._scene = request.world.feeder
-        self._time_limit_s = request.time_limit_s
-        self._is_crowded = False
-        self._watched = dict.fromkeys(request.watched)
-        self._refused: Plan | None = None
-        self._crossed: list[Crossed] = []
-
-    def plan(self, problem: Problem) -> Plan:
-        # Pyomo and HiGHS stay out of the service's own process, which needs this module for its types only.
-        from aggregator.planning.grid_secure import plan_with_feeder  # noqa: PLC0415
-        from aggregator.planning.solve import solve  # noqa: PLC0415
-
-        if self._scene is None or not self._is_crowded:
-            return solve(problem, time_limit_s=self._time_limit_s)
-        found = plan_with_feeder(
-            problem, self._scene, time_limit_s=_SEARCH_FACTOR * self._time_limit_s, verify=False, price=False
-        )
-        return replace(found.plan, seconds={name: s for name, s in found.plan.seconds.items() if name != "total"})
-
-    def lessons(self, problem: Problem, plan: Plan, exam: _Exam, number: int) -> tuple[FeederRow, ...]:
-        """Rows for the next round; what was crossed is watched from now on."""
-        feeder = exam.report.feeder
-        if self._scene is None or feeder is None or not feeder.tangents:
-            return ()
-        if self._refused is None:
-            self._refused = plan
-        fresh = [name for name in worst_limits(feeder.tangents) if name not in self._watched]
-        fresh = fresh[:max(0, MOST_WATCHED - len(self._watched))]
-        self._watched.update(dict.fromkeys(fresh))
-        self._crossed += crossed_by(feeder.tangents, self._scene.evse_ids)
-        if len(feeder.tangents) > MOST_TANGENTS and not self._is_crowded:
-            self._is_crowded = True
-            return ()
-        rows = rows_from(problem, feeder.tangents, self._scene.evse_ids, plan=plan, number=number)
-        # What is taken off here moves to the next steps: a limit met for the first time holds in all of them.
-        return rows + _rows_toward(self._scene, problem, fresh)
-
-    def alerts(self, problem: Problem, plan: Plan) -> list[str]:
-        over = max(over_feeder(problem, plan.power_kw), default=0.0)
-        return [f"the plan is {over:.1f} kW beyond what the feeder's rows allow"] if over > _FORGIVEN_KW else []
-
-    def told(self, problem: Problem, outcome: GateOutcome) -> GateOutcome:
-        """The outcome with what the feeder changed, in words too."""
-        if self._refused is None:
-            return replace(outcome, watched=tuple(self._watched))
-        found = changes(self._refused, outcome.plan, self._crossed)
-        words = tuple(change.in_words(problem) for change in found)
-        plan = replace(outcome.plan, binding=words + outcome.plan.binding)
-        return replace(outcome, plan=plan, watched=tuple(self._watched), changes=found)
+def _told(request: PlanRequest, street: StreetRounds, outcome: GateOutcome) -> GateOutcome:
+    """The outcome with what the feeder changed, and what is watched from now on."""
+    plan, found = street.told(request.problem, outcome.plan)
+    return replace(outcome, plan=plan, changes=found, watched=street.watched)
 
 
 def _lasting(cuts: tuple[Cut, ...]) -> tuple[Cut, ...]:
@@ -300,8 +236,11 @@ def _lasting(cuts: tuple[Cut, ...]) -> tuple[Cut, ...]:
 
 
 def safe_outcome(request: PlanRequest, alert: str) -> GateOutcome:
-    """The safe plan without replay, for when the planner itself is gone; `passed` is False."""
-    plan = safe_plan(request.problem)
+    """The safe plan without replay, for when the planner itself is gone; `passed` is False.
+
+    It keeps to the limits of the feeder that are watched.
+    """
+    plan = safe_plan(_with_rows(request.problem, _street(request).known_rows(request.problem)))
     return GateOutcome(plan, schedule_of(request.world, plan), passed=False, rounds=(), report=None, alerts=(alert,),
                        watched=request.watched)
 
@@ -431,8 +370,7 @@ def _last_resort(request: PlanRequest, plan: Plan, exam: _Exam, rounds: tuple[Ro
         if scene is None or feeder is None or not feeder.tangents:
             break
         rows = rows_from(request.problem, feeder.tangents, scene.evse_ids, plan=safe, number=number)
-        request = replace(request, problem=replace(
-            request.problem, feeder_rows=request.problem.feeder_rows + rows))
+        request = replace(request, problem=_with_rows(request.problem, rows))
         safe, examined = _safe(request, request.problem)
     over = [breach for breach in examined.report.breaches if breach.kind.is_of_feeder]
     if over:
