@@ -57,7 +57,9 @@ def judge(
         raise SceneError("evse_kw", powers.shape, f"shape ({evses}, {steps}) or ({evses}, replicas, {steps})")
     if not np.isfinite(powers).all():
         raise SceneError("evse_kw", "not finite", "finite powers")
-    return _Judge(scene, powers.reshape(evses, -1, steps), nominal_volts).impact(checked_steps, progress)
+    if powers.ndim == 2:  # noqa: PLR2004 - one replica
+        powers = powers[:, None]
+    return _Judge(scene, powers, nominal_volts).impact(checked_steps, progress)
 
 
 class _Judge:
@@ -130,7 +132,7 @@ class _Judge:
             found = self._kept.at(self._column[steps])
         else:
             found = self._read(self.scene.base_w[:, steps], self.scene.base_var[:, steps])
-        return found.shaped((1, -1))
+        return found.shaped((1, steps.stop - steps.start))
 
     def _with_evs(self, steps: slice, replicas: slice, bare: Reading) -> Reading:
         kw = self.kw[:, replicas, steps]

@@ -58,7 +58,8 @@ class Reading:
     def repeated(self, times: int) -> Reading:
         """All columns `times` over, as one axis and as a copy."""
         axes = self.has_solution.ndim
-        return self._each(lambda values: np.tile(values.reshape(*values.shape[:values.ndim - axes], -1), times))
+        columns = self.has_solution.size
+        return self._each(lambda values: np.tile(values.reshape(*values.shape[:values.ndim - axes], columns), times))
 
     def put(self, columns: Indices, other: Reading) -> None:
         """Overwrite columns."""
@@ -98,8 +99,8 @@ class Readings:
             point.bus for point in flow.feeder.connection_points
             if all((point.bus, phase) in flow.node_row for phase in PHASES)
         ))
-        rows = np.array([[flow.node_row[bus, phase] for phase in PHASES] for bus in self.buses], dtype=np.intp)
-        volts = (network.spread[rows.ravel()] @ network.keys).reshape(len(self.buses), 3, -1)
+        rows = np.array([flow.node_row[bus, phase] for bus in self.buses for phase in PHASES], dtype=np.intp)
+        volts = (network.spread[rows] @ network.keys).reshape(len(self.buses), 3, network.keys.shape[1])
         self._positive, self._negative = (
             np.ascontiguousarray(np.einsum("p,bps->bs", TO_SEQUENCE[sequence], volts)) for sequence in (1, 2)
         )
