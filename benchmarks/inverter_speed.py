@@ -63,8 +63,8 @@ def many_steps(scene: Scene, steps: int) -> None:
         cpu = time.process_time() - begin
         print("RESULT", json.dumps({
             "case": "inverters", "code": name, "steps": steps, "cpu_s": round(cpu, 3),
-            "steps_per_s": round(steps / cpu), "times_plain_flow": round(cpu / plain, 1), "settled": float(found.settled.mean()),
-            "largest_mismatch_pu": float(f"{found.mismatch_pu.max():.2e}"),
+            "steps_per_s": round(steps / cpu), "times_plain_flow": round(cpu / plain, 1),
+            "settled": float(found.settled.mean()), "largest_mismatch_pu": float(f"{found.mismatch_pu.max():.2e}"),
             "most_rounds": found.rounds,
             "delivered": round(float(np.abs(found.delivered_w).sum() / np.abs(orders).sum()), 4),
         }), flush=True)
