@@ -14,7 +14,7 @@ from aggregator.demo.feeder import garage_feeder
 from aggregator.planning.arrays import assemble
 from aggregator.planning.checker import check, over_feeder
 from aggregator.planning.feeder_lessons import element_words
-from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate
+from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate, safe_outcome
 from aggregator.planning.highs import Relaxation
 from aggregator.planning.model import build
 from aggregator.planning.problem import FeederRow, Plan, Problem
@@ -233,3 +233,29 @@ def test_both_forms_of_the_problem_know_the_same_rows(make_problem: MakeProblem,
     assert by_arrays is not None
     assert by_pyomo is not None
     assert by_arrays.objective == pytest.approx(by_pyomo.objective, rel=1e-7, abs=1e-6)
+
+
+def test_a_plan_that_breaks_limits_all_along_the_street_is_searched_for_with_the_flow_inside(
+        make_problem: MakeProblem, make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aggregator.planning.street_rounds.MOST_TANGENTS", 1)
+    problem = busy(make_problem)
+    world = on_street(problem, make_world(problem, taper_from=1.0))
+    outcome = gate(problem, world)
+    assert outcome.passed
+    assert outcome.plan.status == "optimal"
+    assert "flow" in outcome.rounds[1].seconds, "the second plan came out of the other search"
+    assert amperes(world, outcome) <= 125.0 * 1.002
+    plain = gate(problem, world, watched=outcome.watched)
+    assert outcome.plan.objective == pytest.approx(plain.plan.objective, rel=0.02)
+
+
+def test_without_a_planner_the_safe_plan_still_keeps_to_the_limits_that_are_known(
+        make_problem: MakeProblem, make_world: MakeWorld) -> None:
+    problem = busy(make_problem)
+    world = on_street(problem, make_world(problem, taper_from=1.0))
+    request = PlanRequest(problem, world, watched=(("line_overload", "cable-ac.c"),))
+    blind, known = safe_outcome(replace(request, watched=()), "gone"), safe_outcome(request, "gone")
+    assert amperes(world, blind) > 130.0
+    assert amperes(world, known) <= 125.0
+    assert not known.passed
+    assert known.watched == request.watched
