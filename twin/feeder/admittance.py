@@ -236,7 +236,8 @@ class _Builder:
             raise NetworkTooLarge(incidence.shape[0], rows)
         injected = np.zeros(size, dtype=np.complex128)
         injected[source_nodes] = self._source_admittance @ behind
-        keys = self._answers(injected, incidence)
+        matrix = self._bus_matrix()
+        keys = self._answers(matrix, injected, incidence)
         series, resistance, run_of, against, segments = self._series(keys)
         transformers, transformer_nodes = self._currents(keys, self._transformers, [
             self._at_nodes((bus, phase) for bus in (transformer.from_bus, transformer.to_bus) for phase in PHASES)
@@ -245,8 +246,9 @@ class _Builder:
         primitives, primitive_nodes = self._currents(
             keys, self._primitives, [self._at_nodes(primitive.nodes) for primitive in feeder.primitives]
         )
-        source = -self._source_admittance @ keys[source_nodes]
-        source[:, 0] += self._source_admittance @ behind
+        # What its bus takes: behind a stiff source the difference of both voltages is lost in rounding.
+        source: Complex = matrix[source_nodes] @ keys
+        source[:, 1:] -= incidence[:, source_nodes].T.toarray()
         return Network(
             nodes=tuple(self._nodes), segments=segments, terminals=terminals, point_of=point_of, point_types=types,
             base_volts=base, node_volts=np.array([self._bus[node.bus].volts / sqrt(3.0) for node in self._nodes]),
@@ -257,9 +259,12 @@ class _Builder:
             primitive_nodes=primitive_nodes, source=source, source_nodes=source_nodes,
         )
 
-    def _answers(self, injected: Complex, incidence: csr_array) -> Complex:
+    def _answers(self, passive: csr_array, injected: Complex, incidence: csr_array) -> Complex:
         """Volts of the key nodes for these amperes, and for one ampere into each load point, as columns."""
-        matrix = csc_array(self._bus_matrix())
+        at = self._at(self._feeder.source.bus, PHASES)
+        source = _Stamps()
+        source.add(at, at, self._source_admittance)
+        matrix = csc_array(passive + source.matrix(passive.shape))
         try:
             factors = splu(matrix)
         except RuntimeError as error:  # what scipy raises for a singular matrix
@@ -305,6 +310,7 @@ class _Builder:
         return terminals, matrix, point_of, tuple(kind for *_, kind in numbers), base
 
     def _bus_matrix(self) -> csr_array:
+        """Of all but the source."""
         stamps = _Stamps()
         for run, inverse in zip(self._runs, self._inverse, strict=True):
             near, far = self._at(run.from_bus, run.phases), self._at(run.to_bus, run.phases)
@@ -325,8 +331,6 @@ class _Builder:
             for branch in capacitor.branches:
                 at, own = self._at(capacitor.bus, branch), 1j * capacitor.siemens
                 stamps.add(at, at, own * (2.0 * np.eye(len(at)) - 1.0))
-        at = self._at(self._feeder.source.bus, PHASES)
-        stamps.add(at, at, self._source_admittance)
         return stamps.matrix((len(self._key), len(self._key)))
 
     def _spread(self) -> csr_array:

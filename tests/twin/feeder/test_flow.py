@@ -74,6 +74,17 @@ def test_what_the_source_gives_is_drawn_or_lost(build: Any, seed: int, rich: boo
     assert (solution.losses_w() > 0.0).all()
 
 
+def test_what_a_stiff_source_gives_is_known_as_well(build: Any) -> None:
+    """Its voltage falls by less than the last digit; loads at its own bus count too."""
+    feeder = build.two_buses()
+    feeder = replace(
+        feeder, source=replace(feeder.source, short_circuit_va=1e18),
+        connection_points=(*feeder.connection_points, ConnectionPoint("own", "near", "b", None, "power")),
+    )
+    solution = Flow(feeder).solve(np.array([[3000.0], [0.0], [-1000.0], [500.0]]))
+    assert solution.source_power().real == pytest.approx(2500.0 + solution.losses_w(), abs=1e-6)
+
+
 @given(seed=SEEDS)
 @COUNT
 def test_a_current_that_enters_a_bus_leaves_it(build: Any, seed: int) -> None:
