@@ -259,8 +259,10 @@ def _shapes(circuit: Any, elements: list[ElementFound]) -> list[ShapeFound]:
         if name.lower() in wanted:
             shapes = circuit.LoadShapes
             shapes.Name = name
+            # Without values of its own a shape has a single one that means nothing.
+            values = [float(value) for value in shapes.Pmult] if len(shapes.Pmult) == shapes.Npts else []
             found.append(ShapeFound(
-                name.lower(), shapes.HrInterval * 3600.0, [float(value) for value in shapes.Pmult],
+                name.lower(), shapes.HrInterval * 3600.0, values,
                 bool(shapes.UseActual), len(shapes.Qmult) == len(shapes.Pmult) > 1,
             ))
     return found

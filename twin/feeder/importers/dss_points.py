@@ -106,6 +106,8 @@ class Points:
         p_w, q_var = at_terminals(feeder, self._powers)
         rows = [point.id for point in feeder.connection_points for _ in self._powers[point.id]]
         by_name = {shape.name: shape for shape in shapes if shape.values}
+        for name in sorted(set(self._shape_of.values()) - set(by_name)):
+            say(Degree.DROPPED, "loadshape", name, "has no values: its loads are steady")
         wanted = {}
         shape_of = []
         for point in rows:

@@ -23,6 +23,9 @@ from twin.feeder.importers.dss_source import source_of
 from twin.feeder.importers.imported import Degree, Finding, Imported, ImportRefused, Reference
 from twin.feeder.model import PHASES, Bus, Feeder, FeederError, Origin
 
+CIRCUIT: Final = "vsource.source"
+"""What a circuit begins with."""
+
 TIMEOUT_S: Final = 120.0
 DIGITS: Final = 9
 """Of a voltage base, which OpenDSS hands over divided by the root of three."""
@@ -43,6 +46,8 @@ def read_opendss(path: Path) -> Imported:
             cannot be had.
     """
     script = read_script(path)
+    if CIRCUIT not in script.places:
+        raise ImportRefused(path, f"{path}: makes no circuit, expected `New Circuit.name` there or where it redirects")
     if find_spec("dss") is None:
         raise ImportRefused(path, f"{path}: OpenDSS files need the extra `dss`: pip install 'v2g-aggregator[dss]'")
     return _Builder(path, script, _compiled(path, script)).imported()
@@ -59,6 +64,8 @@ def _compiled(path: Path, script: Script) -> Extract:
     except subprocess.TimeoutExpired:
         raise ImportRefused(path, f"{path}: OpenDSS did not end within {TIMEOUT_S:g} s") from None
     if done.returncode:
+        if done.returncode < 0:
+            raise ImportRefused(path, f"{path}: OpenDSS crashed on it (signal {-done.returncode})")
         said = done.stderr.decode(errors="replace").strip().splitlines()
         raise ImportRefused(path, f"{path}: OpenDSS ended with {done.returncode}: {said[-1] if said else 'no word'}")
     try:

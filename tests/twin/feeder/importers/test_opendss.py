@@ -306,6 +306,21 @@ def test_a_truncated_script_is_refused_or_read_but_never_an_error_of_ours(write:
         assert len(found.feeder.connection_points) < 7
 
 
+@pytest.mark.parametrize("element", ["transformer.t windings=1000000000", "line.l phases=100000 bus1=mid bus2=b"])
+def test_a_crash_of_opendss_is_one_line_and_not_ours(write: Write, element: str) -> None:
+    path = write(HEAD + f"new {element}\n" + TAIL)
+    with pytest.raises(ImportRefused, match="OpenDSS") as refused:
+        read_feeder(path)
+    assert len(refused.value.reasons) == 1
+
+
+def test_a_shape_without_values_is_named(write: Write) -> None:
+    found = imported(write, "new loadshape.s npts=9 interval=1\n"
+                            "new load.a phases=1 bus1=mid.1 kv=0.231 kw=2 daily=s\n")
+    assert ("loadshape", "s") in said(found, Degree.DROPPED)
+    assert found.loads.steps == 1
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are POSIX")
 def test_a_script_that_wants_to_write_writes_nothing(write: Write, tmp_path: Path) -> None:
     path = write(HEAD + TAIL + f"export voltages {tmp_path}/volts.csv\nsave circuit dir={tmp_path}/saved\nshow powers\n"
