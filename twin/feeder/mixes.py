@@ -43,7 +43,7 @@ def hold_any_mix(
     box = _Box(problem, rays, reach)
     bound = problem.bound.copy()
     corners: list[Claims] = []
-    new = box.corners(share, bound, None, CORNERS)
+    new = box.corners(share, bound, None)
     for _ in range(ROUNDS):
         new = [corner for corner in new if not any((corner == other).all() for other in corners)]
         if not new:
@@ -64,7 +64,7 @@ def hold_any_mix(
                 share[step], names[step] = reached.reach[step], reached.bound_by[step] or names[step]
         new = [
             corner for start in _worst_by_kind(problem, corners, box.values(corners, share, every), bound)
-            for corner in box.corners(share, bound, start, 1)
+            for corner in box.corners(share, bound, start)
         ]
     return share, tuple(names), (bound > problem.bound + SLACK).any(axis=0) & ~problem.no_solution
 
@@ -106,8 +106,8 @@ class _Box:
         low, high = self.ends(share, steps)
         return [self.problem.values(np.where(corner[:, steps], high, low), steps) for corner in corners]
 
-    def corners(self, share: Floats, bound: Floats, start: Claims | None, most: int) -> list[Claims]:
-        """Corners that are worst for the `most` rows of each kind nearest to their limits, by the derivatives at the
+    def corners(self, share: Floats, bound: Floats, start: Claims | None) -> list[Claims]:
+        """Corners that are worst for the rows of each kind nearest to their limits, by the derivatives at the
         corner `start`, None: in the middle.
         """
         problem = self.problem
@@ -125,7 +125,7 @@ class _Box:
         found: list[Claims] = []
         for kind in Kind:
             rows = np.flatnonzero(problem.watched.kinds == kind)
-            order = np.argsort(room[rows], axis=0)[:most]
+            order = np.argsort(room[rows], axis=0)[:CORNERS]
             for nearest in rows[order]:
                 corner = np.zeros(problem.base_net.shape, dtype=np.bool_)
                 corner[:, steps] = slopes[np.arange(len(steps)), nearest].T > 0.0

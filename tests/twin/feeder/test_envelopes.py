@@ -105,11 +105,11 @@ def test_a_little_more_would_cross_one(build: Any, seed: int) -> None:
         assert crossed[held & ~found.unfixable & (share > 1.0)].all()
 
 
-@given(seed=SEEDS)
+@given(seed=SEEDS, rule=st.sampled_from(Rule))
 @FEW
-def test_no_corner_of_the_box_crosses_a_limit_when_any_mix_is_promised(build: Any, seed: int) -> None:
+def test_no_corner_of_the_box_crosses_a_limit_when_any_mix_is_promised(build: Any, seed: int, rule: Rule) -> None:
     scene = random_scene(build, seed, steps=1, limits=Limits(voltage_pu=(0.93, 1.06)))
-    found = envelopes(scene, free_points(scene), guarantee=Guarantee.MIX)
+    found = envelopes(scene, free_points(scene), rule=rule, guarantee=Guarantee.MIX)
     base = np.array([
         scene.base_w[[terminal.connection_point == point for terminal in scene.flow().terminals]].sum(axis=0)
         for point in found.points
