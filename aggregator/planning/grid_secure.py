@@ -26,7 +26,7 @@ from aggregator.planning.highs import Answer, SolverFault
 from aggregator.planning.problem import Floats, Plan, Problem
 from aggregator.planning.repair import round_down
 from aggregator.planning.safe import early_charging, plan_from
-from aggregator.planning.windows import ProblemError, require_possible, windows
+from aggregator.planning.windows import ProblemError, require_possible, step_label, windows
 from twin.feeder.flow import Solution
 from twin.feeder.scene import Limits, Scene
 
@@ -94,7 +94,8 @@ class Round:
 class BindingRow:
     """A limit of the feeder that decides.
 
-    phase: empty for all of them together. price: what one per cent more room in this step would save.
+    phase: empty for all of them together. price: what one per cent more room in this step would save, as the last
+        program has it (in which moves had a price, so a saving that is smaller than a move's price does not show).
     """
 
     kind: RowKind
@@ -115,7 +116,7 @@ class GridPlan:
     slack_percent_h: limits crossed, per cent times hours, by kind. binding: dearest first.
     blind_cost: of the plan without a feeder. tangent_cost: least cost under the tangents at this schedule, moves free;
         how much the search left, to first order, and no proof. NaN: not asked for.
-    seconds: by phase: program, flow, rows, verdict, total.
+    seconds: by phase: program, flow, rows, verdict, tangent, total (without tangent).
     """
 
     plan: Plan
@@ -143,12 +144,13 @@ class GridPlan:
 
 def plan_with_feeder(
     problem: Problem, scene: Scene, limits: Limits | None = None, *, time_limit_s: float = 60.0, rounds: int = ROUNDS,
-    verify: bool = True, price: bool = True,
+    verify: bool = True, tangent: bool = False,
 ) -> GridPlan:
     """The cheapest plan found whose flow breaks no limit that holds without it.
 
     problem: the street as one site; its base load is what the homes of `scene` draw together, in kW.
-    limits: None: those of the scene. verify: ask the second engine. price: work out what the binding rows are worth.
+    limits: None: those of the scene. verify: ask the second engine. tangent: solve once more, moves for free, to see
+        how much the search left; costs about two rounds.
 
     Raises:
         ProblemError: an EV at an EVSE that the scene does not have, another grid of steps, impossible values.
@@ -158,7 +160,7 @@ def plan_with_feeder(
     _require_same(problem, scene)
     search = _Search(problem, scene, limits or scene.limits, time_limit_s)
     search.run(rounds)
-    return search.result(verify=verify, price=price)
+    return search.result(verify=verify, tangent=tangent)
 
 
 def _require_same(problem: Problem, scene: Scene) -> None:
@@ -170,6 +172,22 @@ def _require_same(problem: Problem, scene: Scene) -> None:
                       f"{scene.grid.steps} of {scene.grid.step_s} s")
     if faults:
         raise ProblemError(tuple(faults))
+
+
+def _words(problem: Problem, binding: tuple[BindingRow, ...]) -> tuple[str, ...]:
+    """One sentence for each limit of the feeder that decides, dearest first."""
+    limits: dict[tuple[str, str, str], list[BindingRow]] = {}
+    for row in binding:
+        limits.setdefault((row.kind, row.element, row.phase), []).append(row)
+    worth = {limit: sum(row.price for row in rows) for limit, rows in limits.items()}
+    sentences = []
+    for kind, element, phase in sorted(limits, key=lambda limit: -worth[limit]):
+        steps = [row.step for row in limits[kind, element, phase]]
+        where = f"{kind.replace('_', ' ')} {'at' if 'voltage' in kind else 'of'} {element}"
+        between = f"{step_label(problem, min(steps))} to {step_label(problem, max(steps) + 1)}"
+        sentences.append(f"{where}{f' phase {phase}' if phase else ''}, {len(steps)} steps between {between} "
+                         f"({worth[kind, element, phase]:.3g} per per cent)")
+    return tuple(sentences)
 
 
 class _Kept:
@@ -460,38 +478,38 @@ class _Search:
         self.last_worst = np.where(worst > 0.0, worst, self.last_worst)
         self.program.start_from(seen.charge, seen.discharge, self.price)
 
-    def result(self, *, verify: bool, price: bool) -> GridPlan:
-        """The plan of the last round, judged."""
+    def result(self, *, verify: bool, tangent: bool) -> GridPlan:
+        """The plan that was found, judged."""
         seen, problem = self.seen, self.problem
         verdict = None
         if verify:
             began = perf_counter()
             verdict = ask(self.scene, self.limits, self.base, seen.solution)
             self.seconds["verdict"] = perf_counter() - began
-        priced = self._tangent() if price and len(self.kept) and seen.violations == 0 else None
         slack = self.program.slack(self.answer)
         used = {kind: float(self.program.hours @ slack[number]) for number, kind in enumerate(self.kinds)}
         result = evaluate(problem, seen.charge, seen.discharge)
+        binding = self._binding(self.answer)
         self.seconds["total"] = perf_counter() - self.began
-        binding = self._binding(priced) if priced else ()
+        left = self._tangent_cost() if tangent else float("nan")
         plan = plan_from(
             problem, seen.charge, seen.discharge, result, bound=min(self.blind.bound, result.objective),
-            status=self.answer.status, binding=(), seconds=dict(self.seconds))
+            status=self.answer.status, binding=_words(problem, binding), seconds=dict(self.seconds))
         return GridPlan(
             plan, tuple(self.history), seen.violations, sum(int(mask.sum()) for mask in self.unfixable.values()),
-            verdict, used, binding, self.blind.objective,
-            self.program.cost(priced) if priced else float("nan"), self.seconds,
-        )
+            verdict, used, binding, self.blind.objective, left, self.seconds)
 
-    def _tangent(self) -> Answer | None:
-        """The program with rows drawn at the final schedule and moves for free: prices, and what is left to gain."""
+    def _tangent_cost(self) -> float:
+        """Least cost of the program with rows drawn at the final schedule and moves for free."""
+        began = perf_counter()
         self._draw(self.seen)
         self.program.start_from(self.seen.charge, self.seen.discharge, np.zeros(self.problem.grid.steps))
-        answer = self._solved()
-        return answer if answer.status == "optimal" else None
+        answer = self.program.run(self.time_limit_s)
+        self.seconds["tangent"] = perf_counter() - began
+        return self.program.cost(answer) if answer is not None and answer.status == "optimal" else float("nan")
 
-    def _binding(self, priced: Answer) -> tuple[BindingRow, ...]:
-        prices, kept = self.program.row_prices(priced), self.kept
+    def _binding(self, answer: Answer) -> tuple[BindingRow, ...]:
+        prices, kept = self.program.row_prices(answer), self.kept
         found = []
         for row in np.argsort(-prices, kind="stable"):
             if prices[row] <= 1e-6:  # noqa: PLR2004 - solver noise

@@ -68,7 +68,7 @@ class StreetRounds:
         if self._scene is None or not self._is_crowded:
             return solve(problem, time_limit_s=self._time_limit_s)
         found = plan_with_feeder(
-            problem, self._scene, time_limit_s=_SEARCH_FACTOR * self._time_limit_s, verify=False, price=False
+            problem, self._scene, time_limit_s=_SEARCH_FACTOR * self._time_limit_s, verify=False
         )
         return replace(found.plan, seconds={name: s for name, s in found.plan.seconds.items() if name != "total"})
 
