@@ -20,6 +20,8 @@ from twin.visits import VisitTable
 
 _HOUR_S = 3600.0
 _SHORTEST_H = 1.0 / _HOUR_S
+_NEVER_S = 1e12
+"""An order that is later than 30,000 years."""
 
 
 class FaultKind(StrEnum):
@@ -208,13 +210,19 @@ def draw(
     slots = evses * replicas
     return FaultPlan(
         intervals=_in_order(drawn, _fraction_left(model, seed, replica, evse, drawn.get(FaultKind.DERATED))),
-        order_delay_s=model.order_delay_s * np.exp(model.order_delay_spread * normal("order delay"))
-        if model.order_delay_s else np.zeros(slots),
+        order_delay_s=_delays(model, normal("order delay")) if model.order_delay_s else np.zeros(slots),
         order_loss=np.full(slots, model.order_loss_share),
         meter_factor=np.maximum(1.0 + model.meter_sd * normal("meter"), 0.0) if model.meter_sd else np.ones(slots),
         clock_skew_s=model.clock_skew_sd_s * normal("clock") if model.clock_skew_sd_s else np.zeros(slots),
         fallback_after_s=model.fallback_after_s, fallback_kw=np.full(slots, model.fallback_kw), seed=seed,
     )
+
+
+def _delays(model: FaultModel, deviates: Floats) -> Floats:
+    """Lognormal delays in s; whatever is later than `_NEVER_S` never comes, so that no spread is too wide."""
+    longest = np.log(_NEVER_S / model.order_delay_s) / max(model.order_delay_spread, 1.0)
+    delays: Floats = model.order_delay_s * np.exp(model.order_delay_spread * np.minimum(deviates, longest))
+    return delays
 
 
 def _stuck(model: FaultModel, slots: Slots, tables: Iterable[VisitTable], evses: int, replicas: int) -> Broken:
