@@ -217,11 +217,17 @@ def _second_engine(impact: Impact) -> str:
     difference = checked.difference
     apart = (f"{difference.voltage_pu:.1e} p.u., {difference.current_a:.1e} A and {difference.transformer_loading:.1e} "
              "of a transformer's rating")
+    alone = "" if not difference.solved_only_there else (
+        f" In {difference.solved_only_there} of them it ends somewhere while here is no solution: they count as broken."
+    )
     if checked.agrees:
-        return f"power-grid-model solved {checked.steps} steps again, the worst among them: at most {apart} apart."
-    solved = difference.solved_only_here + difference.solved_only_there
-    return (f"power-grid-model does not agree: of {checked.steps} steps that it solved again, {solved} have a solution "
-            f"in one engine only; the others are up to {apart} apart.")
+        return (
+            f"power-grid-model solved {checked.steps} steps again, the worst among them: at most {apart} apart.{alone}"
+        )
+    return (
+        f"power-grid-model does not agree: of {checked.steps} steps that it was to solve again, it has no solution for "
+        f"{difference.solved_only_here} that are solved here; the others are up to {apart} apart.{alone}"
+    )
 
 
 def _to_nominal(on: OnFeeder) -> float:

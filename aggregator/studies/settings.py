@@ -20,7 +20,7 @@ Setting = str | int | float | bool | list[Any]
 def settings_of(path: Path) -> dict[str, Setting]:
     """Every field that the scenario file `path` and those it extends give, by its path; rows by their name.
 
-    A field that names a file is that file's name and the hash of what it holds.
+    A field that names a file or a folder is its name and the hash of what it holds.
 
     Raises:
         ScenarioError: a file cannot be read.
@@ -59,7 +59,8 @@ def _flat(value: Any, place: str) -> Iterator[tuple[str, Setting]]:
 
 def _named(file: Path) -> str:
     try:
-        return f"{file.name}, {_hash(file.read_bytes())}"
+        held = b"".join(part.read_bytes() for part in sorted(file.iterdir())) if file.is_dir() else file.read_bytes()
+        return f"{file.name}, {_hash(held)}"
     except OSError:
         return file.name
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -100,7 +100,9 @@ class Course:
 class Checked:
     """What the second engine says of some steps, or why it says nothing.
 
-    steps: how many were solved again, the worst among them.
+    steps: how many were solved again, the worst among them. agrees: on every step that has a solution here; beyond a
+        collapse Newton's method of the second engine can end at a voltage of 0 on some phase, which no network takes,
+        so that a solution found there alone is told but does not count: the step is judged as broken either way.
     """
 
     steps: int
@@ -109,7 +111,7 @@ class Checked:
 
     @property
     def agrees(self) -> bool:
-        return self.difference is not None and self.difference.agrees
+        return self.difference is not None and replace(self.difference, solved_only_there=0).agrees
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,225 @@
+"""A run on a feeder: tables, result, comparison and page say what the twin's judgement says."""
+
+import json
+from dataclasses import replace
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+
+from aggregator.reports.simulation import render_simulation
+from aggregator.reports.simulation_comparison import render_comparison
+from aggregator.reports.simulation_warnings import warnings
+from aggregator.studies import simulate as module
+from aggregator.studies.compare import compare
+from aggregator.studies.on_feeder import on_feeder_result
+from aggregator.studies.simulate import SimulationResult, simulate_into, simulate_scenario
+from twin.feeder import Bus, ConnectionPoint, Feeder, Line, Rating, Source, Transformer
+from twin.feeder.files import write
+from twin.feeder.impact import Impact
+from twin.scenario import OnFeeder
+
+STREET = """
+name = "Three homes"
+start = 2025-03-11T16:00:00+01:00
+end = 2025-03-12T04:00:00+01:00
+[site]
+timezone = "Europe/Berlin"
+import_cap_kw = 100.0
+[station_types.post]
+current = "ac"
+max_charge_kw = 7.36
+ac_phases = 1
+[[station_groups]]
+id = "post"
+type = "post"
+count = 3
+[[vehicles]]
+model = "car"
+capacity_kwh = 50.0
+charge_soc = [0.0, 1.0]
+charge_kw = [20.0, 20.0]
+max_charge_kw = 11.0
+[[duties]]
+id = "evening"
+group = "*"
+arrival = {{ mean = "18:00", sd_min = 60 }}
+departure = {{ mean = "03:00", sd_min = 10 }}
+arrival_soc = {{ low = 0.3, high = 0.5 }}
+[feeder]
+folder = "grid"
+points = ["<b>one", "two", "three"]
+homes = ["<b>one", "two", "three"]
+spread = "listed"
+nominal_volts = 230.0
+hourly_kw = [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 3, 3, 2, 2, 1, 1]
+{more}
+[run]
+replicas = 4
+seed = 3
+"""
+
+
+def grid(folder: Path, *, paper: Any = None, ohms: float = 0.1) -> None:
+    """A transformer and a long cable; a name that a page must escape."""
+    cable = Line.of_sequence("cable", "low", "far", r1=ohms, x1=0.1, r0=3.0 * ohms, x0=0.3,
+                             ampacity=Rating.even(40.0, "assumed: a test"))
+    drum = Transformer("drum", "high", "low", 40e3, 10_000.0, 400.0, 0.04, 600.0, "Dyn5", 0.01, 100.0,
+                       paper=paper)
+    write(Feeder(
+        "A <street>", (Bus("high", 10_000.0), Bus("low", 400.0), Bus("far", 400.0)), (cable,), Source("high"), (drum,),
+        (ConnectionPoint("<b>one", "far", "a"), ConnectionPoint("two", "far", "a"),
+         ConnectionPoint("three", "low", "b")),
+    ), folder / "grid")
+
+
+def street(folder: Path, more: str = "", **changes: Any) -> Path:
+    grid(folder, **changes)
+    file = folder / "street.toml"
+    file.write_text(STREET.format(more=more), "utf-8")
+    return file
+
+
+@pytest.fixture
+def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[SimulationResult, Impact]:
+    """A run and the judgement in it."""
+    kept: list[Impact] = []
+
+    def listen(on: OnFeeder, impact: Impact) -> Any:
+        kept.append(impact)
+        return on_feeder_result(on, impact)
+
+    monkeypatch.setattr(module, "on_feeder_result", listen)
+    return simulate_scenario(street(tmp_path)), kept[0]
+
+
+def test_the_figures_are_those_of_the_judgement(judged: tuple[SimulationResult, Impact]) -> None:
+    result, impact = judged
+    measures, feeder = result.facts.measures, result.facts.feeder
+    assert feeder is not None
+    kw = np.asarray(result.outcome.evse_kwh).transpose(1, 0, 2) * 4.0
+    np.testing.assert_allclose(impact.evse_kw, kw)
+    scene = impact.scene
+    solution = scene.flow().solve(*scene.demand_w(kw))
+    volts = np.abs(solution.terminal_voltages()) / 230.0
+    np.testing.assert_allclose(measures["feeder_low_pu"], volts.min(axis=(0, 2)))
+    np.testing.assert_allclose(measures["feeder_line_loading"], solution.line_loading().max(axis=(0, 2)), atol=1e-9)
+    np.testing.assert_allclose(measures["feeder_losses_kwh"], solution.losses_w().sum(axis=1) / 4000.0, rtol=1e-6)
+    assert (measures["feeder_caused_minutes"] > 0).all()
+    over = (solution.line_loading().max(axis=0) > 1.0).sum(axis=1) * 15.0
+    np.testing.assert_array_equal(measures["feeder_overload_minutes"], over)
+    # "<b>one" and "two" share a place: what is true of their one voltage counts once.
+    minutes = impact.points.minutes.attributable
+    np.testing.assert_array_equal(minutes[0], minutes[1])
+    np.testing.assert_array_equal(measures["feeder_voltage_minutes"], minutes[0] + minutes[2])
+    np.testing.assert_allclose(feeder.steps["low_pu"].p50, np.median(volts.min(axis=0), axis=0))
+    np.testing.assert_allclose(feeder.beyond_share, impact.beyond.mean(axis=0))
+    assert feeder.voltage_pu == pytest.approx((0.9, 1.1))
+    assert feeder.agrees
+    assert scene.limits.voltage_pu[0] == pytest.approx(0.9 * 230.0 * sqrt(3.0) / 400.0)
+
+
+def test_tables_and_result_are_written_and_equal(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    written: Any = simulate_into(street(tmp_path), out)
+    for name in ("feeder_points", "feeder_lines", "feeder_steps"):
+        columns = pyarrow.parquet.read_table(out / f"{name}.parquet")
+        assert columns.num_rows == {"feeder_points": 3, "feeder_lines": 1, "feeder_steps": 48}[name]
+        text = pyarrow.csv.read_csv(out / f"{name}.csv")
+        assert text.column_names == columns.column_names
+        for column in columns.column_names:
+            kept = columns[column].to_pylist()
+            if isinstance(kept[0], float):
+                assert text[column].to_pylist() == pytest.approx(kept)
+        assert {f"{name}.csv", f"{name}.parquet"} <= set(written["files"])
+    feeder = written["feeder"]
+    points = pyarrow.parquet.read_table(out / "feeder_points.parquet")
+    once = [row for row, name in enumerate(points["point"].to_pylist()) if name != "two"]
+    for key in ("violation", "attributable", "unfixable"):
+        rows = points[f"{key}_minutes"].to_pylist()
+        assert feeder["minutes_per_course"][key] == pytest.approx(sum(rows[row] for row in once))
+    assert feeder["second_engine"]["agrees"] is True
+    assert feeder["limits"]["voltage_pu"] == [0.9, 1.1]
+    assert written["by_replica"]["feeder_line_loading"] == pytest.approx(written["by_replica"]["feeder_line_loading"])
+    assert written["assumptions"]
+    json.dumps(written, allow_nan=False)
+    lines = pyarrow.parquet.read_table(out / "feeder_lines.parquet")
+    assert lines["phase"].to_pylist() == ["a"], "the others carry nothing"
+
+
+def test_a_run_again_into_the_same_folder_takes_its_place(tmp_path: Path) -> None:
+    file = street(tmp_path)
+    simulate_into(file, tmp_path / "out")
+    first = (tmp_path / "out" / "feeder_steps.csv").read_bytes()
+    simulate_into(file, tmp_path / "out")
+    assert (tmp_path / "out" / "feeder_steps.csv").read_bytes() == first
+
+
+def test_a_stronger_cable_is_compared_side_by_side(tmp_path: Path) -> None:
+    weak, strong = tmp_path / "weak", tmp_path / "strong"
+    for folder, ohms in ((weak, 0.1), (strong, 0.05)):
+        folder.mkdir()
+        simulate_into(street(folder, ohms=ohms), folder / "out")
+    facts = compare([weak / "out", strong / "out"])
+    (row,) = facts.differences
+    found = {one.measure.key: one.mean for one in row}
+    assert found["feeder_losses_kwh"] < 0.0
+    assert found["feeder_low_pu"] > 0.0
+    assert tuple(path for path, *_ in facts.differing) == ("feeder.folder",)
+    page = render_comparison(facts)
+    assert "Lost in the feeder, kWh" in page
+    assert "because of EVs" in page
+
+
+def test_a_feeder_that_collapses_is_told_and_breaks_every_limit(tmp_path: Path) -> None:
+    result = simulate_scenario(street(tmp_path, ohms=0.4))
+    facts, feeder = result.facts, result.facts.feeder
+    assert feeder is not None
+    assert (facts.measures["feeder_unsolved"] > 0).any()
+    assert feeder.base_unsolved == 0
+    assert any("no power-flow solution" in text for text in warnings(facts))
+    assert np.isfinite(feeder.steps["low_pu"].p50).any()
+    assert (facts.measures["feeder_caused_minutes"] >= 15.0 * facts.measures["feeder_unsolved"]).all()
+    assert np.isfinite(feeder.transformers[0].hot_spot_c).all()
+    assert feeder.agrees, "solutions that only the second engine finds, beyond the collapse, are told but do not count"
+    page = render_simulation(facts)
+    assert "cannot carry what is asked of it" in page
+
+
+def test_a_transformer_of_unknown_paper_is_judged_by_the_worse(tmp_path: Path) -> None:
+    result = simulate_scenario(street(tmp_path))
+    feeder = result.facts.feeder
+    assert feeder is not None
+    (row,) = feeder.transformers
+    assert "assumed, the worse of both" in row.paper
+    assert (row.life_h >= row.base_life_h).all()
+
+
+def test_no_name_of_a_feeder_gets_into_the_page_unescaped(tmp_path: Path) -> None:
+    page = render_simulation(simulate_scenario(street(tmp_path)).facts)
+    assert "<b>one" not in page
+    assert "A <street>" not in page
+    assert "A &lt;street&gt;" in page
+
+
+def test_a_feeder_is_not_judged_where_chargers_are_not_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_RECORDED", 10)
+    facts = simulate_scenario(street(tmp_path)).facts
+    assert facts.feeder is None
+    assert "feeder_low_pu" not in facts.measures
+    assert any("Nor was the feeder judged" in note for note in facts.notes)
+    assert 'id="feeder-heading"' not in render_simulation(facts)
+
+
+def test_engines_that_disagree_are_a_warning(judged: tuple[SimulationResult, Impact]) -> None:
+    facts = judged[0].facts
+    assert facts.feeder is not None
+    told = warnings(replace(facts, feeder=replace(facts.feeder, agrees=False)))
+    assert any("second power-flow engine does not agree" in text for text in told)
+    assert not any("second" in text for text in warnings(facts))
