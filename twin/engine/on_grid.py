@@ -1,8 +1,8 @@
 """Where EVSEs hang on a feeder: what the grid lets flow of what hardware and cars would take.
 
-At every instant of the agenda, whatever happened, the grid is told what all EVSEs would draw by themselves and says
-what they draw; it also says when to ask again at the latest. Between instants a car may taper off; the grid hears of
-that at the next one, at the latest when the next step of the grid begins.
+Whenever an order or a car has come or gone in a replica, and at every step, the grid is told what its EVSEs would draw
+by themselves, and says what they draw; it also says when to ask again at the latest. Between those instants a car may
+taper off: the grid hears of that at the next one, whatever happens in other replicas.
 """
 
 from __future__ import annotations
@@ -61,30 +61,44 @@ class OnGrid:
         self._grid, self._fleet, self._limits, self._agenda = grid, fleet, limits, agenda
         self._end_s = float(ensemble.grid.step_s * ensemble.grid.steps)
         self._shape = (ensemble.replicas, len(ensemble.evses))
-        self._is_held = np.zeros(ensemble.slots, dtype=np.bool_)
-        self._withheld_kw = np.zeros(ensemble.slots)
-        self._withheld_import_kwh, self._withheld_export_kwh = np.zeros(ensemble.slots), np.zeros(ensemble.slots)
-        self._now_s = 0.0
+        n = ensemble.slots
+        self._visit, self._taken_kw = np.full(n, -1, dtype=np.int64), np.zeros(n)
+        self._ordered_kw, self._withheld_kw = np.zeros(n), np.zeros(n)
+        self._held, self._held_kw = np.zeros(0, dtype=np.int64), np.zeros(0)
+        self._withheld_import_kwh, self._withheld_export_kwh = np.zeros(n), np.zeros(n)
+        self._now_s, self._next_s = 0.0, 0.0
 
-    def settle(self, now_s: float, taken_kw: Floats, is_plugged: NDArray[np.bool_]) -> None:
-        """Let what the grid lets flow; taken_kw: what each slot's hardware offers its car."""
+    def settle(self, now_s: float, taken_kw: Floats, visit: Ints, *, is_step: bool) -> None:
+        """Let what the grid lets flow.
+
+        taken_kw: what each slot's hardware offers its car. visit: that stands there, -1 where none does.
+        """
         self._book(now_s)
-        held = (self._is_held & is_plugged).nonzero()[0]
-        if held.size:
-            self._fleet.set_powers(held, taken_kw[held])
-        ordered = self._fleet.power_kw
-        answer = self._grid.answer(now_s, ordered.reshape(self._shape).T)
+        is_new = (taken_kw != self._taken_kw) | (visit != self._visit)
+        self._taken_kw, self._visit = taken_kw.copy(), visit.copy()
+        asks = np.repeat(is_step | is_new.reshape(self._shape).any(axis=1), self._shape[1])
+        if not asks.any() and now_s < self._next_s:
+            # A decision that goes out by whole rows sets all slots, also those whose order it leaves as it was.
+            self._fleet.set_powers(self._held, self._held_kw)
+            return
+        is_plugged = visit >= 0
+        free = (asks & is_plugged).nonzero()[0]
+        self._fleet.set_powers(free, taken_kw[free])
+        self._ordered_kw = np.where(asks, self._fleet.power_kw, self._ordered_kw)
+        answer = self._grid.answer(now_s, self._ordered_kw.reshape(self._shape).T)
         delivered = np.ascontiguousarray(answer.delivered_kw.T).reshape(-1)
-        self._is_held = (np.abs(ordered - delivered) > WITHHELD_KW) & is_plugged
-        held = self._is_held.nonzero()[0]
+        held = self._held = ((np.abs(self._ordered_kw - delivered) > WITHHELD_KW) & is_plugged).nonzero()[0]
+        # Less than the minimum of EVSE and car is nothing at all.
+        self._held_kw = self._limits.usable_at(held, delivered[held])
+        flows = taken_kw.copy()
+        flows[held] = self._held_kw
+        there = is_plugged.nonzero()[0]
+        self._fleet.set_powers(there, flows[there])
         self._withheld_kw[:] = 0.0
-        if held.size:
-            # Less than the minimum of EVSE and car is nothing at all.
-            usable = self._limits.usable_at(held, delivered[held])
-            self._fleet.set_powers(held, usable)
-            self._withheld_kw[held] = ordered[held] - usable
-        if answer.next_event_s < self._end_s:
-            self._agenda.at(answer.next_event_s)
+        self._withheld_kw[held] = self._ordered_kw[held] - self._held_kw
+        self._next_s = answer.next_event_s
+        if self._next_s < self._end_s:
+            self._agenda.at(self._next_s)
 
     def finish(self) -> GridRecord:
         """What the grid withheld, up to the end."""
