@@ -20,8 +20,8 @@ from twin.visits import VisitTable
 
 _HOUR_S = 3600.0
 _SHORTEST_H = 1.0 / _HOUR_S
-_NEVER_S = 1e12
-"""An order that is later than 30,000 years."""
+_NEVER_S, _AT_ONCE_S = 1e12, 1e-300
+"""Delays (the latter as a part of the median) beyond which no figure need be told from the next."""
 
 
 class FaultKind(StrEnum):
@@ -220,8 +220,10 @@ def draw(
 
 def _delays(model: FaultModel, deviates: Floats) -> Floats:
     """Lognormal delays in s; whatever is later than `_NEVER_S` never comes, so that no spread is too wide."""
-    longest = np.log(_NEVER_S / model.order_delay_s) / max(model.order_delay_spread, 1.0)
-    delays: Floats = model.order_delay_s * np.exp(model.order_delay_spread * np.minimum(deviates, longest))
+    spread = max(model.order_delay_spread, 1.0)
+    longest, shortest = np.log(_NEVER_S / model.order_delay_s) / spread, np.log(_AT_ONCE_S) / spread
+    exponent = model.order_delay_spread * np.minimum(np.maximum(deviates, shortest), longest)
+    delays: Floats = model.order_delay_s * np.exp(exponent)
     return delays
 
 

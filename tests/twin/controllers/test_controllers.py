@@ -24,7 +24,7 @@ from twin.controllers.rules import (
     laxity_s,
     spare_discharge_kw,
 )
-from twin.controllers.sharing import Grouping
+from twin.controllers.sharing import Grouping, Queue, serve_in_order
 from twin.ensemble import Ensemble
 
 GRID = TimeGrid(utc("2019-07-15T13:00:00Z"), 900, 8)
@@ -276,6 +276,32 @@ def test_groups_add_up_and_spread_the_same_whatever_the_order_of_their_members(
     expected = [sum(value for value, place in zip(values, group, strict=True) if place == k) for k in range(5)]
     assert grouping.sum(values) == pytest.approx(expected, abs=1e-12)
     assert grouping.spread(figures).tolist() == group.tolist()
+
+
+@given(st.integers(0, 2**32))
+def test_a_queue_that_is_kept_serves_as_one_that_is_made_anew(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    group = rng.integers(0, 3, 12)
+    key = np.where(rng.random(12) < 0.2, np.nan, rng.integers(0, 5, 12) * 600.0)
+    kept = Queue(group, key, 3)
+    assert kept.is_of(group, key.copy())
+    assert not kept.is_of(group, np.where(np.arange(12) == seed % 12, 7.0, key))
+    for _ in range(6):
+        ask, room = rng.choice([0.0, 3.7, 11.0], 12), rng.choice([0.0, 9.0, 25.0, np.inf], 3)
+        least = rng.choice([0.0, 1.4], 12)
+        for _ in range(2):
+            served = kept.serve_again(ask, np.minimum(least, ask), room)
+            assert served.tolist() == serve_in_order(ask, np.minimum(least, ask), key, group, room).tolist()
+            assert (np.bincount(group, served, minlength=3) <= room + 1e-12).all()
+
+
+def test_an_order_of_departures_that_is_kept_follows_who_comes_and_who_changes_his_mind() -> None:
+    rule, view = EarliestDeadline(), fleet([Car(0, 20.0, 7200.0), Car(0, 20.0, 3600.0)], [11.0])
+    assert rule.setpoints(view).tolist() == [0.0, 11.0]
+    view.declared_s[0] = 1800.0
+    assert rule.setpoints(view).tolist() == [11.0, 0.0]
+    view.declared_s[0], view.target_kwh[0] = np.nan, np.nan
+    assert rule.setpoints(view).tolist() == [0.0, 11.0]
 
 
 def test_round_robin_gives_every_car_the_same_number_of_turns() -> None:

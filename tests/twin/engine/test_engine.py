@@ -205,6 +205,18 @@ def test_energies_of_steps_visits_and_registers_add_up() -> None:
     assert out.ledger.relative_residual <= 1e-9
 
 
+def test_a_car_that_comes_and_goes_between_two_steps_is_in_the_record() -> None:
+    brief = table((0, 1000.0, 1360.0), (0, 5000.0, 5360.0), (1, 5400.0, 6300.0))
+    for revisions in (None, NOBODY_CHANGES):
+        out = run(fleet(2), brief, Proportional(asks_between=True), revisions=revisions)
+        assert out.evse_kwh is not None
+        assert out.battery_kwh is not None
+        assert out.evse_kwh[0, 0].nonzero()[0].tolist() == [1, 5]
+        assert out.evse_kwh[0, 0, [1, 5]] == pytest.approx([1.1, 1.1])
+        assert out.import_kwh[0, 0].sum() == pytest.approx(2.2 + 2.75)
+        assert np.isfinite(out.battery_kwh[0]).nonzero()[1].tolist() == [6]
+
+
 # ---------------------------------------------------------------------- drivers who change their mind
 
 

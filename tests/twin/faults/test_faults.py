@@ -266,3 +266,12 @@ def test_an_impossible_model_is_refused(make: Callable[[], object], told: str) -
     with pytest.raises(FaultModelError) as refused:
         make()
     assert str(refused.value).startswith(told)
+
+
+@pytest.mark.parametrize("spread", [0.5, 50.0, 1e6, 1e308])
+@pytest.mark.parametrize("median_s", [1e-3, 2.0, 1e9])
+def test_delays_of_any_spread_are_finite_and_half_of_them_below_the_median(median_s: float, spread: float) -> None:
+    model = FaultModel(order_delay_s=median_s, order_delay_spread=spread)
+    delays = draw(model, evses=2000, replicas=1, seconds=DAY, seed=5).order_delay_s
+    assert np.isfinite(delays).all()
+    assert np.mean(delays < median_s) == pytest.approx(0.5, abs=0.05)
