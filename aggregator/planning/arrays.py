@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,8 @@ class Program:
     binaries: columns that are 0 or 1.
     charge, discharge, energy: column of (ev, step), -1 where there is none.
     bought, sold, over_import, over_export: column of each step; peak: one column.
-    rows: the rows of each kind by name, in their order.
+    rows: the rows of each kind by name, in their order. keys: what each of them is for: the step of caps and peaks, the
+        EV of departures, (event, its step) of commitments, the number of the feeder's row.
     """
 
     cost: Floats
@@ -52,6 +54,7 @@ class Program:
     over_export: Ints
     peak: int
     rows: dict[str, Ints]
+    keys: dict[str, tuple[Any, ...]]
 
     def powers(self, x: Floats) -> tuple[Floats, Floats]:
         """Charge and discharge of shape (ev, step) in kW, 0 or more."""
@@ -81,6 +84,7 @@ class _Builder:
         self._entries: list[tuple[Ints, Ints, Floats]] = []
         self._limits: list[tuple[Floats, Floats]] = []
         self._rows: dict[str, Ints] = {}
+        self._keys: dict[str, tuple[Any, ...]] = {}
         self.offset = 0.0
         self.charge_kw = self._of_spans("charge_kw")
         self.discharge_kw = self._of_spans("discharge_kw")
@@ -101,7 +105,7 @@ class _Builder:
 
     def add_rows(
         self, name: str, lower: Floats | float, upper: Floats | float, count: int,
-        *terms: tuple[Ints, Floats | float],
+        *terms: tuple[Ints, Floats | float], keys: tuple[Any, ...] = (),
     ) -> Ints:
         """Rows with one entry of each term; a term's column -1 leaves it out."""
         rows = np.arange(self._height, self._height + count, dtype=np.intp)
@@ -111,6 +115,7 @@ class _Builder:
         self._limits.append((_full(lower, count), _full(upper, count)))
         self._height += count
         self._rows[name] = np.concatenate((self._rows[name], rows)) if name in self._rows else rows
+        self._keys[name] = (*self._keys.get(name, ()), *keys)
         return rows
 
     def evs(self) -> None:
@@ -152,7 +157,7 @@ class _Builder:
         leaving = np.flatnonzero((first < last) & (need > lower))
         shortfall = self.add_columns(self.problem.shortfall_per_kwh, 0.0, (need - lower)[leaving], len(leaving))
         self.add_rows("departure", need[leaving], np.inf, len(leaving), (self.energy[leaving, last[leaving] - 1], 1.0),
-                      (shortfall, 1.0))
+                      (shortfall, 1.0), keys=tuple(leaving.tolist()))
         never = np.array([span.first == span.last and span.matters for span in spans], dtype=bool)
         self.offset += self.problem.shortfall_per_kwh * float(np.maximum(0.0, need - known)[never].sum())
         self._missing_energy(lower, known)
@@ -204,11 +209,13 @@ class _Builder:
         for columns, sign in ((self.charge, -1.0), (self.discharge, 1.0)):
             ev, step = np.nonzero(columns != NONE)
             self._entries.append((balance[step], columns[ev, step], np.full(len(ev), sign)))
+        every = tuple(range(steps))
         self.add_rows("import_cap", -np.inf, import_limit, steps, (self.bought, 1.0), (self.sold, -1.0),
-                      (self.over_import, -1.0))
+                      (self.over_import, -1.0), keys=every)
         self.add_rows("export_cap", -np.inf, export_limit, steps, (self.sold, 1.0), (self.bought, -1.0),
-                      (self.over_export, -1.0))
-        self.add_rows("peak_holds", -np.inf, 0.0, steps, (self.bought, 1.0), (np.repeat(self.peak, steps), -1.0))
+                      (self.over_export, -1.0), keys=every)
+        self.add_rows("peak_holds", -np.inf, 0.0, steps, (self.bought, 1.0), (np.repeat(self.peak, steps), -1.0),
+                      keys=every)
 
         # Where selling pays more than buying costs, one binary per step keeps the meter from doing both.
         both = np.flatnonzero((problem.export_price > problem.import_price) & (most > 0) & (least > 0))
@@ -217,7 +224,8 @@ class _Builder:
         self.add_rows("sells", -np.inf, least[both], len(both), (self.sold[both], 1.0), (self.binaries, least[both]))
 
     def events(self) -> None:
-        for event, found in zip(self.problem.commitments, event_limits(self.problem), strict=True):
+        events = zip(self.problem.commitments, event_limits(self.problem), strict=True)
+        for number, (event, found) in enumerate(events):
             known = [at for at in found if at is not None]
             if not known:
                 continue
@@ -226,13 +234,13 @@ class _Builder:
             missing = self.add_columns(self.hours[at] * event.shortfall_per_kwh, 0.0, most, len(at))
             worst = self.add_columns(event.worst_per_kw, 0.0, float(most.max()), 1)
             self.add_rows("commitment", -np.inf, limit, len(at), (self.bought[at], 1.0), (self.sold[at], -1.0),
-                          (missing, -1.0))
+                          (missing, -1.0), keys=tuple((number, k) for k, at in enumerate(found) if at is not None))
             self.add_rows("worst_holds", -np.inf, 0.0, len(at), (missing, 1.0), (np.repeat(worst, len(at)), -1.0))
 
     def feeder(self) -> None:
         """Rows of the grid beyond the connection point, each with what it is crossed by; as in `model`."""
         number = {span.ev.id: row for row, span in enumerate(self.spans)}
-        for row in self.problem.feeder_rows:
+        for k, row in enumerate(self.problem.feeder_rows):
             ev = np.array([number[ev_id] for ev_id in row.per_kw], dtype=np.intp)
             per_kw = np.array(list(row.per_kw.values()), dtype=float)
             flows = [(self.charge, self.charge_kw, per_kw), (self.discharge, self.discharge_kw, -per_kw)]
@@ -245,7 +253,7 @@ class _Builder:
                 (columns[ev[at:at + 1], row.step], float(value[at]))
                 for columns, _, value in flows for at in range(len(ev))
             ]
-            self.add_rows("feeder", -np.inf, row.most_kw, 1, *terms, (over, -1.0))
+            self.add_rows("feeder", -np.inf, row.most_kw, 1, *terms, (over, -1.0), keys=(k,))
 
     def program(self) -> Program:
         rows, columns, values = (np.concatenate(part) for part in zip(*self._entries, strict=True))
@@ -255,6 +263,7 @@ class _Builder:
         return Program(
             cost, self.offset, lower, upper, row_lower, row_upper, matrix, self.binaries, self.charge, self.discharge,
             self.energy, self.bought, self.sold, self.over_import, self.over_export, int(self.peak[0]), self._rows,
+            self._keys,
         )
 
 

@@ -6,22 +6,22 @@ A limit decides when its dual is not zero: the plan would cost less if it gave w
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-
-import pyomo.environ as pyo
+from typing import Any
 
 from aggregator.planning.feeder_lessons import element_words
-from aggregator.planning.highs import Answer, Relaxation
+from aggregator.planning.highs import Answer, Solvable
 from aggregator.planning.problem import Floats, Problem
 from aggregator.planning.windows import Window, step_label
 
 _FELT = 1e-6  # duals below are solver noise
 
 
-def binding_words(problem: Problem, spans: tuple[Window, ...], model: pyo.ConcreteModel, lp: Relaxation,
+def binding_words(problem: Problem, spans: tuple[Window, ...], model: Any, lp: Solvable,
                   answer: Answer) -> tuple[str, ...]:
     """One sentence per deciding limit; the price is what one kW (kWh for drivers) more room would save.
 
-    Cars are named by their EVSE and events by their hours: ids of sessions and signals say nothing to a reader.
+    model: its attributes are what `lp` finds rows and columns by. Cars are named by their EVSE and events by their
+    hours: ids of sessions and signals say nothing to a reader.
     """
     dual = answer.row_dual
     found = [
@@ -36,7 +36,7 @@ def binding_words(problem: Problem, spans: tuple[Window, ...], model: pyo.Concre
     return tuple(words for _, words in found)
 
 
-def _felt(lp: Relaxation, constraint: pyo.Constraint, dual: Floats) -> dict[int, float]:
+def _felt(lp: Solvable, constraint: Any, dual: Floats) -> dict[int, float]:
     prices = {index: abs(float(dual[row])) for index, row in lp.rows(constraint).items()}
     return {index: price for index, price in prices.items() if price > _FELT}
 
@@ -63,7 +63,7 @@ def _span(problem: Problem, run: list[int]) -> str:
     return f"{step_label(problem, run[0])} to {step_label(problem, run[-1] + 1)}"
 
 
-def _events(problem: Problem, lp: Relaxation, model: pyo.ConcreteModel, dual: Floats) -> Iterator[tuple[float, str]]:
+def _events(problem: Problem, lp: Solvable, model: Any, dual: Floats) -> Iterator[tuple[float, str]]:
     by_event: dict[int, dict[int, float]] = {}
     for (j, k), row in lp.rows(model.commitment).items():
         if abs(dual[row]) > _FELT:
@@ -72,7 +72,7 @@ def _events(problem: Problem, lp: Relaxation, model: pyo.ConcreteModel, dual: Fl
         yield from _runs(problem, "event of the grid", prices)
 
 
-def _peak(problem: Problem, lp: Relaxation, model: pyo.ConcreteModel, answer: Answer) -> Iterator[tuple[float, str]]:
+def _peak(problem: Problem, lp: Solvable, model: Any, answer: Answer) -> Iterator[tuple[float, str]]:
     prices = _felt(lp, model.peak_holds, answer.row_dual)
     if not prices:
         return
@@ -83,7 +83,7 @@ def _peak(problem: Problem, lp: Relaxation, model: pyo.ConcreteModel, answer: An
     yield sum(prices.values()), f"{name} of {peak:.1f} kW {when} ({sum(prices.values()):.3g} per kW)"
 
 
-def _drivers(problem: Problem, spans: tuple[Window, ...], lp: Relaxation, model: pyo.ConcreteModel,
+def _drivers(problem: Problem, spans: tuple[Window, ...], lp: Solvable, model: Any,
              dual: Floats) -> Iterator[tuple[float, str]]:
     for i, price in _felt(lp, model.departure, dual).items():
         span = spans[i]
@@ -91,7 +91,7 @@ def _drivers(problem: Problem, spans: tuple[Window, ...], lp: Relaxation, model:
                       f"{step_label(problem, span.last)} ({price:.3g} per kWh)")
 
 
-def _feeder(problem: Problem, lp: Relaxation, model: pyo.ConcreteModel, dual: Floats) -> Iterator[tuple[float, str]]:
+def _feeder(problem: Problem, lp: Solvable, model: Any, dual: Floats) -> Iterator[tuple[float, str]]:
     by_limit: dict[tuple[str, str], dict[int, float]] = {}
     for k, price in _felt(lp, model.feeder, dual).items():
         row = problem.feeder_rows[k]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import highspy
 import numpy as np
@@ -40,6 +40,15 @@ class Answer:
     objective: float
     bound: float
     status: Literal["optimal", "time_limit"]
+
+
+class Solvable(Protocol):
+    """A program in a warm solver, whose columns and rows are found by what names them in its model."""
+
+    def columns(self, variable: Any) -> dict[Any, int]: ...
+    def rows(self, constraint: Any) -> dict[Any, int]: ...
+    def set_bounds(self, columns: NDArray[np.int32], lower: Floats, upper: Floats) -> None: ...
+    def run(self, time_limit_s: float) -> Answer | None: ...
 
 
 class Relaxation:

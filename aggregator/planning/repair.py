@@ -13,7 +13,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.planning.highs import Answer, Relaxation
+from aggregator.planning.highs import Answer, Solvable
 from aggregator.planning.problem import Floats, Problem
 from aggregator.planning.windows import Window, step_hours
 
@@ -45,7 +45,7 @@ class Cells:
         return grids[0], grids[1]
 
 
-def repair(problem: Problem, spans: tuple[Window, ...], lp: Relaxation, cells: Cells, answer: Answer,
+def repair(problem: Problem, spans: tuple[Window, ...], lp: Solvable, cells: Cells, answer: Answer,
            time_limit_s: float) -> tuple[Floats, Floats, Answer]:
     """Powers that cars can follow, and the answer of the last solve that led to them."""
     began = perf_counter()
@@ -107,7 +107,7 @@ def _below_floor(hours: Floats, span: Window, charge: Floats, discharge: Floats)
     return (discharge > 0) & (ev.energy_kwh + np.cumsum(change) < ev.floor_kwh - _TINY_KW)
 
 
-def _solve_with(lp: Relaxation, cells: Cells, decisions: list[Decision], time_limit_s: float) -> Answer | None:
+def _solve_with(lp: Solvable, cells: Cells, decisions: list[Decision], time_limit_s: float) -> Answer | None:
     """Solve with decided cells; if raised minimums cannot all hold (a full battery), lower them too."""
     columns = {"charge": cells.charge, "discharge": cells.discharge}
     known: dict[int, tuple[float, float]] = {}

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import highspy
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
 from aggregator.planning.arrays import Ints, Program
@@ -69,7 +70,7 @@ class WarmProgram:
         """How many rows stand behind the program's."""
         return int(self._matrix.shape[0]) - self._fixed_rows
 
-    def set_bounds(self, columns: Ints, lower: Floats, upper: Floats) -> None:
+    def set_bounds(self, columns: Ints | NDArray[np.int32], lower: Floats, upper: Floats) -> None:
         """Change bounds of some columns for the next run."""
         self.lower[columns], self.upper[columns] = lower, upper
         _require(self._highs.changeColsBounds(len(columns), columns.astype(np.int32), lower, upper), "changeColsBounds")
