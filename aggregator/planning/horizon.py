@@ -106,7 +106,7 @@ def as_far_as_needed(model: SiteModel, situation: Situation) -> tuple[SiteModel,
     grid = horizon_grid(situation.now, model.step_s, model.steps)
     leaves = [_last_step(grid, session.departure) for session in situation.sessions]
     ends = [commitment.steps[-1] + 1 for commitment in situation.commitments]
-    steps = max(1, *leaves, *ends)
+    steps = max((1, *leaves, *ends))
     beyond_kw = float(_base_load(model, situation, grid)[0][steps:].max(initial=0.0))
     export_kw = situation.export_cap_kw
     return replace(model, steps=steps), replace(
