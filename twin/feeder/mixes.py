@@ -2,9 +2,9 @@
 
 Every connection point is free between its export and its import limit. For each limit the worst mix is looked for:
 the derivative of its value by every point's power says which end is worse for it, that corner of the box is solved
-exactly, the derivatives are taken again there, and so on until the corner does not change. What is worst in all
-limits' corners then decides how much of the box is kept. Values are all but linear inside a box that a feeder bears,
-so the corner found is the worst one in every case that was sampled; it is a search, not a proof.
+exactly, the derivatives are taken again there, and so on until the corner does not change; at last every single
+point is turned round and solved. What is worst in all limits' corners then decides how much of the box is kept.
+Values are all but linear inside a box that a feeder bears; still, this is a search and not a proof.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Claims = NDArray[np.bool_]
 CORNERS: Final = 3
 """Rows of each kind whose worst corner is solved, per step and round: those nearest to their limit."""
 
-ROUNDS: Final = 6
+ROUNDS: Final = 12
 
 NEAR: Final = 0.02
 """Of a limit: kinds whose worst corner is farther away than this are not looked at again."""
@@ -47,6 +47,8 @@ def hold_any_mix(
     for _ in range(ROUNDS):
         new = [corner for corner in new if not any((corner == other).all() for other in corners)]
         if not new:
+            new = _turned(problem, box, corners, share, bound)
+        if not new:
             break
         # At share 0 a corner is a mix of base loads that come and go, which no envelope commands.
         at_rest = np.max(box.values(new, np.zeros_like(share), every), axis=0)
@@ -67,6 +69,27 @@ def hold_any_mix(
             for corner in box.corners(share, bound, start)
         ]
     return share, tuple(names), (bound > problem.bound + SLACK).any(axis=0) & ~problem.no_solution
+
+
+def _turned(problem: Problem, box: _Box, corners: list[Claims], share: Floats, bound: Floats) -> list[Claims]:
+    """Corners that cross a limit with one point turned round in a corner that comes nearest: solved, not derived.
+
+    A derivative close to zero can have the wrong sign for the whole way across a wide box.
+    """
+    every = np.arange(len(share))
+    found: list[Claims] = []
+    known = np.where(problem.no_solution, 0.0, bound)
+    for start in _worst_by_kind(problem, corners, box.values(corners, share, every), bound):
+        worst, turned = np.full(len(share), SLACK), start.copy()
+        for point in range(len(start)):
+            trial = start.copy()
+            trial[point] = ~trial[point]
+            over = np.where(problem.no_solution, -np.inf, box.values([trial], share, every)[0] - known).max(axis=0)
+            more = over > worst
+            worst[more], turned[:, more] = over[more], trial[:, more]
+        if (worst > SLACK).any():
+            found.append(turned)
+    return found
 
 
 def _worst_by_kind(problem: Problem, corners: list[Claims], values: list[Floats], bound: Floats) -> list[Claims]:
