@@ -17,6 +17,7 @@ import numpy as np
 from twin.controllers import Controller, Uncontrolled
 from twin.engine.course import Course
 from twin.engine.guests import VisitsOverlap, guests_of
+from twin.engine.on_grid import Grid
 from twin.engine.open_loop import OpenLoop
 from twin.ensemble import Ensemble, Outcome
 from twin.faults import FaultPlan
@@ -38,6 +39,7 @@ def run(
     response: bool = True,
     record_evses: bool = True,
     record_visits: bool = True,
+    grid: Grid | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Outcome:
     """Run `ensemble` from the start to the end of its grid under `controller`.
@@ -57,6 +59,9 @@ def run(
         response: hardware and cars answer as they do; False: at once and exactly.
         record_evses: keep energies by EVSE and step.
         record_visits: keep what each visit came to.
+        grid: what the EVSEs hang on, with as many replicas; what flows then is what it lets flow, and
+            `Outcome.grid` says what it withheld. Where the replicas are run in several blocks each block has
+            `grid.part(begin, end)`.
         progress: called with the part of the time that has been run, 0 to 1.
 
     Raises:
@@ -65,7 +70,7 @@ def run(
         LedgerBroken: energy was not conserved (a fault of the twin itself).
     """
     tables = [visits] if isinstance(visits, VisitTable) else visits
-    if type(controller) is Uncontrolled and faults is None and revisions is None and not (
+    if type(controller) is Uncontrolled and faults is None and revisions is None and grid is None and not (
         response and ensemble.is_slow_to_respond
     ):
         return _run_open(ensemble, tables, progress, record_evses=record_evses, record_visits=record_visits)
@@ -76,6 +81,7 @@ def run(
             part, _own(controller, block, len(blocks)),
             faults=None if faults is None else fault_part(faults, block, len(ensemble.evses)), revisions=revisions,
             response=response, record_evses=record_evses, record_visits=record_visits,
+            grid=grid if grid is None or len(blocks) == 1 else grid.part(block.start, block.stop),
         )
         for block, part in zip(blocks, parts, strict=True)
     ]

@@ -19,6 +19,7 @@ from twin.controllers import Controller
 from twin.engine.agenda import Agenda, Instant, Turn, in_rounds
 from twin.engine.guests import Guests, VisitsOverlap
 from twin.engine.hardware import Limits, Pairs
+from twin.engine.on_grid import Grid, OnGrid
 from twin.engine.order_path import OrderPath
 from twin.engine.record import StepRecord, VisitRecord
 from twin.engine.view import View
@@ -38,7 +39,7 @@ class Course:
 
     def __init__(
         self, ensemble: Ensemble, controller: Controller, *, faults: FaultPlan | None, revisions: Revisions | None,
-        response: bool, record_evses: bool, record_visits: bool,
+        response: bool, record_evses: bool, record_visits: bool, grid: Grid | None = None,
     ) -> None:
         n = ensemble.slots
         self.ensemble, self.controller, self._revisions = ensemble, controller, revisions
@@ -58,7 +59,8 @@ class Course:
             ensemble, self.fleet, self._limits, self.view, self._agenda, faults, end_s=self.end_s, response=response
         )
         self._meter_factor = None if faults is None or (faults.meter_factor == 1.0).all() else faults.meter_factor
-        if self._path.is_prompt and revisions is None and not controller.asks_between:
+        self._on_grid = None if grid is None else OnGrid(grid, ensemble, self.fleet, self._limits, self._agenda)
+        if self._on_grid is None and self._path.is_prompt and revisions is None and not controller.asks_between:
             # Nobody looks between steps, and each slot's course depends on itself alone: a step's comings, goings and
             # faults are seen to together at its end, each at its own time.
             self._agenda.due_every_s = float(ensemble.grid.step_s)
@@ -101,6 +103,7 @@ class Course:
             ledger=ledger, occurrences=dict(occurrences),
             metered_import_kwh=None if factor is None else ledger.import_kwh * factor,
             metered_export_kwh=None if factor is None else ledger.export_kwh * factor,
+            grid=None if self._on_grid is None else self._on_grid.finish(),
         )
 
     def _expect_revisions(self, revisions: Revisions, guests: Guests) -> None:
@@ -146,6 +149,8 @@ class Course:
             self._decide(now_s, instant, self._neighbours(instant))
         if active or instant.calls_for_more:
             self._path.settle(now_s, instant, active)
+        if self._on_grid is not None:
+            self._on_grid.settle(now_s, self._path.taken_kw, self.view.visit, is_step=instant.step >= 0)
 
     def _turn_step(self, step: int) -> None:
         if step > 0:

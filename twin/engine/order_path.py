@@ -69,6 +69,11 @@ class OrderPath:
         return self._is_immediate and (self._link is None or self._link.is_sure)
 
     @property
+    def taken_kw(self) -> Floats:
+        """What each slot's hardware offers its car, whatever the grid makes of it."""
+        return self._taken
+
+    @property
     def orders_lost(self) -> int:
         return 0 if self._link is None else self._link.lost
 
