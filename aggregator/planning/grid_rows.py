@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from twin.feeder.flow import Flow, Solution
 from twin.feeder.model import PHASES
 from twin.feeder.scene import Limits, Scene
+from twin.feeder.solving import jacobian
 from twin.feeder.transformer_model import TO_SEQUENCE
 
 Floats = NDArray[np.float64]
@@ -203,11 +204,23 @@ class GridRows:
         return level
 
     def response(self, solution: Solution, steps: Ints) -> Complex:
-        """Amperes that the load points inject per kW of every EVSE at these steps, (step, point, evse)."""
-        gradients = solution.gradients(steps)
-        tilt = self.scene.var_per_watt
-        turned = gradients.di_dp if tilt == 0.0 else gradients.di_dp + tilt * gradients.di_dq
-        response: Complex = 1000.0 * (turned @ self._spread)
+        """Amperes that the load points inject per kW of every EVSE at these steps, (step, point, evse).
+
+        The equation of `twin.feeder.gradients`, solved in the directions of EVSEs alone, which are fewer than watts and
+        vars of all load points. Every step must have a solution.
+        """
+        flow, state = self.flow, solution.state[:, steps]
+        base = flow.network.base_volts
+        volts, power = flow.network.points @ state / base[:, None], flow.at_points(solution.demand[:, steps])
+        by_volts, by_conjugate = flow.loads.partials(power, volts)
+        per_watt, per_var = flow.loads.per_watt(volts)
+        direct = (per_watt + self.scene.var_per_watt * per_var).T[:, :, None] * self._spread
+        push = flow.point_impedance @ direct
+        moved = np.linalg.solve(
+            jacobian(flow.point_impedance, (by_volts, by_conjugate)), np.concatenate((push.real, push.imag), axis=1))
+        change = moved[:, :len(base)] + 1j * moved[:, len(base):]
+        injected = by_volts.T[:, :, None] * change + by_conjugate.T[:, :, None] * change.conj() + direct
+        response: Complex = 1000.0 * injected / base[:, None]
         return response
 
     def slopes(self, solution: Solution, response: Complex, kind: RowKind, rows: Ints, steps: Ints) -> Floats:
