@@ -45,7 +45,7 @@ def garage_feeder() -> Feeder:
         lines=(_cable("cable-dc", BOARD_DC, 60.0, _CABLE), _cable("cable-ac", BOARD_AC, 90.0, _FUSE)),
         source=Source("grid", u_pu=1.0, short_circuit_va=100e6),
         transformers=(
-            Transformer("transformer", "grid", "main", 250e3, 10_000.0, _VOLTS, uk=0.04, pk_w=3000.0,
+            Transformer("T1", "grid", "main", 250e3, 10_000.0, _VOLTS, uk=0.04, pk_w=3000.0,
                         vector_group="Dyn5", i0=0.0024, p0_w=600.0),
         ),
         connection_points=(

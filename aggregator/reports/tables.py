@@ -266,7 +266,7 @@ def _feeder(facts: DayFacts, zone: ZoneInfo) -> Table:
     note = (
         f"{len(refused)} plan{'s' * (len(refused) != 1)} would have broken a limit of the grid beyond the connection "
         f"point; {passed} passed in a later round, in two power-flow engines. Limits met once are kept to from the "
-        "start by every later plan. What a charger got less, it got at another time."
+        "start by every later plan."
     )
     columns = (("Plan of", False), ("Charger", False), ("When", False), ("Less, kW", True), ("It", False),
                ("Because of", False))

@@ -2,15 +2,18 @@
 
 import tomllib
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from aggregator.assets_file import AssetsFile
+from aggregator.demo.carried import carried
 from aggregator.demo.configuration import Credentials, write_configuration
 from aggregator.demo.feeder import garage_feeder
 from aggregator.demo.scene import Scene, load_scene
+from aggregator.reports import StepSeries
 from twin.assets import TimeGrid
 from twin.feeder import faults
 from twin.feeder.check import Checker
@@ -61,3 +64,28 @@ def test_with_the_building_alone_the_grid_is_far_from_its_limits_and_with_all_ca
     assert idle.transformer_loading().max() < 0.3
     assert 1.3 < np.nanmax(busy.line_loading()) < 2.0
     assert Checker(there.feeder).check(busy).agrees
+
+
+def test_what_the_grid_carried_is_what_the_second_engine_says_of_the_meters(assets: AssetsFile) -> None:
+    """Five cars of phase c draw in the second of two hours; the building is not measured for some minutes."""
+    assert assets.street is not None
+    on_c = [evse_id for evse_id, place in assets.street.places.items() if place == ("board-ac", "c")][:5]
+    grid = TimeGrid(datetime(2019, 7, 15, 17, tzinfo=UTC), 900, 8)
+    building = np.full(120, 48.0)
+    building[70:75] = np.nan
+    told = carried(
+        assets.street, grid, StepSeries.regular(grid.start, 60.0, building),
+        {evse_id: StepSeries.regular(grid.start, 3600.0, np.array([0.0, 6.656])) for evse_id in on_c},
+    )
+    there = assets.street.scene(grid, np.full(8, 48.0))
+    kw = np.array([[0.0] * 4 + [6.656 if name in on_c else 0.0] * 4 for name in there.evse_ids])
+    answers = Checker(there.feeder).solve(there.flow().solve(*there.demand_w(kw)))
+    amperes = answers.from_a[-1, [line.id for line in there.feeder.lines].index("cable-ac"), 2]
+
+    line = next(one for one in told.carried if one.what == "line cable-ac phase c")
+    assert line.worst == pytest.approx(100.0 * amperes / 125.0, rel=1e-6)
+    assert line.worst > 100.0
+    assert line.minutes_beyond == 60
+    assert line.at >= grid.at(4)
+    assert (told.minutes, told.without_solution, told.do_agree) == (120, 0, True)
+    assert {one.what for one in told.carried if one.minutes_beyond} == {"line cable-ac phase c"}
