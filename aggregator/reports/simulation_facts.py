@@ -316,5 +316,5 @@ MEASURES: tuple[Measure, ...] = (
     Measure("feeder_losses_kwh", "Lost in the feeder", "kWh", 1, less_is_better=True),
     Measure("feeder_unsolved", "Steps in which the feeder cannot carry what is asked", "", 0, less_is_better=True),
     Measure("feeder_hot_spot_c", "Hottest spot of a transformer", "°C", 1, less_is_better=True),
-    Measure("feeder_ageing_h", "Life that a transformer lost", "h", 2, less_is_better=True),
+    Measure("feeder_ageing_h", "Life that a transformer lost", "h", 3, less_is_better=True),
 )

@@ -206,7 +206,7 @@ def _transformer_table(facts: SimulationFacts, feeder: FeederFact) -> Table:
         tuple(
             (row.id, figure(row.rated_kva, "", 0), row.paper, figure(100.0 * float(np.median(row.peak)), "%", 0),
              figure(100.0 * row.base_peak, "%", 0), figure(float(np.median(row.hot_spot_c))),
-             figure(row.base_hot_spot_c), figure(float(np.median(row.life_h)), "", 2), figure(row.base_life_h, "", 2))
+             figure(row.base_hot_spot_c), figure(float(np.median(row.life_h)), "", 3), figure(row.base_life_h, "", 3))
             for row in feeder.transformers
         ),
     )

@@ -142,7 +142,7 @@ def _shares(facts: SimulationFacts, feeder: FeederFact, axis: StepAxis) -> Figur
              fillcolor="--pale", **look),
     ]
     layout = {"xaxis": axis.layout, "yaxis": {"title": {"text": "% of the courses"}, "range": [0, 102]},
-              "showlegend": True, "shapes": washes(facts.events, axis)}
+              "showlegend": True, "legend": {"traceorder": "normal"}, "shapes": washes(facts.events, axis)}
     return Figure(
         "feeder-beyond", "When the feeder is beyond a limit",
         "Share of the courses in which any voltage, line, transformer or unbalance is beyond its limit at that time."
@@ -161,7 +161,7 @@ def _unbalance(facts: SimulationFacts, feeder: FeederFact, axis: StepAxis) -> Fi
     if feeder.unbalance_limit is not None:
         data.append(_level("Limit", axis, 100.0 * feeder.unbalance_limit, "%", 1))
     layout = {"xaxis": axis.layout, "yaxis": {"title": {"text": "%"}, "rangemode": "tozero"}, "showlegend": True,
-              "shapes": washes(facts.events, axis)}
+              "legend": {"traceorder": "normal"}, "shapes": washes(facts.events, axis)}
     return Figure(
         "feeder-unbalance", "Unbalance of the voltages",
         _spoken(facts, axis, "Negative- over positive-sequence voltage, the highest of all buses at which somebody is "
@@ -174,12 +174,12 @@ def _hot_spot(facts: SimulationFacts, feeder: FeederFact, axis: StepAxis) -> Fig
         return None
     hottest = max(feeder.transformers, key=lambda row: float(row.hot_spot_c.max()))
     data = [
-        *_spreads(facts, axis, hottest.hot_spot, "With EVs", "--ev", np.fmax, (1.0, "°C", 1)),
-        line("Without EVs", axis.x, _extreme(axis, hottest.base_hot_spot, np.fmax, 1), "--building", dash="dot",
-             width=1.25, shape="hv", hover="%{y:.1f} °C"),
+        *_spreads(facts, axis, hottest.hot_spot, "With EVs", "--ev", np.fmax, (1.0, "°C", 2)),
+        line("Without EVs", axis.x, _extreme(axis, hottest.base_hot_spot, np.fmax, 2), "--building", dash="dot",
+             width=1.25, shape="hv", hover="%{y:.2f} °C"),
     ]
     layout = {"xaxis": axis.layout, "yaxis": {"title": {"text": "°C"}}, "showlegend": True,
-              "shapes": washes(facts.events, axis)}
+              "legend": {"traceorder": "normal"}, "shapes": washes(facts.events, axis)}
     return Figure(
         "feeder-hot-spot", f"Hot spot of transformer {hottest.id}",
         _spoken(facts, axis, f"{figure(hottest.rated_kva, 'kVA', 0)}, {hottest.paper}."), data, layout, 300,

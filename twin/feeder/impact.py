@@ -29,8 +29,8 @@ Floats = NDArray[np.float64]
 
 COLUMNS: Final = 512
 """Steps that are solved at once."""
-MOST_KEPT: Final = 20_000
-"""Different steps of the base load whose readings are kept, for replicas and days that repeat it."""
+MOST_KEPT: Final = 10_000_000
+"""Values read off different steps of the base load that are kept, for replicas and days that repeat it."""
 LEAST_W: Final = 1e-3
 """EVs that move less are taken to stand still."""
 
@@ -115,7 +115,7 @@ class _Judge:
                 number = column[step] = numbers.setdefault(loads.tobytes(), len(numbers))
                 if number == len(firsts):
                     firsts.append(step)
-            if len(firsts) > MOST_KEPT:
+            if len(firsts) * self.readings.rows > MOST_KEPT:
                 return
         self._column = column
         self._kept = self._read(base_w[:, firsts], base_var[:, firsts])

@@ -105,6 +105,11 @@ class Readings:
             np.ascontiguousarray(np.einsum("p,bps->bs", TO_SEQUENCE[sequence], volts)) for sequence in (1, 2)
         )
 
+    @property
+    def rows(self) -> int:
+        """Values of one step."""
+        return len(self.rated_volts) + len(self.line_segments) + len(self.flow.feeder.transformers) + len(self.buses)
+
     def of(self, solution: Solution) -> Reading:
         """All columns of a solution, whatever its shape, as one axis."""
         state = solution.state

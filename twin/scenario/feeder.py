@@ -35,7 +35,7 @@ Floats = NDArray[np.float64]
 QUARTER_S: Final = 900
 DAY_S: Final = 86_400
 MINUTE_S: Final = 60
-MOST_VALUES: Final = 100_000_000
+MOST_VALUES: Final = 60_000_000
 """Terminals x steps of the base load, 16 bytes each."""
 TOLD: Final = 3
 """Remarks about a feeder that are told word for word."""
