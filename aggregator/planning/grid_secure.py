@@ -62,6 +62,9 @@ STUBBORN_FROM = 4
 SETTLING = 0.2
 """A step settles while its excess falls to this share of what it was; otherwise its moves cost more."""
 
+ROUNDING_SHARE = 1e-3
+"""Of the cost, that rounding by hand may add before another round is spent on it."""
+
 LAST_ROUNDED_UP = 20
 """The round from which powers below a minimum are rounded down only, so that rounding ends."""
 
@@ -282,17 +285,33 @@ class _Search:
             if len(self.history) >= rounds or self._left_s() <= 0.0 or self.answer.status != "optimal":
                 self.seen, self.answer = best
                 break
-            if not self._decide(seen) and seen.violations == 0:
-                break
+            if seen.violations == 0 and (followable := self._followable(seen)) is not None:
+                self.seen = followable
+                return
+            self._decide(seen)
             self._draw(seen)
             self._price_moves(seen)
             answer = self._solved()
             if answer.status == "optimal":
                 self.seen = self._see(*self._powers(answer))
             self.answer = answer if answer.status == "optimal" else replace(self.answer, status="time_limit")
-        charge, discharge = round_down(self.problem, self.spans, self.seen.charge, self.seen.discharge)
-        if max(np.abs(charge - self.seen.charge).max(), np.abs(discharge - self.seen.discharge).max()) > _TINY_KW:
-            self.seen = self._see(charge, discharge)
+        self.seen = self._rounded(self.seen)
+
+    def _rounded(self, seen: _Seen) -> _Seen:
+        """Lowered by hand where no car could follow."""
+        charge, discharge = round_down(self.problem, self.spans, seen.charge, seen.discharge)
+        apart = max(np.abs(charge - seen.charge).max(initial=0.0), np.abs(discharge - seen.discharge).max(initial=0.0))
+        return seen if apart <= _TINY_KW else self._see(charge, discharge)
+
+    def _followable(self, seen: _Seen) -> _Seen | None:
+        """The same schedule rounded by hand, if the feeder holds that too and it costs next to nothing more."""
+        rounded = self._rounded(seen)
+        if rounded is seen:
+            return seen
+        before, after = (evaluate(self.problem, each.charge, each.discharge).objective for each in (seen, rounded))
+        if rounded.violations or after - before > ROUNDING_SHARE * max(1.0, abs(before)):
+            return None
+        return rounded
 
     def _powers(self, answer: Answer) -> tuple[Floats, Floats]:
         return self.program.program.powers(self.program.joined(answer))
@@ -371,8 +390,8 @@ class _Search:
                         steps = occupied[~self.unfixable[kind][row, occupied]]
                         self.kept.add(number, np.full(len(steps), row), steps)
 
-    def _decide(self, seen: _Seen) -> bool:
-        """Decide on cells that no car can follow; whether there were any.
+    def _decide(self, seen: _Seen) -> None:
+        """Decide on cells that no car can follow.
 
         One that charges and discharges at once keeps the larger of both. Once the feeder holds, powers below a minimum
         are rounded to it or to nothing, each EV's error carried on, and cars that came below their floor give nothing
@@ -392,7 +411,6 @@ class _Search:
         forbidden |= crowded
         program.least[raised] = self.minimum[raised]
         program.least[forbidden] = program.most[forbidden] = 0.0
-        return bool(forbidden.any() or raised.any())
 
     def _crowded(self, seen: _Seen, power: Floats) -> Mask:
         """Of each step in which raised cells make a limit break, the raised cell with the least power."""
