@@ -2,7 +2,7 @@
 
     solve -> schedule -> replay -> passed
       ^                    | breach
-      +---- cuts <---------+        at most five rounds; then the safe plan, with an alert
+      +---- cuts <---------+        at most five rounds (eight on a crowded street); then the safe plan, with an alert
 
 A breach is what the replay shows beyond what the plan itself declares. Where the world has a feeder, what the cars
 break there comes back as rows: tangents at the refused schedule. Limits that refused a plan once are watched: the next
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
+from itertools import count
 from time import perf_counter
 from typing import Any
 
@@ -197,7 +198,7 @@ def _with_rows(problem: Problem, rows: tuple[FeederRow, ...]) -> Problem:
 def _rounds(request: PlanRequest, street: StreetRounds, problem: Problem) -> GateOutcome:
     rounds: list[Round] = []
     alerts: list[str] = []
-    for number in range(1, max(1, request.max_rounds) + 1):
+    for number in count(1):
         plan = street.plan(problem)
         exam = _examine(request, plan)
         refusals = exam.refusals
@@ -218,8 +219,9 @@ def _rounds(request: PlanRequest, street: StreetRounds, problem: Problem) -> Gat
         problem = _with_rows(problem, rows)
         if all(refusal.kind == BreachKind.ENGINES_DISAGREE for refusal in refusals):
             break  # no other plan makes two engines agree
-        if number < request.max_rounds:
-            problem = replace(problem, cuts=problem.cuts + cuts)
+        if number >= request.max_rounds + street.more_rounds:
+            break
+        problem = replace(problem, cuts=problem.cuts + cuts)
     safe_request = replace(request, problem=replace(request.problem, feeder_rows=problem.feeder_rows))
     outcome = _last_resort(safe_request, plan, exam, tuple(rounds), alerts)
     return _told(request, street, replace(outcome, lasting_cuts=_lasting(problem.cuts + cuts)))

@@ -31,6 +31,7 @@ MOST_TANGENTS = 200
 MOST_WATCHED = 12
 """Limits with which a plan begins; others are met again in its replay."""
 _SEARCH_FACTOR = 3.0
+_MORE_ROUNDS = 3
 _FORGIVEN_KW = 0.05
 _TOLD = 8
 
@@ -54,6 +55,11 @@ class StreetRounds:
     def watched(self) -> Names:
         """Those given, and those that refused a plan of these rounds."""
         return tuple(self._watched)
+
+    @property
+    def more_rounds(self) -> int:
+        """How many rounds more than others a crowded street is given."""
+        return _MORE_ROUNDS if self._is_crowded else 0
 
     def known_rows(self, problem: Problem) -> tuple[FeederRow, ...]:
         """Rows of the watched limits, to begin with."""
