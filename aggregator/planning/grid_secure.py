@@ -12,21 +12,22 @@ above every other, and its use is reported.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.planning.checker import evaluate
+from aggregator.planning.grid_plan import BindingRow, GridPlan, Round, binding_words
 from aggregator.planning.grid_program import FeederRows, GridProgram
 from aggregator.planning.grid_rows import GridRows, RowKind
-from aggregator.planning.grid_verdict import Verdict, ask
+from aggregator.planning.grid_verdict import ask
 from aggregator.planning.highs import Answer, SolverFault
-from aggregator.planning.problem import Floats, Plan, Problem
+from aggregator.planning.problem import Floats, Problem
 from aggregator.planning.repair import round_down
 from aggregator.planning.safe import early_charging, plan_from
-from aggregator.planning.windows import ProblemError, require_possible, step_label, windows
+from aggregator.planning.windows import ProblemError, require_possible, windows
 from twin.feeder.flow import Solution
 from twin.feeder.scene import Limits, Scene
 
@@ -78,73 +79,6 @@ _BACK = 0.9
 """Share of that at which rows are drawn: at the very edge tangents are endless."""
 
 
-@dataclass(frozen=True, slots=True)
-class Round:
-    """What one pass through the flow found.
-
-    cost: of the schedule alone. violations: attributable (row, step). worst_percent: the largest of them.
-    rows: kept after the round. without_solution: steps that the flow could not solve.
-    """
-
-    cost: float
-    violations: int
-    worst_percent: float
-    rows: int
-    without_solution: int
-
-
-@dataclass(frozen=True, slots=True)
-class BindingRow:
-    """A limit of the feeder that decides.
-
-    phase: empty for all of them together. price: what one per cent more room in this step would save, as the last
-        program has it (in which moves had a price, so a saving that is smaller than a move's price does not show).
-    """
-
-    kind: RowKind
-    element: str
-    phase: str
-    step: int
-    price: float
-
-
-@dataclass(frozen=True)
-class GridPlan:
-    """A plan and what the feeder says of it.
-
-    plan: its bound is the cost of the same problem without a feeder, which no plan that the feeder holds can beat.
-    rounds: one by one; the plan is that of the last. violations: (row, step) that break because of EVs, 0 unless time
-        or rounds ran out. unfixable: those that break without any EV.
-    verdict: of the second engine; None: it was not asked.
-    slack_percent_h: limits crossed, per cent times hours, by kind. binding: dearest first.
-    blind_cost: of the plan without a feeder. tangent_cost: least cost under the tangents at this schedule, moves free;
-        how much the search left, to first order, and no proof. NaN: not asked for.
-    seconds: by phase: program, flow, rows, verdict, tangent, total (without tangent).
-    """
-
-    plan: Plan
-    rounds: tuple[Round, ...]
-    violations: int
-    unfixable: int
-    verdict: Verdict | None
-    slack_percent_h: dict[RowKind, float]
-    binding: tuple[BindingRow, ...]
-    blind_cost: float
-    tangent_cost: float
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def grid_cost(self) -> float:
-        """What the feeder's limits cost."""
-        return self.plan.objective - self.blind_cost
-
-    @property
-    def holds(self) -> bool:
-        """Whether nothing breaks because of EVs, in both engines (in one where the other cannot express the feeder)."""
-        verdict = self.verdict
-        return self.violations == 0 and (verdict is None or verdict.difference is None or verdict.agrees)
-
-
 def plan_with_feeder(
     problem: Problem, scene: Scene, limits: Limits | None = None, *, time_limit_s: float = 60.0, rounds: int = ROUNDS,
     verify: bool = True, tangent: bool = False,
@@ -175,22 +109,6 @@ def _require_same(problem: Problem, scene: Scene) -> None:
                       f"{scene.grid.steps} of {scene.grid.step_s} s")
     if faults:
         raise ProblemError(tuple(faults))
-
-
-def _words(problem: Problem, binding: tuple[BindingRow, ...]) -> tuple[str, ...]:
-    """One sentence for each limit of the feeder that decides, dearest first."""
-    limits: dict[tuple[str, str, str], list[BindingRow]] = {}
-    for row in binding:
-        limits.setdefault((row.kind, row.element, row.phase), []).append(row)
-    worth = {limit: sum(row.price for row in rows) for limit, rows in limits.items()}
-    sentences = []
-    for kind, element, phase in sorted(limits, key=lambda limit: -worth[limit]):
-        steps = [row.step for row in limits[kind, element, phase]]
-        where = f"{kind.replace('_', ' ')} {'at' if 'voltage' in kind else 'of'} {element}"
-        between = f"{step_label(problem, min(steps))} to {step_label(problem, max(steps) + 1)}"
-        sentences.append(f"{where}{f' phase {phase}' if phase else ''}, {len(steps)} steps between {between} "
-                         f"({worth[kind, element, phase]:.3g} per per cent)")
-    return tuple(sentences)
 
 
 class _Kept:
@@ -512,7 +430,7 @@ class _Search:
         left = self._tangent_cost() if tangent else float("nan")
         plan = plan_from(
             problem, seen.charge, seen.discharge, result, bound=min(self.blind.bound, result.objective),
-            status=self.answer.status, binding=_words(problem, binding), seconds=dict(self.seconds))
+            status=self.answer.status, binding=binding_words(problem, binding), seconds=dict(self.seconds))
         return GridPlan(
             plan, tuple(self.history), seen.violations, sum(int(mask.sum()) for mask in self.unfixable.values()),
             verdict, used, binding, self.blind.objective, left, self.seconds)
@@ -537,3 +455,6 @@ class _Search:
             found.append(BindingRow(monitor.kind, monitor.elements[at], "abc "[monitor.phase[at]].strip(),
                                     int(kept.step[row]), float(prices[row])))
         return tuple(found)
+
+
+__all__ = ["BindingRow", "GridPlan", "Round", "plan_with_feeder"]
