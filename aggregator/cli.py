@@ -5,6 +5,7 @@ from __future__ import annotations
 try:
     import asyncio
     import json
+    import os
     import sys
     from pathlib import Path
     from typing import Annotated, NoReturn
@@ -192,6 +193,9 @@ def audit_verify(
 
 def main() -> None:
     """Entry point of the `v2g` command."""
+    # Products of small matrices are many times slower when every core is asked to help with each; child processes
+    # inherit it. numpy reads it once, when it is first imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     app()
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from aggregator.feeder.limit_options import LineLoading, TransformerLoading, Unbalance, Voltage, limits_of
 from aggregator.feeder.options import FeederPath, JsonFlag, fail
 from aggregator.refusal import Refused
-from twin.feeder.envelope_terms import Guarantee, Rule
 
 
 def envelope(
@@ -20,12 +19,14 @@ def envelope(
     loads: Annotated[
         Path | None, typer.Option(help="CSV: `time`, then watts by connection point. Default: as in v2g feeder flow.")
     ] = None,
-    rule: Annotated[Rule, typer.Option(help="How what the feeder bears is shared out.")] = Rule.EQUAL,
+    rule: Annotated[
+        Literal["equal", "proportional", "max-total"], typer.Option(help="How what the feeder bears is shared out.")
+    ] = "equal",
     guarantee: Annotated[
-        Guarantee,
+        Literal["mix", "together"],
         typer.Option(help="mix: no limit is crossed whatever each point does between its limits, of the worst mixes "
                           "found. together: with all at their import, or all at their export limit."),
-    ] = Guarantee.MIX,
+    ] = "mix",
     points: Annotated[
         str | None, typer.Option(help="Connection points that get one, such as 'home-*'. Default: those without a "
                                       "load of their own; all, if all have one.")
@@ -48,11 +49,12 @@ def envelope(
     or where the second engine says otherwise.
     """
     from aggregator.feeder.envelope_run import run_envelope  # noqa: PLC0415 - help appears without the solver
+    from twin.feeder.envelope_terms import Guarantee, Rule  # noqa: PLC0415 - as above
 
     try:
         limits = limits_of(voltage, line_loading, transformer_loading, unbalance)
         result = run_envelope(
-            feeder, loads, out, limits, rule=rule, guarantee=guarantee, pattern=points,
+            feeder, loads, out, limits, rule=Rule(rule), guarantee=Guarantee(guarantee), pattern=points,
             most_w=None if most_kw is None else 1000.0 * most_kw, picture=picture,
         )
     except Refused as refused:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aggregator.refusal import Refused
-from twin.feeder.scene import Limits, SceneError
+
+if TYPE_CHECKING:
+    from twin.feeder.scene import Limits
 
 Voltage = Annotated[
     tuple[float, float], typer.Option(help="Lowest and highest voltage at connection points, p.u. of the bus's rating.")
@@ -27,6 +29,8 @@ def limits_of(
     Raises:
         Refused: a limit that nothing can hold.
     """
+    from twin.feeder.scene import Limits, SceneError  # noqa: PLC0415 - other commands start without the solver
+
     try:
         return Limits(voltage, line_loading, transformer_loading, unbalance or None)
     except SceneError as error:
