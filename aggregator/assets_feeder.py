@@ -11,11 +11,11 @@ from aggregator.config_faults import SectionReader
 from aggregator.planning.forecast import BaseLoadForecast
 from aggregator.planning.street import Neighbour, Street
 from twin.feeder import Feeder, faults
-from twin.feeder.check import Checker, NotCheckable
-from twin.feeder.example import european_lv, european_lv_home_day
-from twin.feeder.files import read
-from twin.feeder.pgm_json import FeederFileError
+from twin.feeder.on_disk.example import european_lv, european_lv_home_day
+from twin.feeder.on_disk.files import read
+from twin.feeder.on_disk.pgm_json import FeederFileError
 from twin.feeder.scene import Limits, SceneError
+from twin.feeder.second_engine.check import Checker, NotCheckable
 
 _QUARTERS = 4
 _FEW = 3

@@ -21,11 +21,11 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import numpy as np  # noqa: E402 - one thread, set above, counts only before
 
 from twin.assets import TimeGrid  # noqa: E402 - as numpy
-from twin.feeder.check import Checker  # noqa: E402 - as numpy
-from twin.feeder.envelopes import Envelopes, Guarantee, Rule, corners, envelopes  # noqa: E402 - as numpy
-from twin.feeder.example import european_lv, european_lv_home_day  # noqa: E402 - as numpy
-from twin.feeder.rays import Problem  # noqa: E402 - as numpy
+from twin.feeder.envelopes.dynamic import Envelopes, Guarantee, Rule, corners, envelopes  # noqa: E402 - as numpy
+from twin.feeder.envelopes.rays import Problem  # noqa: E402 - as numpy
+from twin.feeder.on_disk.example import european_lv, european_lv_home_day  # noqa: E402 - as numpy
 from twin.feeder.scene import Limits, Scene  # noqa: E402 - as numpy
+from twin.feeder.second_engine.check import Checker  # noqa: E402 - as numpy
 from twin.feeder.watched import Watched  # noqa: E402 - as numpy
 
 STEPS = 96

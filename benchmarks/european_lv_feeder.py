@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from twin.feeder import Bus, ConnectionPoint, Feeder, Line, Paper, Rating, Source, Transformer, faults
-from twin.feeder.files import write
+from twin.feeder.on_disk.files import write
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "twin" / "data" / "feeders" / "ieee_european_lv"

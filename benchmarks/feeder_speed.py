@@ -24,9 +24,9 @@ import numpy as np  # noqa: E402 - one thread, set above, counts only before
 from power_grid_model import ComponentType  # noqa: E402 - as numpy
 
 from twin.feeder import Feeder, Flow, Solution  # noqa: E402 - as numpy
-from twin.feeder.check import Checker  # noqa: E402 - as numpy
-from twin.feeder.example import european_lv, european_lv_home_day  # noqa: E402 - as numpy
-from twin.feeder.opendss import OpenDssChecker  # noqa: E402 - as numpy
+from twin.feeder.on_disk.example import european_lv, european_lv_home_day  # noqa: E402 - as numpy
+from twin.feeder.second_engine.check import Checker  # noqa: E402 - as numpy
+from twin.feeder.second_engine.opendss import OpenDssChecker  # noqa: E402 - as numpy
 
 OPENDSS_TOLERANCES = {"": 1e-4, "_exact": 1e-9}
 """What it stops at by default, and what makes it agree to 1e-7 p.u."""

@@ -7,9 +7,9 @@ day of quarter hours from noon, an event in the evening; 216.2 V to 253 V, assum
 draw prices, stays, batteries and wear.
 
 Goals: nothing that breaks because of EVs in either engine; in the median at most 8 rounds, 3 s and 2,000 rows. The
-count of what breaks is not the planner's: `twin.feeder.impact.judge` and power-grid-model each make their own. One
-core; seconds include the second engine's verdict. `no grid` is the proven bound; `tangent` is the least cost under the
-tangents at the plan, worked out afterwards on request: what the search left, to first order.
+count of what breaks is not the planner's: `twin.feeder.impact.judging.judge` and power-grid-model each make their own.
+One core; seconds include the second engine's verdict. `no grid` is the proven bound; `tangent` is the least cost under
+the tangents at the plan, worked out afterwards on request: what the search left, to first order.
 """
 
 import os
@@ -29,9 +29,9 @@ from aggregator.planning.problem import Commitment, EvDemand, Problem
 from aggregator.planning.warm import WarmProgram
 from aggregator.planning.windows import windows
 from twin.assets import TimeGrid
-from twin.feeder.example import european_lv, european_lv_home_day
-from twin.feeder.impact import Impact, judge
-from twin.feeder.model import Feeder
+from twin.feeder.impact.judging import Impact, judge
+from twin.feeder.network.model import Feeder
+from twin.feeder.on_disk.example import european_lv, european_lv_home_day
 from twin.feeder.scene import Limits, Scene
 
 STEPS, NOON = 96, 48

@@ -18,12 +18,12 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import numpy as np  # noqa: E402 - one thread, set above, counts only before
 
 from twin.assets import TimeGrid, utc  # noqa: E402 - as numpy
-from twin.feeder.example import european_lv, european_lv_home_day  # noqa: E402 - as numpy
-from twin.feeder.flow import Flow  # noqa: E402 - as numpy
-from twin.feeder.grid_codes import GridCode, grid_code, grid_code_names  # noqa: E402 - as numpy
-from twin.feeder.grid_response import GridResponse  # noqa: E402 - as numpy
-from twin.feeder.inverter_behaviour import Inverter  # noqa: E402 - as numpy
-from twin.feeder.inverters import solve_with_inverters  # noqa: E402 - as numpy
+from twin.feeder.inverters.behaviour import Inverter  # noqa: E402 - as numpy
+from twin.feeder.inverters.fixed_point import solve_with_inverters  # noqa: E402 - as numpy
+from twin.feeder.inverters.grid_codes import GridCode, grid_code, grid_code_names  # noqa: E402 - as numpy
+from twin.feeder.inverters.in_time import GridResponse  # noqa: E402 - as numpy
+from twin.feeder.on_disk.example import european_lv, european_lv_home_day  # noqa: E402 - as numpy
+from twin.feeder.powerflow.flow import Flow  # noqa: E402 - as numpy
 from twin.feeder.scene import Scene  # noqa: E402 - as numpy
 
 RATED_VA = 7400.0

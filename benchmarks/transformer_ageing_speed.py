@@ -4,7 +4,7 @@
 
 Target: 50 transformers x 35,040 steps in 1.5 s, by each standard, every figure for both kinds of paper. `--reference`
 builds an environment for transformer-thermal-model under build/, times it on one transformer and compares the
-temperatures of a day; `--write` renews tests/twin/feeder/hot_spot_reference.json from it.
+temperatures of a day; `--write` renews tests/twin/feeder/thermal/hot_spot_reference.json from it.
 """
 
 import argparse
@@ -20,8 +20,8 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import numpy as np  # noqa: E402 - one thread, set above, counts only before
 
-from twin.feeder.hot_spot import Standard, ThermalState, run  # noqa: E402 - as numpy
-from twin.feeder.model import ThermalConstants, Transformer  # noqa: E402 - as numpy
+from twin.feeder.network.model import ThermalConstants, Transformer  # noqa: E402 - as numpy
+from twin.feeder.thermal.hot_spot import Standard, ThermalState, run  # noqa: E402 - as numpy
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "tests" / "twin" / "feeder" / "hot_spot_reference.json"

@@ -11,7 +11,7 @@ from aggregator.planning.feeder_lessons import element_words
 from aggregator.planning.street import Street
 from aggregator.reports import CarriedFact, FeederFact, StepSeries
 from twin.assets import TimeGrid
-from twin.feeder.check import Checker
+from twin.feeder.second_engine.check import Checker
 from twin.feeder.watched import Kind, Watched
 from twin.validation.tangents import KINDS, name_of
 

@@ -21,7 +21,7 @@ from aggregator.operations.access import new_secret, secret_sha256
 from aggregator.signals.model import Obligation
 from markets.rate import rate_path
 from twin.assets import Current, Vehicle
-from twin.feeder.files import write as write_feeder
+from twin.feeder.on_disk.files import write as write_feeder
 from twin.station.fleetfile import EvseSpec, FleetFile, LoadSeries, StationSpec, VehicleSpec, VisitSpec, encode_fleet
 
 _DC_VOLTAGE_V = 400.0

@@ -49,7 +49,7 @@ def envelope(
     or where the second engine says otherwise.
     """
     from aggregator.feeder.envelope_run import run_envelope  # noqa: PLC0415 - help appears without the solver
-    from twin.feeder.envelope_terms import Guarantee, Rule  # noqa: PLC0415 - as above
+    from twin.feeder.envelopes.terms import Guarantee, Rule  # noqa: PLC0415 - as above
 
     try:
         limits = limits_of(voltage, line_loading, transformer_loading, unbalance)

@@ -16,11 +16,11 @@ from aggregator.feeder.given import Given, given
 from aggregator.feeder.output import write_file
 from aggregator.refusal import Refused
 from aggregator.reports.feeder_pictures import one_line, side_by_side
-from twin.feeder.check import Checker, Difference, NotCheckable
-from twin.feeder.envelope_files import envelope_bytes
-from twin.feeder.envelopes import EnvelopeError, Envelopes, Guarantee, Rule, corners, envelopes
-from twin.feeder.flow import FeederInvalid, Solution
+from twin.feeder.envelopes.dynamic import EnvelopeError, Envelopes, Guarantee, Rule, corners, envelopes
+from twin.feeder.envelopes.files import envelope_bytes
+from twin.feeder.powerflow.flow import FeederInvalid, Solution
 from twin.feeder.scene import Limits, Scene
+from twin.feeder.second_engine.check import Checker, Difference, NotCheckable
 
 Floats = NDArray[np.float64]
 

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from twin.feeder.check import Checker, Difference, NotCheckable
-from twin.feeder.flow import Flow, Solution
 from twin.feeder.importers import Finding, Imported
 from twin.feeder.importers.agreement import Agreement, agreement
 from twin.feeder.importers.imported import Floats
-from twin.feeder.opendss import OpenDssChecker
-from twin.feeder.validity import FeederFault, faults
+from twin.feeder.network.validity import FeederFault, faults
+from twin.feeder.powerflow.flow import Flow, Solution
+from twin.feeder.second_engine.check import Checker, Difference, NotCheckable
+from twin.feeder.second_engine.opendss import OpenDssChecker
 
 LONGEST = 200
 """Letters of a reason that names many elements."""

@@ -9,9 +9,9 @@ from aggregator.feeder.flow_words import KIND, FlowRun, Told
 from aggregator.feeder.given import given
 from aggregator.feeder.output import replaced_folder
 from aggregator.refusal import Refused
-from twin.feeder.check import Checker, Difference, NotCheckable
-from twin.feeder.flow import FeederInvalid, Flow, Solution
+from twin.feeder.powerflow.flow import FeederInvalid, Flow, Solution
 from twin.feeder.scene import Limits
+from twin.feeder.second_engine.check import Checker, Difference, NotCheckable
 from twin.feeder.watched import Watched
 
 

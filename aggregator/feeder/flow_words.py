@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 
 from aggregator.feeder.given import Given
-from twin.feeder.check import Difference
-from twin.feeder.flow import Flow, Solution
+from twin.feeder.powerflow.flow import Flow, Solution
 from twin.feeder.scene import Limits
+from twin.feeder.second_engine.check import Difference
 from twin.feeder.watched import Kind, Watched
 
 KIND: Final = "v2g-feeder-flow"

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from aggregator.refusal import Refused
 from twin.assets import TimeGrid, utc
-from twin.feeder.admittance import terminals_of
-from twin.feeder.example import european_lv, european_lv_home_day
 from twin.feeder.importers import ImportRefused, read_feeder
-from twin.feeder.model import Feeder
+from twin.feeder.network.admittance import terminals_of
+from twin.feeder.network.model import Feeder
+from twin.feeder.on_disk.example import european_lv, european_lv_home_day
 
 Floats = NDArray[np.float64]
 

@@ -19,11 +19,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.feeder.flow import Flow, Solution
-from twin.feeder.model import PHASES
+from twin.feeder.network.model import PHASES
+from twin.feeder.network.transformer_model import TO_SEQUENCE
+from twin.feeder.powerflow.flow import Flow, Solution
+from twin.feeder.powerflow.solving import jacobian
 from twin.feeder.scene import Limits, Scene
-from twin.feeder.solving import jacobian
-from twin.feeder.transformer_model import TO_SEQUENCE
 
 Floats = NDArray[np.float64]
 Complex = NDArray[np.complex128]
@@ -206,8 +206,8 @@ class GridRows:
     def response(self, solution: Solution, steps: Ints) -> Complex:
         """Amperes that the load points inject per kW of every EVSE at these steps, (step, point, evse).
 
-        The equation of `twin.feeder.gradients`, solved in the directions of EVSEs alone, which are fewer than watts and
-        vars of all load points. Every step must have a solution.
+        The equation of `twin.feeder.powerflow.gradients`, solved in the directions of EVSEs alone, which are fewer than
+        watts and vars of all load points. Every step must have a solution.
         """
         flow, state = self.flow, solution.state[:, steps]
         base = flow.network.base_volts

@@ -28,7 +28,7 @@ from aggregator.planning.problem import Floats, Problem
 from aggregator.planning.repair import round_down
 from aggregator.planning.safe import early_charging, plan_from
 from aggregator.planning.windows import ProblemError, require_possible, windows
-from twin.feeder.flow import Solution
+from twin.feeder.powerflow.flow import Solution
 from twin.feeder.scene import Limits, Scene
 
 Complex = NDArray[np.complex128]

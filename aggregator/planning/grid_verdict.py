@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.feeder.check import Answers, Checker, Difference, NotCheckable, compare
-from twin.feeder.flow import Solution
-from twin.feeder.model import PHASES
+from twin.feeder.network.model import PHASES
+from twin.feeder.network.transformer_model import TO_SEQUENCE
+from twin.feeder.powerflow.flow import Solution
 from twin.feeder.scene import Limits, Scene
-from twin.feeder.transformer_model import TO_SEQUENCE
+from twin.feeder.second_engine.check import Answers, Checker, Difference, NotCheckable, compare
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

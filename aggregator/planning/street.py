@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from aggregator.planning.forecast import BaseLoadForecast
 from twin.assets import TimeGrid
-from twin.feeder.admittance import terminals_of
-from twin.feeder.model import Feeder
+from twin.feeder.network.admittance import terminals_of
+from twin.feeder.network.model import Feeder
 from twin.feeder.scene import DEFAULT_LIMITS, Limits, Scene
 
 Floats = NDArray[np.float64]

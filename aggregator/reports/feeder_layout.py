@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 from math import cos, hypot, inf, sin
 from typing import Final
 
-from twin.feeder.model import Feeder
+from twin.feeder.network.model import Feeder
 
 Place = tuple[float, float]
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from aggregator.reports.feeder_colours import Quantity, colours, css, png_uri
 from aggregator.reports.feeder_layout import Place, distance, layout, middle
-from twin.feeder.model import Feeder
+from twin.feeder.network.model import Feeder
 from twin.feeder.scene import DEFAULT_LIMITS, Limits
 
 Floats = NDArray[np.float64]

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from aggregator.reports.feeder_pictures import heat_strip, one_line
 from aggregator.reports.simulation_band import Band
 from aggregator.reports.simulation_feeder_facts import FeederFact, LineRows, PointRows, TransformerRow
-from twin.feeder import hot_spot
-from twin.feeder.flow import Solution
-from twin.feeder.impact import KINDS, Course, Impact
+from twin.feeder.impact.judging import KINDS, Course, Impact
+from twin.feeder.powerflow.flow import Solution
 from twin.feeder.scene import Limits
+from twin.feeder.thermal import hot_spot
 from twin.scenario import OnFeeder
 
 Floats = NDArray[np.float64]

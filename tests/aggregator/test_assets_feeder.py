@@ -15,8 +15,8 @@ from aggregator.demo.feeder import garage_feeder
 from aggregator.operations import secret_sha256
 from twin.assets import TimeGrid
 from twin.feeder import LoadType
-from twin.feeder.files import write
-from twin.feeder.model import Connection
+from twin.feeder.network.model import Connection
+from twin.feeder.on_disk.files import write
 
 ASSETS: dict[str, Any] = {
     "site": {"id": "garage", "timezone": "Europe/Berlin", "import_cap_kw": 120.0,

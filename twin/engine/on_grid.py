@@ -35,7 +35,7 @@ class GridAnswer(Protocol):
 
 
 class Grid(Protocol):
-    """A feeder with inverters on it; `twin.feeder.grid_response.GridResponse` is one.
+    """A feeder with inverters on it; `twin.feeder.inverters.in_time.GridResponse` is one.
 
     trips: (evse, replica). unsolved_s, unsettled_s: (replica,).
     """

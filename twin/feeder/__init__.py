@@ -1,14 +1,18 @@
 """The street's three-phase grid: what stands in it, whether its data can be right, and what flows at every step.
 
-`model` is the feeder as frozen data in SI units, `validity` says all that is wrong with one, `files` keeps it on disk
-as power-grid-model JSON with a sidecar. `flow` solves many steps at once with a core of our own and gives exact
-gradients; `check` solves the same with power-grid-model, which has to agree before anybody relies on a result, and
-`opendss` does so for feeders that power-grid-model has no words for.
+    network/         the feeder as frozen data in SI units, and all that can be wrong with it
+    importers/       from OpenDSS, pandapower, power-grid-model and CSV;   on_disk/  our own folder, the shipped example
+    powerflow/       many steps at once, by a core of our own with exact gradients
+    second_engine/   the same by power-grid-model or OpenDSS: both must agree before anybody relies on a result
+    scene            a feeder with what hangs on it: homes, EVSEs, limits;   watched  those limits as rows
+    impact/          what EVs do to it;   thermal/  what that does to its transformers
+    inverters/       what EVSEs do by themselves when voltage moves
+    envelopes/       how much every connection point may draw or feed in
+
+What most callers need of a feeder and its flow is named here.
 """
 
-from twin.feeder.flow import FeederInvalid, Flow, Solution
-from twin.feeder.gradients import Gradients
-from twin.feeder.model import (
+from twin.feeder.network.model import (
     CONSTANT_POWER,
     Bus,
     Capacitor,
@@ -30,7 +34,9 @@ from twin.feeder.model import (
     Transformer,
     Zip,
 )
-from twin.feeder.validity import FeederFault, faults
+from twin.feeder.network.validity import FeederFault, faults
+from twin.feeder.powerflow.flow import FeederInvalid, Flow, Solution
+from twin.feeder.powerflow.gradients import Gradients
 
 __all__ = [
     "CONSTANT_POWER", "Bus", "Capacitor", "Connection", "ConnectionPoint", "Envelope", "Feeder", "FeederError",

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from twin.assets import TimeGrid
-from twin.feeder.flow import Flow
-from twin.feeder.model import PHASES, Feeder
+from twin.feeder.network.model import PHASES, Feeder
+from twin.feeder.powerflow.flow import Flow
 
 Floats = NDArray[np.float64]
 

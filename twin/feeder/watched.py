@@ -15,10 +15,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.feeder.flow import Flow, Solution
-from twin.feeder.model import PHASES
+from twin.feeder.network.model import PHASES
+from twin.feeder.network.transformer_model import TO_SEQUENCE, Complex
+from twin.feeder.powerflow.flow import Flow, Solution
 from twin.feeder.scene import Limits
-from twin.feeder.transformer_model import TO_SEQUENCE, Complex
 
 Floats = NDArray[np.float64]
 

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.assets import Current, Evse, TimeGrid
-from twin.feeder.example import european_lv, european_lv_home_day
-from twin.feeder.files import read
-from twin.feeder.flow import FeederInvalid
-from twin.feeder.model import PHASES, Feeder
-from twin.feeder.pgm_json import FeederFileError
+from twin.feeder.network.model import PHASES, Feeder
+from twin.feeder.network.validity import faults
+from twin.feeder.on_disk.example import european_lv, european_lv_home_day
+from twin.feeder.on_disk.files import read
+from twin.feeder.on_disk.pgm_json import FeederFileError
+from twin.feeder.powerflow.flow import FeederInvalid
 from twin.feeder.scene import Limits, Scene, SceneError
-from twin.feeder.validity import faults
 from twin.importers.cells import read_csv
 from twin.scenario.fleet import group_ids
 from twin.scenario.on_feeder import OnFeeder

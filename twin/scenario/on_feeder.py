@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from twin.assets import Current
 from twin.ensemble import Outcome
-from twin.feeder.impact import Impact, judge
+from twin.feeder.impact.judging import Impact, judge
 from twin.feeder.scene import Scene
 from twin.scenario.ageing import months_of
 from twin.visits import VisitTable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from twin.feeder.files import GRID_FILE, SIDECAR_FILE
+from twin.feeder.on_disk.files import GRID_FILE, SIDECAR_FILE
 from twin.scenario.reading import FILES, read_chain, read_tables, table_at
 from twin.scenario_error import ScenarioError
 

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.assets import World
-from twin.feeder.check import Checker, Difference
-from twin.feeder.flow import Flow, Solution
-from twin.feeder.model import Feeder
+from twin.feeder.network.model import Feeder
+from twin.feeder.powerflow.flow import Flow, Solution
 from twin.feeder.scene import Limits, Scene
+from twin.feeder.second_engine.check import Checker, Difference
 from twin.feeder.watched import Kind, Watched
 from twin.replay import Run
 from twin.validation.breaches import Breach, BreachKind, Tolerances

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.feeder.flow import Solution
+from twin.feeder.powerflow.flow import Solution
 from twin.feeder.scene import Scene
 from twin.feeder.watched import Kind, Row, Watched
 from twin.validation.breaches import BreachKind

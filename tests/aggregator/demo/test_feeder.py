@@ -16,7 +16,7 @@ from aggregator.demo.scene import Scene, load_scene
 from aggregator.reports import StepSeries
 from twin.assets import TimeGrid
 from twin.feeder import faults
-from twin.feeder.check import Checker
+from twin.feeder.second_engine.check import Checker
 from twin.scenario import resource_path
 
 

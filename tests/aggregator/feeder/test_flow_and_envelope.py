@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 
 from aggregator.cli import app
 from twin.feeder import Bus, ConnectionPoint, Feeder, Line, Rating, Source
-from twin.feeder.envelope_files import read_envelopes
-from twin.feeder.files import write
+from twin.feeder.envelopes.files import read_envelopes
+from twin.feeder.on_disk.files import write
 
 
 def run(*arguments: object) -> Result:

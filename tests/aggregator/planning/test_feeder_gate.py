@@ -23,8 +23,8 @@ from aggregator.planning.solve import solve
 from aggregator.planning.warm import WarmProgram
 from aggregator.planning.windows import windows
 from twin.assets import World
-from twin.feeder.check import Checker
 from twin.feeder.scene import Limits, Scene
+from twin.feeder.second_engine.check import Checker
 
 MakeProblem = Callable[..., Problem]
 MakeWorld = Callable[..., World]
@@ -163,7 +163,7 @@ def test_the_safe_plan_is_examined_too_and_its_alert_says_what_it_breaks(
     assert held.passed
     assert amperes(world, held) <= 125.0 * 1.002, "the safe plan keeps to the rows that were learnt"
 
-    monkeypatch.setattr("twin.feeder.check.LIMIT_PU", 0.0)  # engines that never agree
+    monkeypatch.setattr("twin.feeder.second_engine.check.LIMIT_PU", 0.0)  # engines that never agree
     outcome = gate(problem, world)
     assert not outcome.passed
     assert outcome.plan.status == "safe"

@@ -13,8 +13,8 @@ from aggregator.planning.problem import EvDemand, Problem
 from aggregator.planning.solve import solve
 from aggregator.planning.windows import ProblemError
 from twin.assets import TimeGrid
-from twin.feeder.example import european_lv, european_lv_home_day
-from twin.feeder.impact import Impact, judge
+from twin.feeder.impact.judging import Impact, judge
+from twin.feeder.on_disk.example import european_lv, european_lv_home_day
 from twin.feeder.scene import Limits, Scene
 
 MakeStreet = Callable[..., Scene]

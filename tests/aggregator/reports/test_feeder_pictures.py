@@ -16,7 +16,7 @@ from aggregator.reports.feeder_colours import OVER, TOO_HIGH, TOO_LOW, Quantity,
 from aggregator.reports.feeder_layout import layout
 from aggregator.reports.feeder_pictures import heat_strip, one_line, side_by_side
 from twin.feeder import Bus, ConnectionPoint, Feeder, Line, Rating, Source, Transformer
-from twin.feeder.example import european_lv
+from twin.feeder.on_disk.example import european_lv
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = '"><script>alert(1)</script><a href="'

@@ -19,8 +19,8 @@ from aggregator.studies.compare import compare
 from aggregator.studies.on_feeder import on_feeder_result
 from aggregator.studies.simulate import SimulationResult, simulate_into, simulate_scenario
 from twin.feeder import Bus, ConnectionPoint, Feeder, Line, Rating, Source, Transformer
-from twin.feeder.files import write
-from twin.feeder.impact import Impact
+from twin.feeder.impact.judging import Impact
+from twin.feeder.on_disk.files import write
 from twin.scenario import OnFeeder
 
 STREET = """

@@ -7,11 +7,11 @@ from tests.twin.engine.conftest import BOTH_WAYS, Hold, fleet, random_visits, ta
 from twin.assets import TimeGrid
 from twin.engine import blocks, run
 from twin.ensemble import Ensemble, Outcome
-from twin.feeder.grid_codes import Curve, GridCode, Reconnection, Trip, grid_code
-from twin.feeder.grid_response import STAIR_S, GridResponse
-from twin.feeder.inverter_behaviour import Inverter
-from twin.feeder.inverters import solve_with_inverters
-from twin.feeder.model import Bus, ConnectionPoint, Feeder, Line, Source
+from twin.feeder.inverters.behaviour import Inverter
+from twin.feeder.inverters.fixed_point import solve_with_inverters
+from twin.feeder.inverters.grid_codes import Curve, GridCode, Reconnection, Trip, grid_code
+from twin.feeder.inverters.in_time import STAIR_S, GridResponse
+from twin.feeder.network.model import Bus, ConnectionPoint, Feeder, Line, Source
 from twin.feeder.scene import Scene
 
 RATED_VA = 11_000.0

@@ -23,7 +23,7 @@ from twin.feeder import (
     Transformer,
     Zip,
 )
-from twin.feeder.model import Matrix
+from twin.feeder.network.model import Matrix
 
 RATING = Rating.even(200.0, "a test")
 LOAD_TYPES = (

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twin.assets import TimeGrid, utc
-from twin.feeder.flow import Flow
+from twin.feeder.powerflow.flow import Flow
 from twin.feeder.scene import Limits, Scene, SceneError
 
 SEEDS = st.integers(0, 2**32 - 1)

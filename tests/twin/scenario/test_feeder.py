@@ -12,8 +12,8 @@ import pytest
 from twin.controllers import Uncontrolled
 from twin.engine import run
 from twin.feeder import Bus, ConnectionPoint, Feeder, Line, Rating, Source
-from twin.feeder.example import european_lv_home_day
-from twin.feeder.files import write as write_feeder
+from twin.feeder.on_disk.example import european_lv_home_day
+from twin.feeder.on_disk.files import write as write_feeder
 from twin.scenario import OnFeeder, ScenarioError, check_scenario, load_scenario, scenario_files, scenario_sha256
 
 HEAD = """

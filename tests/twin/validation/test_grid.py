@@ -26,8 +26,8 @@ from twin.assets import (
     World,
 )
 from twin.feeder import Bus, ConnectionPoint, Feeder, Line, Rating, Source, Transformer
-from twin.feeder.check import Checker
 from twin.feeder.scene import Limits, Scene
+from twin.feeder.second_engine.check import Checker
 from twin.feeder.watched import Watched
 from twin.validation import BreachKind, Tolerances, ValidationReport, tangents_of, validate
 from twin.validation.tangents import slopes_of, tangents_at
@@ -170,7 +170,7 @@ def test_a_load_without_a_flow_solution_is_a_breach_that_says_where_it_ends() ->
 
 
 def test_engines_that_disagree_let_nothing_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twin.feeder.check.LIMIT_PU", 0.0)  # no two engines agree to the last bit
+    monkeypatch.setattr("twin.feeder.second_engine.check.LIMIT_PU", 0.0)  # no two engines agree to the last bit
     report = follow(world(scene()), [5.0, 5.0, 9.0])
     assert kinds(report) == [BreachKind.ENGINES_DISAGREE]
     assert 0.0 < report.breaches[0].worst < 1e-7

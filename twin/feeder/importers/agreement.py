@@ -8,9 +8,9 @@ from math import inf
 
 import numpy as np
 
-from twin.feeder.flow import Flow
 from twin.feeder.importers.imported import Floats, Imported
-from twin.feeder.model import Feeder
+from twin.feeder.network.model import Feeder
+from twin.feeder.powerflow.flow import Flow
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from twin.feeder.importers.imported import (
     ImportRefused,
     at_terminals,
 )
-from twin.feeder.model import (
+from twin.feeder.network.model import (
     CONSTANT_POWER,
     PHASES,
     Bus,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from twin.dss_process.extract import ElementFound, Extract, WindingFound
 from twin.feeder.importers.dss_script import Script
 from twin.feeder.importers.imported import Degree
-from twin.feeder.model import (
+from twin.feeder.network.model import (
     NO_CAPACITANCE,
     PHASES,
     Capacitor,
@@ -27,7 +27,7 @@ from twin.feeder.model import (
     Tap,
     Transformer,
 )
-from twin.feeder.transformer_model import Complex, admittance
+from twin.feeder.network.transformer_model import Complex, admittance
 
 Say = Callable[[Degree, str, str, str], None]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from twin.dss_process.extract import ElementFound, LoadFound, ShapeFound
 from twin.feeder.importers.imported import Degree, Floats, ImportedLoads, at_terminals
-from twin.feeder.model import CONSTANT_POWER, PHASES, Connection, ConnectionPoint, Feeder, LoadType, Zip
+from twin.feeder.network.model import CONSTANT_POWER, PHASES, Connection, ConnectionPoint, Feeder, LoadType, Zip
 
 Say = Callable[[Degree, str, str, str], None]
 
@@ -28,7 +28,7 @@ SHARES: Final = 7
 """Values of ZIPV: three shares of P, three of Q, and the voltage below which the load is off."""
 
 FAR_OFF: Final = 0.15
-"""More than this and rated volts are not those of the bus (as in `twin.feeder.validity`)."""
+"""More than this and rated volts are not those of the bus (as in `twin.feeder.network.validity`)."""
 
 SPLIT_PHASE: Final = 2.0 / sqrt(3.0)
 NEAR: Final = 0.06

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from twin.feeder.importers.imported import Degree, Finding, ImportRefused
-from twin.feeder.model import Origin
+from twin.feeder.network.model import Origin
 
 NETWORK: Final = (
     "new", "edit", "more", "m", "set", "calcvoltagebases", "setkvbase", "solve", "buscoords", "latlongcoords", "enable",

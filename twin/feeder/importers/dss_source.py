@@ -11,7 +11,7 @@ import msgspec
 from twin.dss_process.extract import ElementFound
 from twin.feeder.importers.dss_branches import Branches
 from twin.feeder.importers.imported import Degree
-from twin.feeder.model import Bus, FeederError, Line, Source
+from twin.feeder.network.model import Bus, FeederError, Line, Source
 
 Say = Callable[[Degree, str, str, str], None]
 

@@ -16,11 +16,11 @@ from typing import Final
 
 import numpy as np
 
-from twin.feeder.admittance import terminals_of
-from twin.feeder.example import european_lv_home_day
-from twin.feeder.files import GRID_FILE, SIDECAR_FILE, read, write
 from twin.feeder.importers.imported import Imported, ImportedLoads, ImportRefused
-from twin.feeder.model import Feeder
+from twin.feeder.network.admittance import terminals_of
+from twin.feeder.network.model import Feeder
+from twin.feeder.on_disk.example import european_lv_home_day
+from twin.feeder.on_disk.files import GRID_FILE, SIDECAR_FILE, read, write
 
 LOADS_FILE: Final = "loads.csv"
 SHAPES_FILE: Final = "load_shapes.csv"

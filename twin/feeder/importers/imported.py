@@ -11,9 +11,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.feeder.admittance import terminals_of
-from twin.feeder.model import Feeder, Origin
-from twin.feeder.transformer_model import Complex
+from twin.feeder.network.admittance import terminals_of
+from twin.feeder.network.model import Feeder, Origin
+from twin.feeder.network.transformer_model import Complex
 
 Floats = NDArray[np.float64]
 
@@ -115,7 +115,7 @@ class Reference:
 
 @dataclass(frozen=True, eq=False)
 class Imported:
-    """A feeder that was read, not yet judged (`twin.feeder.validity.faults`).
+    """A feeder that was read, not yet judged (`twin.feeder.network.validity.faults`).
 
     reference: where the file's program was there to solve it.
     """

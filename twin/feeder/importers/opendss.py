@@ -21,7 +21,7 @@ from twin.feeder.importers.dss_points import Points
 from twin.feeder.importers.dss_script import Script, read_script
 from twin.feeder.importers.dss_source import source_of
 from twin.feeder.importers.imported import Degree, Finding, Imported, ImportRefused, Reference
-from twin.feeder.model import PHASES, Bus, Feeder, FeederError, Origin
+from twin.feeder.network.model import PHASES, Bus, Feeder, FeederError, Origin
 
 CIRCUIT: Final = "vsource.source"
 """What a circuit begins with."""

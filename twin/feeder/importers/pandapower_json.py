@@ -25,7 +25,7 @@ from twin.feeder.importers.imported import (
     at_terminals,
 )
 from twin.feeder.importers.pandapower_tables import Row, Table, read_network
-from twin.feeder.model import (
+from twin.feeder.network.model import (
     CONSTANT_POWER,
     PHASES,
     Bus,

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from twin.feeder.importers.imported import Degree, Finding, Imported, ImportedLoads, ImportRefused, at_terminals
-from twin.feeder.model import (
+from twin.feeder.network.model import (
     CONSTANT_POWER,
     PHASES,
     Bus,
@@ -29,7 +29,8 @@ from twin.feeder.model import (
     Transformer,
     Zip,
 )
-from twin.feeder.pgm_json import (
+from twin.feeder.network.transformer_model import FROM_SEQUENCE, TO_SEQUENCE
+from twin.feeder.on_disk.pgm_json import (
     AsymLineRow,
     FeederFileError,
     GridFile,
@@ -39,7 +40,6 @@ from twin.feeder.pgm_json import (
     TransformerRow,
     decoded,
 )
-from twin.feeder.transformer_model import FROM_SEQUENCE, TO_SEQUENCE
 
 FREQUENCY_HZ: Final = 50.0
 KINDS: Final = (

@@ -13,7 +13,7 @@ from twin.feeder.importers.imported import Imported, ImportRefused
 from twin.feeder.importers.opendss import read_opendss
 from twin.feeder.importers.pandapower_json import read_pandapower
 from twin.feeder.importers.pgm_grid import read_pgm
-from twin.feeder.pgm_json import FeederFileError
+from twin.feeder.on_disk.pgm_json import FeederFileError
 
 EXPECTED = (
     "a folder with grid.json and feeder.json, a folder with bus.csv, line.csv, transformer.csv and connection.csv, "

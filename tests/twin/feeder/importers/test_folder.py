@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from twin.feeder import Flow
-from twin.feeder.example import european_lv, european_lv_home_day
 from twin.feeder.importers import Imported, ImportedLoads, ImportRefused, read_feeder, write_folder
+from twin.feeder.on_disk.example import european_lv, european_lv_home_day
 
 SHIPPED = Path(__file__).parents[4] / "twin" / "data" / "feeders" / "ieee_european_lv"
 

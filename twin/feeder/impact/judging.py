@@ -1,0 +1,224 @@
+"""What EVs do to a feeder: every step solved with and without them, and what differs laid at their door.
+
+A limit that is broken without any EV too cannot be mended by steering EVs (*unfixable*); only what is broken because
+they are there is *attributable* to them. A step without a power-flow solution breaks every limit.
+
+    impact = judge(scene, evse_kw)                      # (evse, [replica,] step), kW, positive charges
+    impact.points.minutes.attributable.sum(axis=0)      # connection-point minutes, of each replica
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.feeder.impact.count import Excess, Frame, Places, Side
+from twin.feeder.impact.readings import Reading, Readings
+from twin.feeder.impact.result import KINDS, Checked, Course, Impact, Loaded, Minutes, Points
+from twin.feeder.impact.weekly import Weekly
+from twin.feeder.network.admittance import Indices
+from twin.feeder.scene import Scene, SceneError
+from twin.feeder.second_engine.check import Checker, NotCheckable
+
+__all__ = ["KINDS", "Checked", "Course", "Impact", "Loaded", "Minutes", "Points", "judge"]
+
+Floats = NDArray[np.float64]
+
+COLUMNS: Final = 512
+"""Steps that are solved at once."""
+MOST_KEPT: Final = 10_000_000
+"""Values read off different steps of the base load that are kept, for replicas and days that repeat it."""
+LEAST_W: Final = 1e-3
+"""EVs that move less are taken to stand still."""
+
+
+def judge(
+    scene: Scene, evse_kw: Floats, *, nominal_volts: float | None = None, checked_steps: int = 24,
+    progress: Callable[[float], None] | None = None,
+) -> Impact:
+    """Solve the feeder with and without its EVs, and count.
+
+    Args:
+        scene: its limits count; their voltages are of the bus's rating, whatever `nominal_volts` is.
+        evse_kw: mean power of every EVSE over every step, (evse, step) or (evse, replica, step).
+        nominal_volts: phase to neutral; what voltages are told in and EN 50160 judges by. None: each bus's rating.
+        checked_steps: how many steps, the worst among them, the second engine solves again; 0: it is not asked.
+        progress: told the share of the steps that are done.
+
+    Raises:
+        SceneError: another shape of `evse_kw`, or powers that are not finite.
+    """
+    powers = np.asarray(evse_kw, dtype=np.float64)
+    evses, steps = len(scene.evse_ids), scene.grid.steps
+    if powers.ndim not in (2, 3) or powers.shape[0] != evses or powers.shape[-1] != steps:
+        raise SceneError("evse_kw", powers.shape, f"shape ({evses}, {steps}) or ({evses}, replicas, {steps})")
+    if not np.isfinite(powers).all():
+        raise SceneError("evse_kw", "not finite", "finite powers")
+    if powers.ndim == 2:  # noqa: PLR2004 - one replica
+        powers = powers[:, None]
+    return _Judge(scene, powers, nominal_volts).impact(checked_steps, progress)
+
+
+class _Judge:
+    """One scene with its EVs' powers, judged block by block."""
+
+    def __init__(self, scene: Scene, evse_kw: Floats, nominal_volts: float | None) -> None:
+        self.scene, self.kw = scene, evse_kw
+        self.flow = scene.flow()
+        self.readings = Readings(self.flow)
+        self.places = Places(self.flow)
+        self.nominal_volts = nominal_volts
+        to_nominal = np.ones(len(self.readings.rated_volts))
+        if nominal_volts is not None:
+            to_nominal = self.readings.rated_volts / (nominal_volts * self.readings.phases_across)
+        self.frame = Frame(scene.grid, self.readings, self.places, to_nominal)
+        self.replicas = evse_kw.shape[1]
+        self._kept: Reading | None = None
+        self._column = np.empty(0, dtype=np.intp)
+        self._keep_base()
+
+    def impact(self, checked_steps: int, progress: Callable[[float], None] | None) -> Impact:
+        with_evs, base = Side(self.frame, self.replicas), Side(self.frame, 1)
+        steps = self.scene.grid.steps
+        for first, last in self._blocks(with_evs.weekly.group):
+            part = slice(first, last)
+            bare = self._base(part)
+            beyond = self._excess(bare)
+            base.add(first, slice(0, 1), bare, beyond, beyond)
+            at_once = max(COLUMNS // (last - first), 1)
+            for begin in range(0, self.replicas, at_once):
+                some = slice(begin, min(begin + at_once, self.replicas))
+                reading = self._with_evs(part, some, bare)
+                with_evs.add(first, some, reading, self._excess(reading), beyond)
+            if progress is not None:
+                progress(last / steps)
+        return self._impact(with_evs, base, self._check(with_evs.course, base.course, checked_steps))
+
+    def _blocks(self, group: int) -> Iterator[tuple[int, int]]:
+        size = max(COLUMNS // group, 1) * group
+        for first in range(0, self.scene.grid.steps, size):
+            yield first, min(first + size, self.scene.grid.steps)
+
+    def _keep_base(self) -> None:
+        """Read the different steps of the base load once, where they are few: days repeat, and replicas share them."""
+        base_w, base_var = self.scene.base_w, self.scene.base_var
+        active, reactive = np.flatnonzero(base_w.any(axis=1)), np.flatnonzero(base_var.any(axis=1))
+        numbers: dict[bytes, int] = {}
+        column = np.empty(self.scene.grid.steps, dtype=np.intp)
+        firsts: list[int] = []
+        for first in range(0, len(column), COLUMNS):  # pieces that fit a processor's cache
+            part = slice(first, first + COLUMNS)
+            for step, loads in enumerate(np.concatenate((base_w[active, part], base_var[reactive, part])).T, first):
+                number = column[step] = numbers.setdefault(loads.tobytes(), len(numbers))
+                if number == len(firsts):
+                    firsts.append(step)
+            if len(firsts) * self.readings.rows > MOST_KEPT:
+                return
+        self._column = column
+        self._kept = self._read(base_w[:, firsts], base_var[:, firsts])
+
+    def _read(self, p_w: Floats, q_var: Floats) -> Reading:
+        parts = [
+            self.readings.of(self.flow.solve(p_w[:, first:first + COLUMNS], q_var[:, first:first + COLUMNS]))
+            for first in range(0, max(p_w.shape[1], 1), COLUMNS)
+        ]
+        return Reading.joined(parts)
+
+    def _base(self, steps: slice) -> Reading:
+        if self._kept is not None:
+            found = self._kept.at(self._column[steps])
+        else:
+            found = self._read(self.scene.base_w[:, steps], self.scene.base_var[:, steps])
+        return found.shaped((1, steps.stop - steps.start))
+
+    def _with_evs(self, steps: slice, replicas: slice, bare: Reading) -> Reading:
+        kw = self.kw[:, replicas, steps]
+        moves = (np.abs(kw) > LEAST_W / 1000.0).any(axis=0)
+        shape = moves.shape
+        copied = bare.repeated(shape[0])
+        where = np.flatnonzero(moves.reshape(-1))
+        if len(where):
+            at = np.arange(steps.start, steps.stop)[where % shape[1]]
+            p_w, q_var = self.scene.demand_of(kw.reshape(len(kw), -1)[:, where], at)
+            copied.put(where, self._read(p_w, q_var))
+        return copied.shaped(shape)
+
+    def _excess(self, reading: Reading) -> Excess:
+        limits = self.scene.limits
+        low, high = limits.voltage_pu
+        found = Excess(
+            low - self.places.lowest(reading.volts_pu), self.places.highest(reading.volts_pu) - high,
+            reading.loading - limits.line_loading, reading.transformer - limits.transformer_loading,
+            reading.unbalance - (np.inf if limits.unbalance is None else limits.unbalance),
+        )
+        if not reading.has_solution.all():
+            for name in Excess.__dataclass_fields__:
+                getattr(found, name)[:, ~reading.has_solution] = np.inf
+        return found
+
+    def _check(self, course: Course, base: Course, most: int) -> Checked:
+        if most < 1:
+            return Checked(0, None, "not asked for")
+        try:
+            checker = Checker(self.scene.feeder)
+        except NotCheckable as reason:
+            return Checked(0, None, str(reason))
+        replicas, steps = _worst(course, most)
+        p_w, q_var = self.scene.demand_of(self.kw[:, replicas, steps], steps)
+        _, bare = _worst(base, max(most // 4, 1))
+        p_w = np.concatenate((p_w, self.scene.base_w[:, bare]), axis=1)
+        q_var = np.concatenate((q_var, self.scene.base_var[:, bare]), axis=1)
+        return Checked(p_w.shape[1], checker.check(self.flow.solve(p_w, q_var)))
+
+    def _impact(self, with_evs: Side, base: Side, checked: Checked) -> Impact:
+        of, readings = self.places.of_point, self.readings
+
+        def loaded(name: str, count: str, ids: tuple[str, ...]) -> Loaded:
+            return Loaded(
+                ids, getattr(with_evs, count).minutes(), with_evs.peaks[name], getattr(base, count).total[:, 0],
+                base.peaks[name][:, 0],
+            )
+
+        def weekly(side: Side) -> Weekly:
+            found = side.weekly.result()
+            return Weekly(found.within_10[of], found.within_15[of], found.balanced, found.days,
+                          found.is_of_ten_minutes)
+
+        segments = tuple(self.flow.segments[row] for row in readings.line_segments)
+        return Impact(
+            scene=self.scene, evse_kw=self.kw, replicas=self.replicas, nominal_volts=self.nominal_volts,
+            points=Points(
+                tuple(point.id for point in self.scene.feeder.connection_points), with_evs.points.minutes(of),
+                with_evs.low[of], with_evs.high[of], weekly(with_evs), base.points.total[of, 0], base.low[of, 0],
+                base.high[of, 0], weekly(base),
+            ),
+            lines=loaded("loading", "lines", tuple(f"{one.line}.{one.phase}" for one in segments)), segments=segments,
+            transformers=loaded("transformer", "transformers",
+                                tuple(one.id for one in self.scene.feeder.transformers)),
+            unbalance=loaded("unbalance", "unbalance", readings.buses),
+            somewhere=with_evs.somewhere.minutes(), base_somewhere=base.somewhere.total[:, 0],
+            beyond=with_evs.beyond, caused=with_evs.caused,
+            course=with_evs.course, base=base.course, transformer=with_evs.transformer,
+            base_transformer=base.transformer, checked=checked, readings=readings,
+        )
+
+
+def _worst(course: Course, most: int) -> tuple[Indices, Indices]:
+    """Up to `most` different (replica, step): without solution, of the extremes of every figure, then evenly spread."""
+    columns = course.low_pu.size
+    unsolved = np.flatnonzero(~course.has_solution)[:max(most // 4, 1)]
+    ranked = []
+    for values, sign in (
+        (course.low_pu, 1.0), (course.high_pu, -1.0), (course.line_loading, -1.0), (course.transformer_loading, -1.0),
+        (course.unbalance, -1.0), (course.import_w, 1.0),
+    ):
+        size = np.where(np.isfinite(values), sign * values, np.inf).reshape(-1)
+        few = min(max(most // 12, 1), columns)
+        ranked.append(np.argpartition(size, few - 1)[:few])
+    even = np.linspace(0, columns - 1, min(most, columns)).astype(np.intp)
+    chosen = np.array(list(dict.fromkeys(np.concatenate((unsolved, *ranked, even)).tolist()))[:most], dtype=np.intp)
+    steps = course.low_pu.shape[1]
+    return chosen // steps, chosen % steps

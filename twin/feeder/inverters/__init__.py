@@ -1,0 +1,1 @@
+"""What EVSEs with a grid code do by themselves: curves over voltage, tripping, coming back."""

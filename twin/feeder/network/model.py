@@ -1,0 +1,448 @@
+"""A three-phase feeder as it stands in the ground: buses, lines, a source, transformers, capacitors, connection points.
+
+SI units throughout this folder (V, A, ohm, W, var, VA, m), because that is what network data is published in; loads
+are positive. Frozen dataclasses that refuse what is impossible in one element alone; what is wrong between elements
+is not refused here but reported, all at once, by `twin.feeder.network.validity.faults`: a feeder that somebody imports
+must be readable before it can be called wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import combinations
+from math import inf, isclose, isfinite
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.assets import TimeGrid
+
+PHASES: Final = "abc"
+Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
+"""3 x 3, symmetric, in the order a, b, c; rows and columns of phases that are not there are 0."""
+
+NO_CAPACITANCE: Final[Matrix] = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+
+
+class FeederError(ValueError):
+    """A value of one element is impossible; the message names element, field, value and what was expected."""
+
+    def __init__(self, element: str, field_name: str, value: object, expected: str) -> None:
+        super().__init__(f"{element}: {field_name}: {value!r}, expected {expected}")
+        self.element = element
+        self.field_name = field_name
+        self.value = value
+        self.expected = expected
+
+
+def _positive(element: str, field_name: str, value: float) -> None:
+    if not (isfinite(value) and value > 0):
+        raise FeederError(element, field_name, value, "a finite number above 0")
+
+
+def _not_negative(element: str, field_name: str, value: float) -> None:
+    if not (isfinite(value) and value >= 0):
+        raise FeederError(element, field_name, value, "a finite number, 0 or more")
+
+
+def _phases(element: str, phases: str) -> None:
+    if not phases or phases != "".join(phase for phase in PHASES if phase in phases):
+        raise FeederError(element, "phases", phases, "one to three of a, b and c, in this order")
+
+
+def symmetric(same: float, between: float) -> Matrix:
+    """A matrix with `same` on and `between` off its diagonal."""
+    return ((same, between, between), (between, same, between), (between, between, same))
+
+
+@dataclass(frozen=True, slots=True)
+class Bus:
+    """A place where lines meet. volts: rated, phase to phase. phases: those whose conductors are there.
+
+    xy: where it is drawn, in any unit; None: nobody knows.
+    """
+
+    id: str
+    volts: float
+    phases: str = PHASES
+    xy: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        _positive(f"bus {self.id}", "volts", self.volts)
+        _phases(f"bus {self.id}", self.phases)
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """What a line may carry: amperes per phase a, b, c; source: who says so, beginning with `assumed` if nobody."""
+
+    amperes: tuple[float, float, float]
+    source: str
+
+    def __post_init__(self) -> None:
+        for amperes in self.amperes:
+            _positive("rating", "amperes", amperes)
+        if not self.source:
+            raise FeederError("rating", "source", self.source, "where the figure comes from")
+
+    @classmethod
+    def even(cls, amperes: float, source: str) -> Rating:
+        """The same on every phase."""
+        return cls((amperes, amperes, amperes), source)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Conductors between two buses, the neutral already folded in (Kron).
+
+    r_ohm, x_ohm: of the whole length at the feeder's frequency. c_farad: to ground and between phases (nodal form:
+    negative off the diagonal), half of it at each end. length_m: where known, for plausibility only.
+    """
+
+    id: str
+    from_bus: str
+    to_bus: str
+    r_ohm: Matrix
+    x_ohm: Matrix
+    c_farad: Matrix = NO_CAPACITANCE
+    phases: str = PHASES
+    ampacity: Rating | None = None
+    length_m: float | None = None
+
+    def __post_init__(self) -> None:
+        element = f"line {self.id}"
+        _phases(element, self.phases)
+        for name in ("r_ohm", "x_ohm", "c_farad"):
+            matrix = getattr(self, name)
+            if not all(isfinite(value) for row in matrix for value in row):
+                raise FeederError(element, name, matrix, "finite numbers")
+            if any(matrix[i][j] != matrix[j][i] for i, j in combinations(range(3), 2)):
+                raise FeederError(element, name, matrix, "a symmetric matrix")
+        if self.length_m is not None:
+            _not_negative(element, "length_m", self.length_m)
+
+    @classmethod
+    def of_sequence(
+        cls, id: str, from_bus: str, to_bus: str, *, r1: float, x1: float, r0: float, x0: float,  # noqa: A002 - the field's name
+        c1: float = 0.0, c0: float = 0.0, ampacity: Rating | None = None, length_m: float | None = None,
+    ) -> Line:
+        """A transposed line from its positive- and zero-sequence ohms and farads (Fortescue)."""
+
+        def both(one: float, zero: float) -> Matrix:
+            return symmetric((zero + 2.0 * one) / 3.0, (zero - one) / 3.0)
+
+        return cls(id, from_bus, to_bus, both(r1, r0), both(x1, x0), both(c1, c0), PHASES, ampacity, length_m)
+
+
+class Paper(StrEnum):
+    """Insulation paper of a transformer: what hot-spot temperature ages it at rate 1 (IEC 60076-7, 6.2)."""
+
+    NORMAL = "normal"
+    UPGRADED = "upgraded"
+
+
+@dataclass(frozen=True, slots=True)
+class ThermalConstants:
+    """Constants of the hot-spot model of IEC 60076-7; defaults: distribution transformer, ONAN (table of annex E).
+
+    top_oil_rise_k, hot_spot_gradient_k: at rated load. loss_ratio: load loss over no-load loss at rated current.
+    """
+
+    top_oil_rise_k: float = 55.0
+    hot_spot_gradient_k: float = 23.0
+    loss_ratio: float = 5.0
+    oil_exponent: float = 0.8
+    winding_exponent: float = 1.6
+    oil_minutes: float = 180.0
+    winding_minutes: float = 4.0
+    k11: float = 1.0
+    k21: float = 1.0
+    k22: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name in self.__dataclass_fields__:
+            _positive("thermal constants", name, getattr(self, name))
+
+
+class Side(StrEnum):
+    FROM = "from"
+    TO = "to"
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """A tap changer: each position above `nominal` adds `step_volts` to the rated volts of `side`."""
+
+    side: Side = Side.FROM
+    position: int = 0
+    lowest: int = 0
+    highest: int = 0
+    nominal: int = 0
+    step_volts: float = 0.0
+
+    def __post_init__(self) -> None:
+        _not_negative("tap", "step_volts", self.step_volts)
+        if not self.lowest <= self.position <= self.highest:
+            raise FeederError("tap", "position", self.position, f"between {self.lowest} and {self.highest}")
+
+
+@dataclass(frozen=True, slots=True)
+class Transformer:
+    """A two-winding three-phase transformer between `from_bus` (the upper voltage by custom) and `to_bus`.
+
+    uk: short-circuit voltage, per unit of the rating. pk_w: load loss at rated current. i0, p0_w: no-load current per
+    unit and loss. vector_group: windings and clock, such as Dyn11; None where the data does not say.
+    from_grounding_ohm, to_grounding_ohm: R and X between a star point and ground.
+    """
+
+    id: str
+    from_bus: str
+    to_bus: str
+    rated_va: float
+    from_volts: float
+    to_volts: float
+    uk: float
+    pk_w: float
+    vector_group: str | None
+    i0: float = 0.0
+    p0_w: float = 0.0
+    tap: Tap = field(default_factory=Tap)
+    from_grounding_ohm: tuple[float, float] = (0.0, 0.0)
+    to_grounding_ohm: tuple[float, float] = (0.0, 0.0)
+    paper: Paper | None = None
+    thermal: ThermalConstants = field(default_factory=ThermalConstants)
+
+    def __post_init__(self) -> None:
+        element = f"transformer {self.id}"
+        for name in ("rated_va", "from_volts", "to_volts", "uk"):
+            _positive(element, name, getattr(self, name))
+        for name in ("pk_w", "i0", "p0_w"):
+            _not_negative(element, name, getattr(self, name))
+        if self.pk_w / self.rated_va > self.uk:
+            raise FeederError(element, "pk_w", self.pk_w, f"at most uk x rated_va = {self.uk * self.rated_va:g} W")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The grid above the feeder: a stiff voltage of `u_pu` behind its short-circuit impedance.
+
+    short_circuit_va: three-phase. rx_ratio: R/X. z01_ratio: zero- over positive-sequence impedance.
+    """
+
+    bus: str
+    u_pu: float = 1.0
+    angle_rad: float = 0.0
+    short_circuit_va: float = 1e10
+    rx_ratio: float = 0.1
+    z01_ratio: float = 1.0
+    id: str = "source"
+
+    def __post_init__(self) -> None:
+        for name in ("u_pu", "short_circuit_va", "z01_ratio"):
+            _positive(f"source {self.id}", name, getattr(self, name))
+        _not_negative(f"source {self.id}", "rx_ratio", self.rx_ratio)
+
+
+@dataclass(frozen=True, slots=True)
+class Zip:
+    """Shares of a load that go with voltage squared (impedance), with voltage (current) and with neither (power)."""
+
+    impedance: float = 0.0
+    current: float = 0.0
+    power: float = 1.0
+
+    def __post_init__(self) -> None:
+        parts = (self.impedance, self.current, self.power)
+        if not all(isfinite(part) for part in parts) or not isclose(sum(parts), 1.0):
+            raise FeederError("load type", "zip", parts, "finite shares that add up to 1")
+
+
+class Connection(StrEnum):
+    WYE = "wye"
+    DELTA = "delta"
+
+
+def branches(phases: str, connection: Connection) -> tuple[str, ...]:
+    """What the branches of a load or a capacitor join: one phase (and ground) each, in delta two phases each."""
+    if connection is Connection.WYE:
+        return tuple(phases)
+    return ("ab", "bc", "ca") if phases == PHASES else (phases,)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadType:
+    """How a load answers to its voltage.
+
+    valid_pu: inside, its ZIP shares hold; outside it is a constant impedance, without a jump at the border (as
+        OpenDSS does beyond vmaxpu, and below vminpu with vlowpu = 0; with its usual vlowpu = 0.5 the current there
+        falls in a straight line to that of the rated impedance at half the voltage).
+    rated_volts: what 1 p.u. is, across its terminals; None: the bus's rating.
+    """
+
+    id: str
+    active: Zip = field(default_factory=Zip)
+    reactive: Zip = field(default_factory=Zip)
+    valid_pu: tuple[float, float] = (0.0, inf)
+    rated_volts: float | None = None
+    connection: Connection = Connection.WYE
+
+    def __post_init__(self) -> None:
+        low, high = self.valid_pu
+        if not 0.0 <= low < high:
+            raise FeederError(f"load type {self.id}", "valid_pu", self.valid_pu, "0 <= lowest < highest")
+        if self.rated_volts is not None:
+            _positive(f"load type {self.id}", "rated_volts", self.rated_volts)
+
+    @property
+    def is_constant_power(self) -> bool:
+        """Whether it draws its power whatever the voltage."""
+        pure = Zip()
+        return self.active == pure and self.reactive == pure and self.valid_pu == (0.0, inf)
+
+
+CONSTANT_POWER: Final = LoadType("constant power")
+
+
+@dataclass(frozen=True, slots=True)
+class Capacitor:
+    """A shunt capacitor. var: rated, all its branches together, when `volts` are across each of them.
+
+    Its branches go from each phase to ground, in delta from phase to phase (one, with two phases).
+    """
+
+    id: str
+    bus: str
+    var: float
+    volts: float
+    phases: str = PHASES
+    connection: Connection = Connection.WYE
+
+    def __post_init__(self) -> None:
+        element = f"capacitor {self.id}"
+        _positive(element, "var", self.var)
+        _positive(element, "volts", self.volts)
+        _phases(element, self.phases)
+        if self.connection is Connection.DELTA and len(self.phases) == 1:
+            raise FeederError(element, "phases", self.phases, "two or three phases for a delta capacitor")
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """Phases that each branch joins: `a` to ground, `ab` between two."""
+        return branches(self.phases, self.connection)
+
+    @property
+    def siemens(self) -> float:
+        """Susceptance of each branch at the feeder's frequency."""
+        return self.var / len(self.branches) / self.volts**2
+
+
+@dataclass(frozen=True, slots=True)
+class Primitive:
+    """Anything linear that no other element describes, as what it is to the network: a nodal admittance matrix.
+
+    Single-phase and open-delta regulators at their tap, single-phase and centre-tapped transformers, a line that
+    changes phases. nodes: (bus, phase) of each row. admittance: siemens, amperes into the nodes over their volts to
+    ground; nodes inside the element (a neutral, a star point) are folded in beforehand. kind: what it is. note: what
+    the matrix holds fast, such as `tap +5 as solved`.
+    """
+
+    id: str
+    nodes: tuple[tuple[str, str], ...]
+    admittance: tuple[tuple[complex, ...], ...]
+    kind: str = "primitive"
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        element = f"{self.kind} {self.id}"
+        if not self.nodes or len(set(self.nodes)) < len(self.nodes):
+            raise FeederError(element, "nodes", self.nodes, "one or more nodes, each once")
+        for _, phase in self.nodes:
+            if phase not in tuple(PHASES):
+                raise FeederError(element, "nodes", phase, "a phase a, b or c")
+        size = len(self.nodes)
+        if len(self.admittance) != size or any(len(row) != size for row in self.admittance):
+            raise FeederError(element, "admittance", [len(row) for row in self.admittance], f"{size} rows of {size}")
+        if not all(isfinite(value.real) and isfinite(value.imag) for row in self.admittance for value in row):
+            raise FeederError(element, "admittance", self.admittance, "finite numbers")
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """Most import and most export (both 0 W or more) at a connection point, one value for each step of `grid`."""
+
+    grid: TimeGrid
+    import_w: NDArray[np.float64]
+    export_w: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        for name in ("import_w", "export_w"):
+            limits = getattr(self, name)
+            if limits.shape != (self.grid.steps,):
+                raise FeederError("envelope", name, limits.shape, f"shape ({self.grid.steps},)")
+            if not bool((limits >= 0).all()):
+                raise FeederError("envelope", name, float(np.nanmin(limits)), "0 W or more")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Envelope):
+            return NotImplemented
+        return self.grid == other.grid and np.array_equal(self.import_w, other.import_w) and np.array_equal(
+            self.export_w, other.export_w
+        )
+
+    __hash__ = None  # type: ignore[assignment] # arrays have no hash
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionPoint:
+    """Where somebody's meter hangs on the feeder. fuse_a: per phase. envelope: limits that change with time."""
+
+    id: str
+    bus: str
+    phases: str = PHASES
+    fuse_a: float | None = None
+    load_type: str = CONSTANT_POWER.id
+    envelope: Envelope | None = None
+
+    def __post_init__(self) -> None:
+        _phases(f"connection point {self.id}", self.phases)
+        if self.fuse_a is not None:
+            _positive(f"connection point {self.id}", "fuse_a", self.fuse_a)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an element was read: a file and its line, counted from 1 (0: the format has no lines)."""
+
+    file: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass(frozen=True)
+class Feeder:
+    """A network with its names, its licence and where its figures come from.
+
+    origins: by kind and id of an element (`("line", "LINE1")`), where an importer knows them; no part of equality.
+    """
+
+    name: str
+    buses: tuple[Bus, ...]
+    lines: tuple[Line, ...]
+    source: Source
+    transformers: tuple[Transformer, ...] = ()
+    connection_points: tuple[ConnectionPoint, ...] = ()
+    load_types: tuple[LoadType, ...] = (CONSTANT_POWER,)
+    frequency_hz: float = 50.0
+    licence: str = ""
+    provenance: str = ""
+    capacitors: tuple[Capacitor, ...] = ()
+    primitives: tuple[Primitive, ...] = ()
+    origins: Mapping[tuple[str, str], Origin] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _positive(f"feeder {self.name}", "frequency_hz", self.frequency_hz)
