@@ -133,7 +133,8 @@ class Watched:
         value = self._matrix @ solution.state
         size = np.abs(value)
         volts = size[self._volts]
-        power = (size[self._into] * size[self._at]).reshape(-1, 2, 3, size.shape[1]).sum(axis=2).max(axis=1)
+        both = (size[self._into] * size[self._at]).reshape(len(self.flow.feeder.transformers), 2, 3, size.shape[1])
+        power = both.sum(axis=2).max(axis=1)
         found = np.concatenate((-volts, volts, size[self._amperes], power, size[self._negative] / size[self._positive]))
         found[:, ~solution.has_solution.reshape(-1)] = np.inf
         return found
@@ -154,10 +155,11 @@ class Watched:
         change = (toward * (self._matrix[:, 1:] @ per_watt)).real
         columns, _, things = change.shape
         volts = change[:, self._volts]
-        shape = (columns, -1, 2, 3, things)
+        transformers = len(self.flow.feeder.transformers)
+        shape = (columns, transformers, 2, 3, things)
         into, at = change[:, self._into].reshape(shape), change[:, self._at].reshape(shape)
         amperes, across = (
-            size[part].T.reshape(columns, -1, 2, 3, 1) for part in (self._into, self._at)
+            size[part].T.reshape(columns, transformers, 2, 3, 1) for part in (self._into, self._at)
         )
         both = (into * across + amperes * at).sum(axis=3)
         larger = np.argmax((amperes * across).sum(axis=3), axis=2)[:, :, None, :]

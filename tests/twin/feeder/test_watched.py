@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twin.feeder import Flow, LoadType
+from twin.feeder import Bus, ConnectionPoint, Feeder, Flow, Line, LoadType, Rating, Source
 from twin.feeder.scene import Limits
 from twin.feeder.watched import Kind, Watched
 
@@ -69,6 +69,30 @@ def test_a_step_without_a_flow_is_beyond_every_limit(build: Any) -> None:
     values = watched.values(flow.solve(power))
     assert np.isfinite(values[:, 0]).all()
     assert np.isinf(values[:, 1]).all()
+
+
+@pytest.mark.parametrize("limits", [Limits(), Limits(unbalance=None)])
+@pytest.mark.parametrize("columns", [0, 1, 4])
+def test_a_feeder_of_one_phase_has_neither_unbalance_nor_transformers(limits: Limits, columns: int) -> None:
+    only_a = tuple(tuple(0.3 * (row == column == 0) for column in range(3)) for row in range(3))
+    nothing = ((0.0,) * 3,) * 3
+    line = Line("line", "near", "far", only_a, nothing, nothing, "a", Rating.even(100.0, "a test"), 100.0)
+    feeder = Feeder(
+        "one phase", (Bus("near", 400.0), Bus("far", 400.0, "a")), (line,), Source("near", 1.0, 0.0, 1e15, 0.0, 1.0),
+        (), (ConnectionPoint("home", "far", "a"),),
+    )
+    flow = Flow(feeder)
+    watched = Watched(flow, limits)
+    assert set(watched.kinds) == {Kind.VOLTAGE_LOW, Kind.VOLTAGE_HIGH, Kind.LINE}
+    solution = flow.solve(np.full((1, columns), 2_000.0))
+    values, slopes = watched.slopes(solution, solution.gradients().di_dp)
+    assert values == pytest.approx(watched.values(solution))
+    # V (E - V) / 0.3 ohm = 2 kW, and along that curve dV/dP = -0.3 ohm / (2 V - E).
+    rated = 400.0 / np.sqrt(3.0)
+    volts = 0.5 * (rated + np.sqrt(rated**2 - 4.0 * 0.3 * 2_000.0))
+    high = list(watched.kinds).index(Kind.VOLTAGE_HIGH)
+    assert values[high] == pytest.approx(np.full(columns, volts / rated), abs=1e-6)
+    assert slopes[:, high, 0] == pytest.approx(np.full(columns, -0.3 / (2.0 * volts - rated) / rated), rel=1e-4)
 
 
 def test_rows_have_names_that_people_understand(build: Any) -> None:

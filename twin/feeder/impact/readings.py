@@ -116,7 +116,8 @@ class Readings:
         volts = self._volts @ state
         drawn = (np.conjugate(self.flow.network.points @ state) * state[1:]).real.sum(axis=0)
         across, into = self._across @ state, self._into @ state
-        power = np.sqrt(_square(across) * _square(into)).reshape(-1, 2, 3, state.shape[1]).sum(axis=2).max(axis=1)
+        sides = (len(self.flow.feeder.transformers), 2, 3, state.shape[1])
+        power = np.sqrt(_square(across) * _square(into)).reshape(sides).sum(axis=2).max(axis=1)
         source = ((self._source @ state) * np.conjugate(self._out @ state)).real.sum(axis=0)
         with np.errstate(invalid="ignore"):
             unbalance = np.sqrt(_square(self._negative @ state) / _square(self._positive @ state))
