@@ -169,6 +169,8 @@ class GridRecord:
     withheld_import_kwh, withheld_export_kwh: per slot (replica * evses + evse), 0 or more. trips: disconnections by
     grid protection, per slot. unsolved_s: seconds without a power flow, in which nothing was delivered; unsettled_s:
     those in which flow and inverters did not agree; per replica.
+    evse_kvarh: reactive energy that each EVSE drew in each step, shape (replica, evse, step); None where EVSEs were not
+        recorded.
     """
 
     withheld_import_kwh: Floats
@@ -176,6 +178,7 @@ class GridRecord:
     trips: Ints
     unsolved_s: Floats
     unsettled_s: Floats
+    evse_kvarh: Floats | None = None
 
     @classmethod
     def merge(cls, parts: Sequence[GridRecord | None]) -> GridRecord | None:
@@ -185,7 +188,12 @@ class GridRecord:
             return None
         if len(known) < len(parts):
             raise ValueError(f"grid: recorded in {len(known)} of {len(parts)} parts, expected in all or in none")
-        return cls(*(np.concatenate([getattr(part, name) for part in known]) for name in cls.__dataclass_fields__))
+        imported, exported, trips, unsolved, unsettled = (
+            np.concatenate([getattr(part, name) for part in known])
+            for name in ("withheld_import_kwh", "withheld_export_kwh", "trips", "unsolved_s", "unsettled_s")
+        )
+        kvarh = _joined("evse_kvarh", [part.evse_kvarh for part in known])
+        return cls(imported, exported, trips, unsolved, unsettled, kvarh)
 
 
 _OFF_THE_EDGE = 1.0 / np.pi

@@ -59,7 +59,9 @@ class Course:
             ensemble, self.fleet, self._limits, self.view, self._agenda, faults, end_s=self.end_s, response=response
         )
         self._meter_factor = None if faults is None or (faults.meter_factor == 1.0).all() else faults.meter_factor
-        self._on_grid = None if grid is None else OnGrid(grid, ensemble, self.fleet, self._limits, self._agenda)
+        self._on_grid = None if grid is None else OnGrid(
+            grid, ensemble, self.fleet, self._limits, self._agenda, has_evses=record_evses
+        )
         if self._on_grid is None and self._path.is_prompt and revisions is None and not controller.asks_between:
             # Nobody looks between steps, and each slot's course depends on itself alone: a step's comings, goings and
             # faults are seen to together at its end, each at its own time.

@@ -31,6 +31,9 @@ class GridAnswer(Protocol):
     def delivered_kw(self) -> Floats: ...
 
     @property
+    def q_kvar(self) -> Floats: ...
+
+    @property
     def next_event_s(self) -> float: ...
 
 
@@ -53,9 +56,11 @@ class Grid(Protocol):
 
 
 class OnGrid:
-    """The slots of one block of replicas on their grid."""
+    """The slots of one block of replicas on their grid. has_evses: keep the reactive energy of each step."""
 
-    def __init__(self, grid: Grid, ensemble: Ensemble, fleet: FleetState, limits: Limits, agenda: Agenda) -> None:
+    def __init__(
+        self, grid: Grid, ensemble: Ensemble, fleet: FleetState, limits: Limits, agenda: Agenda, *, has_evses: bool
+    ) -> None:
         if grid.replicas != ensemble.replicas:
             raise ValueError(f"grid: {grid.replicas} replicas, expected {ensemble.replicas}")
         self._grid, self._fleet, self._limits, self._agenda = grid, fleet, limits, agenda
@@ -66,6 +71,10 @@ class OnGrid:
         self._ordered_kw, self._withheld_kw = np.zeros(n), np.zeros(n)
         self._held, self._held_kw = np.zeros(0, dtype=np.int64), np.zeros(0)
         self._withheld_import_kwh, self._withheld_export_kwh = np.zeros(n), np.zeros(n)
+        self._q_kvar = np.zeros(n)
+        self._step_s = float(ensemble.grid.step_s)
+        # Step by step in memory, as `StepRecord` keeps it.
+        self._kvarh = np.zeros((ensemble.grid.steps, n)) if has_evses else None
         self._now_s, self._next_s = 0.0, 0.0
 
     def settle(self, now_s: float, taken_kw: Floats, visit: Ints, *, is_step: bool) -> None:
@@ -94,6 +103,9 @@ class OnGrid:
         flows[held] = self._held_kw
         there = is_plugged.nonzero()[0]
         self._fleet.set_powers(there, flows[there])
+        # A car that takes nothing of what the grid would let flow leaves its inverter idle.
+        self._q_kvar = np.ascontiguousarray(answer.q_kvar.T).reshape(-1)
+        self._q_kvar[held[self._held_kw == 0.0]] = 0.0
         self._withheld_kw[:] = 0.0
         self._withheld_kw[held] = self._ordered_kw[held] - self._held_kw
         self._next_s = answer.next_event_s
@@ -104,13 +116,19 @@ class OnGrid:
         """What the grid withheld, up to the end."""
         self._book(self._end_s)
         by_slot = np.ascontiguousarray(self._grid.trips.T).reshape(-1)
+        kvarh = None if self._kvarh is None else self._kvarh.reshape(-1, *self._shape).transpose(1, 2, 0)
         return GridRecord(
-            self._withheld_import_kwh, self._withheld_export_kwh, by_slot, self._grid.unsolved_s, self._grid.unsettled_s
+            self._withheld_import_kwh, self._withheld_export_kwh, by_slot, self._grid.unsolved_s,
+            self._grid.unsettled_s, kvarh,
         )
 
     def _book(self, now_s: float) -> None:
         hours = (now_s - self._now_s) / 3600.0
+        # Every step begins with a `settle`: what has passed since the last one lies within one step.
+        step = int(self._now_s // self._step_s)
         self._now_s = now_s
         if hours > 0.0:
+            if self._kvarh is not None:
+                self._kvarh[step] += self._q_kvar * hours
             self._withheld_import_kwh += np.maximum(self._withheld_kw, 0.0) * hours
             self._withheld_export_kwh += np.maximum(-self._withheld_kw, 0.0) * hours

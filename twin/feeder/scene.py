@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite, sqrt
+from math import isfinite, prod, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,13 +164,24 @@ class Scene:
             raise SceneError("evse_kw", kw.shape, f"shape ({evses}, {steps}) or ({evses}, replicas, {steps})")
         return self.demand_of(kw, slice(None))
 
-    def demand_of(self, evse_kw: Floats, steps: slice | NDArray[np.intp]) -> tuple[Floats, Floats]:
-        """The same for some steps of the grid: the last axis of `evse_kw` is those steps."""
-        drawn = 1000.0 * (self._spread @ evse_kw.reshape(evse_kw.shape[0], -1)).reshape(-1, *evse_kw.shape[1:])
+    def demand_of(
+        self, evse_kw: Floats, steps: slice | NDArray[np.intp], evse_kvar: Floats | None = None
+    ) -> tuple[Floats, Floats]:
+        """The same for some steps of the grid: the last axis of `evse_kw` is those steps.
+
+        evse_kvar: what inverters draw, of the same shape; None: by the power factor.
+        """
+        drawn = self._at_terminals(evse_kw)
         base = (len(drawn), *(1 for _ in evse_kw.shape[2:]), -1)
         p_w = self.base_w[:, steps].reshape(base) + drawn
-        q_var = self.base_var[:, steps].reshape(base) + self.var_per_watt * drawn
+        reactive = self.var_per_watt * drawn if evse_kvar is None else self._at_terminals(evse_kvar)
+        q_var = self.base_var[:, steps].reshape(base) + reactive
         return p_w, q_var
+
+    def _at_terminals(self, kilo: Floats) -> Floats:
+        columns = prod(kilo.shape[1:])
+        drawn: Floats = 1000.0 * (self._spread @ kilo.reshape(len(kilo), columns))
+        return drawn.reshape(len(drawn), *kilo.shape[1:])
 
 
 _KEPT = 4

@@ -78,6 +78,11 @@ def test_what_flows_is_what_flow_and_curves_agree_on(kw: float) -> None:
     assert found.evse_kwh[0].sum(axis=1) == pytest.approx(4.0 * expected, rel=1e-6)
     withheld = found.grid.withheld_import_kwh if kw > 0.0 else found.grid.withheld_export_kwh
     assert withheld == pytest.approx(4.0 * (abs(kw) - np.abs(expected)), rel=1e-6)
+    assert found.grid.evse_kvarh is not None
+    vars_ = steady.q_var[:, 0] / 1000.0
+    assert (np.abs(vars_) > 0.1).all()
+    kvarh = np.tile(vars_[:, None] * ensemble.grid.step_hours, ensemble.grid.steps)
+    assert found.grid.evse_kvarh[0] == pytest.approx(kvarh, rel=1e-6)
 
 
 def test_the_second_car_takes_room_from_the_first_from_the_second_it_comes() -> None:

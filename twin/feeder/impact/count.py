@@ -108,20 +108,58 @@ class Frame:
     to_nominal: Floats
 
 
+class Tally:
+    """Minutes beyond limits of one case, against another."""
+
+    def __init__(self, frame: Frame, replicas: int) -> None:
+        readings, minutes = frame.readings, frame.grid.step_s / 60.0
+        self._minutes = minutes
+        self.points = Count(frame.places.count, replicas, minutes, WORSE_PU)
+        self.lines = Count(len(readings.line_segments), replicas, minutes, WORSE_SHARE)
+        self.transformers = Count(len(readings.flow.feeder.transformers), replicas, minutes, WORSE_SHARE)
+        self.unbalance = Count(len(readings.buses), replicas, minutes, WORSE_PU)
+        self.somewhere = Count(len(KINDS), replicas, minutes, np.inf)
+        self.beyond, self.caused = np.zeros((2, replicas, frame.grid.steps), dtype=np.bool_)
+
+    def add(self, first: int, replicas: slice, excess: Excess, base: Excess) -> None:
+        """Steps from `first` on of some replicas."""
+        steps = slice(first, first + excess.low.shape[-1])
+        kinds = [
+            self.points.add(replicas, (excess.low, excess.high), (base.low, base.high)),
+            self.lines.add(replicas, (excess.line,), (base.line,)),
+            self.transformers.add(replicas, (excess.transformer,), (base.transformer,)),
+            self.unbalance.add(replicas, (excess.unbalance,), (base.unbalance,)),
+        ]
+        self.beyond[replicas, steps], self.caused[replicas, steps] = self._somewhere(replicas, kinds, base)
+
+    def _somewhere(
+        self, replicas: slice, kinds: list[tuple[Claims, Claims]], base: Excess
+    ) -> tuple[Claims, Claims]:
+        """Count the steps in which anything of a kind is beyond its limit; gives those of any kind."""
+        bare = [
+            (base.low > SAME) | (base.high > SAME), base.line > SAME, base.transformer > SAME, base.unbalance > SAME,
+        ]
+        without = [one.any(axis=0) for one in bare]
+        total = [one.any(axis=0) for one, _ in kinds]
+        caused = [one.any(axis=0) for _, one in kinds]
+        for claims in (without, total, caused):
+            claims.append(np.logical_or.reduce(claims))
+        count = self.somewhere
+        for row, (is_any, is_caused, was) in enumerate(zip(total, caused, without, strict=True)):
+            for into, claim in ((count.total, is_any), (count.attributable, is_caused), (count.cured, was & ~is_any)):
+                into[row, replicas] += self._minutes * claim.sum(axis=-1)
+        return np.asarray(total[-1]), np.asarray(caused[-1])
+
+
 class Side:
     """Everything that is counted of one of both cases: with EVs, or without."""
 
     def __init__(self, frame: Frame, replicas: int) -> None:
-        readings, minutes = frame.readings, frame.grid.step_s / 60.0
+        readings = frame.readings
         lines, buses = len(readings.line_segments), len(readings.buses)
-        transformers = len(frame.readings.flow.feeder.transformers)
+        transformers = len(readings.flow.feeder.transformers)
         self._frame = frame
-        self.points = Count(frame.places.count, replicas, minutes, WORSE_PU)
-        self.lines = Count(lines, replicas, minutes, WORSE_SHARE)
-        self.transformers = Count(transformers, replicas, minutes, WORSE_SHARE)
-        self.unbalance = Count(buses, replicas, minutes, WORSE_PU)
-        self.somewhere = Count(len(KINDS), replicas, minutes, np.inf)
-        self.beyond, self.caused = np.zeros((2, replicas, frame.grid.steps), dtype=np.bool_)
+        self.tally = Tally(frame, replicas)
         self.course = Course.empty(replicas, frame.grid.steps)
         self.transformer = np.full((transformers, replicas, frame.grid.steps), np.nan)
         self.low, self.high = np.full((2, frame.places.count, replicas), np.nan)
@@ -135,13 +173,7 @@ class Side:
         """Steps from `first` on of some replicas: arrays of (row, replica, step)."""
         places = self._frame.places
         steps = slice(first, first + reading.losses_w.shape[-1])
-        kinds = [
-            self.points.add(replicas, (excess.low, excess.high), (base.low, base.high)),
-            self.lines.add(replicas, (excess.line,), (base.line,)),
-            self.transformers.add(replicas, (excess.transformer,), (base.transformer,)),
-            self.unbalance.add(replicas, (excess.unbalance,), (base.unbalance,)),
-        ]
-        self.beyond[replicas, steps], self.caused[replicas, steps] = self._somewhere(replicas, kinds, base)
+        self.tally.add(first, replicas, excess, base)
         volts = reading.volts_pu * self._frame.to_nominal[:, None, None]
         low, high = places.lowest(volts), places.highest(volts)
         _widen(self.low, replicas, np.fmin, low)
@@ -159,24 +191,6 @@ class Side:
         course.losses_w[replicas, steps], course.import_w[replicas, steps] = reading.losses_w, reading.import_w
         self.transformer[:, replicas, steps] = reading.transformer
         self.weekly.add(first, replicas, volts[places.rows], places.starts, reading.unbalance)
-
-    def _somewhere(
-        self, replicas: slice, kinds: list[tuple[Claims, Claims]], base: Excess
-    ) -> tuple[Claims, Claims]:
-        """Count the steps in which anything of a kind is beyond its limit; gives those of any kind."""
-        bare = [
-            (base.low > SAME) | (base.high > SAME), base.line > SAME, base.transformer > SAME, base.unbalance > SAME,
-        ]
-        without = [one.any(axis=0) for one in bare]
-        total = [one.any(axis=0) for one, _ in kinds]
-        caused = [one.any(axis=0) for _, one in kinds]
-        for claims in (without, total, caused):
-            claims.append(np.logical_or.reduce(claims))
-        count = self.somewhere
-        for row, (is_any, is_caused, was) in enumerate(zip(total, caused, without, strict=True)):
-            for into, claim in ((count.total, is_any), (count.attributable, is_caused), (count.cured, was & ~is_any)):
-                into[row, replicas] += self._frame.grid.step_s / 60.0 * claim.sum(axis=-1)
-        return np.asarray(total[-1]), np.asarray(caused[-1])
 
 
 def _widen(into: Floats, replicas: slice, by: np.ufunc, values: Floats) -> None:

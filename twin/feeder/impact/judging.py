@@ -10,20 +10,21 @@ they are there is *attributable* to them. A step without a power-flow solution b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.feeder.impact.count import Excess, Frame, Places, Side
+from twin.feeder.impact.count import Excess, Frame, Places, Side, Tally
 from twin.feeder.impact.readings import Reading, Readings
-from twin.feeder.impact.result import KINDS, Checked, Course, Impact, Loaded, Minutes, Points
+from twin.feeder.impact.result import KINDS, Apart, Checked, Course, Impact, Loaded, Minutes, Points
 from twin.feeder.impact.weekly import Weekly
 from twin.feeder.network.admittance import Indices
 from twin.feeder.scene import Scene, SceneError
 from twin.feeder.second_engine.check import Checker, NotCheckable
 
-__all__ = ["KINDS", "Checked", "Course", "Impact", "Loaded", "Minutes", "Points", "judge"]
+__all__ = ["KINDS", "Apart", "Checked", "Course", "EvsePowers", "Impact", "Loaded", "Minutes", "Points", "judge"]
 
 Floats = NDArray[np.float64]
 
@@ -31,19 +32,66 @@ COLUMNS: Final = 512
 """Steps that are solved at once."""
 MOST_KEPT: Final = 10_000_000
 """Values read off different steps of the base load that are kept, for replicas and days that repeat it."""
-LEAST_W: Final = 1e-3
+LEAST_KW: Final = 1e-6
 """EVs that move less are taken to stand still."""
 
 
+@dataclass(frozen=True, eq=False)
+class EvsePowers:
+    """Mean power of every EVSE over every step, positive while charging, (evse, step) or (evse, replica, step).
+
+    kvar: what its inverter draws, of the same shape; None: by the scene's power factor.
+    """
+
+    kw: Floats
+    kvar: Floats | None = None
+
+    def three_axes(self, scene: Scene) -> EvsePowers:
+        """With an axis of replicas. Raises a `SceneError` unless shapes fit and all powers are finite."""
+        evses, steps = len(scene.evse_ids), scene.grid.steps
+        found: list[Floats | None] = []
+        for name, given in (("evse_kw", self.kw), ("evse_kvar", self.kvar)):
+            if given is None:
+                found.append(None)
+                continue
+            powers = np.asarray(given, dtype=np.float64)
+            if powers.ndim not in (2, 3) or powers.shape[0] != evses or powers.shape[-1] != steps:
+                raise SceneError(name, powers.shape, f"shape ({evses}, {steps}) or ({evses}, replicas, {steps})")
+            if not np.isfinite(powers).all():
+                raise SceneError(name, "not finite", "finite powers")
+            found.append(powers[:, None] if powers.ndim == 2 else powers)  # noqa: PLR2004 - one replica
+        kw, kvar = found
+        if kw is None or (kvar is not None and kvar.shape != kw.shape):
+            raise SceneError("evse_kvar", None if kvar is None else kvar.shape, "the shape of evse_kw")
+        return EvsePowers(kw, kvar)
+
+    def columns(self, replicas: slice, steps: slice) -> EvsePowers:
+        """Some replicas and steps, one behind the other."""
+        def part(values: Floats) -> Floats:
+            chosen = values[:, replicas, steps]
+            return chosen.reshape(len(chosen), chosen.shape[1] * chosen.shape[2])
+
+        return EvsePowers(part(self.kw), None if self.kvar is None else part(self.kvar))
+
+    def differ_from(self, other: EvsePowers | None) -> NDArray[np.bool_]:
+        """Columns in which anything is drawn other than there, or at all."""
+        parts = [self.kw if other is None else self.kw - other.kw]
+        if self.kvar is not None:
+            parts.append(self.kvar if other is None or other.kvar is None else self.kvar - other.kvar)
+        return np.asarray((np.abs(np.concatenate(parts)) > LEAST_KW).any(axis=0))
+
+
 def judge(
-    scene: Scene, evse_kw: Floats, *, nominal_volts: float | None = None, checked_steps: int = 24,
-    progress: Callable[[float], None] | None = None,
+    scene: Scene, evse_kw: Floats | EvsePowers, *, without_event: EvsePowers | None = None,
+    nominal_volts: float | None = None, checked_steps: int = 24, progress: Callable[[float], None] | None = None,
 ) -> Impact:
     """Solve the feeder with and without its EVs, and count.
 
     Args:
         scene: its limits count; their voltages are of the bus's rating, whatever `nominal_volts` is.
-        evse_kw: mean power of every EVSE over every step, (evse, step) or (evse, replica, step).
+        evse_kw: mean power of every EVSE over every step, (evse, step) or (evse, replica, step); with reactive power
+            where inverters make some.
+        without_event: the same futures without an event; says what the event put beyond a limit (`Impact.apart`).
         nominal_volts: phase to neutral; what voltages are told in and EN 50160 judges by. None: each bus's rating.
         checked_steps: how many steps, the worst among them, the second engine solves again; 0: it is not asked.
         progress: told the share of the steps that are done.
@@ -51,22 +99,20 @@ def judge(
     Raises:
         SceneError: another shape of `evse_kw`, or powers that are not finite.
     """
-    powers = np.asarray(evse_kw, dtype=np.float64)
-    evses, steps = len(scene.evse_ids), scene.grid.steps
-    if powers.ndim not in (2, 3) or powers.shape[0] != evses or powers.shape[-1] != steps:
-        raise SceneError("evse_kw", powers.shape, f"shape ({evses}, {steps}) or ({evses}, replicas, {steps})")
-    if not np.isfinite(powers).all():
-        raise SceneError("evse_kw", "not finite", "finite powers")
-    if powers.ndim == 2:  # noqa: PLR2004 - one replica
-        powers = powers[:, None]
-    return _Judge(scene, powers, nominal_volts).impact(checked_steps, progress)
+    powers = (evse_kw if isinstance(evse_kw, EvsePowers) else EvsePowers(evse_kw)).three_axes(scene)
+    plain = None if without_event is None else without_event.three_axes(scene)
+    if plain is not None and plain.kw.shape != powers.kw.shape:
+        raise SceneError("without_event", plain.kw.shape, f"shape {powers.kw.shape}, as with the event")
+    return _Judge(scene, powers, plain, nominal_volts).impact(checked_steps, progress)
 
 
 class _Judge:
     """One scene with its EVs' powers, judged block by block."""
 
-    def __init__(self, scene: Scene, evse_kw: Floats, nominal_volts: float | None) -> None:
-        self.scene, self.kw = scene, evse_kw
+    def __init__(
+        self, scene: Scene, powers: EvsePowers, plain: EvsePowers | None, nominal_volts: float | None
+    ) -> None:
+        self.scene, self.powers, self.plain = scene, powers, plain
         self.flow = scene.flow()
         self.readings = Readings(self.flow)
         self.places = Places(self.flow)
@@ -75,13 +121,14 @@ class _Judge:
         if nominal_volts is not None:
             to_nominal = self.readings.rated_volts / (nominal_volts * self.readings.phases_across)
         self.frame = Frame(scene.grid, self.readings, self.places, to_nominal)
-        self.replicas = evse_kw.shape[1]
+        self.replicas = powers.kw.shape[1]
         self._kept: Reading | None = None
         self._column = np.empty(0, dtype=np.intp)
         self._keep_base()
 
     def impact(self, checked_steps: int, progress: Callable[[float], None] | None) -> Impact:
         with_evs, base = Side(self.frame, self.replicas), Side(self.frame, 1)
+        event, alone = Tally(self.frame, self.replicas), Tally(self.frame, self.replicas)
         steps = self.scene.grid.steps
         for first, last in self._blocks(with_evs.weekly.group):
             part = slice(first, last)
@@ -91,11 +138,32 @@ class _Judge:
             at_once = max(COLUMNS // (last - first), 1)
             for begin in range(0, self.replicas, at_once):
                 some = slice(begin, min(begin + at_once, self.replicas))
-                reading = self._with_evs(part, some, bare)
-                with_evs.add(first, some, reading, self._excess(reading), beyond)
+                start = bare.repeated(some.stop - some.start)
+                if self.plain is None:
+                    excess = self._add(with_evs, part, some, start, beyond, None)
+                else:
+                    without = self._with_evs(self.plain, part, some, start, None)
+                    apart = self._excess(without)
+                    alone.add(first, some, apart, beyond)
+                    excess = self._add(with_evs, part, some, without, beyond, self.plain)
+                    event.add(first, some, excess, apart)
             if progress is not None:
                 progress(last / steps)
-        return self._impact(with_evs, base, self._check(with_evs.course, base.course, checked_steps))
+        found = self._impact(with_evs, base, self._check(with_evs.course, base.course, checked_steps))
+        if self.plain is None:
+            return found
+        return replace(found, apart=Apart(
+            event.somewhere.minutes(), event.points.minutes(self.places.of_point), event.caused,
+            alone.somewhere.attributable,
+        ))
+
+    def _add(
+        self, with_evs: Side, steps: slice, replicas: slice, start: Reading, beyond: Excess, like: EvsePowers | None
+    ) -> Excess:
+        reading = self._with_evs(self.powers, steps, replicas, start, like)
+        excess = self._excess(reading)
+        with_evs.add(steps.start, replicas, reading, excess, beyond)
+        return excess
 
     def _blocks(self, group: int) -> Iterator[tuple[int, int]]:
         size = max(COLUMNS // group, 1) * group
@@ -134,17 +202,19 @@ class _Judge:
             found = self._read(self.scene.base_w[:, steps], self.scene.base_var[:, steps])
         return found.shaped((1, steps.stop - steps.start))
 
-    def _with_evs(self, steps: slice, replicas: slice, bare: Reading) -> Reading:
-        kw = self.kw[:, replicas, steps]
-        moves = (np.abs(kw) > LEAST_W / 1000.0).any(axis=0)
-        shape = moves.shape
-        copied = bare.repeated(shape[0])
-        where = np.flatnonzero(moves.reshape(-1))
+    def _with_evs(
+        self, powers: EvsePowers, steps: slice, replicas: slice, start: Reading, like: EvsePowers | None
+    ) -> Reading:
+        """Only what differs from `start` is solved: the feeder under `like`, or without EVs."""
+        own, other = powers.columns(replicas, steps), None if like is None else like.columns(replicas, steps)
+        shape = (replicas.stop - replicas.start, steps.stop - steps.start)
+        found = start.shaped((shape[0] * shape[1],)).repeated(1)
+        where = np.flatnonzero(own.differ_from(other))
         if len(where):
             at = np.arange(steps.start, steps.stop)[where % shape[1]]
-            p_w, q_var = self.scene.demand_of(kw.reshape(len(kw), -1)[:, where], at)
-            copied.put(where, self._read(p_w, q_var))
-        return copied.shaped(shape)
+            kvar = None if own.kvar is None else own.kvar[:, where]
+            found.put(where, self._read(*self.scene.demand_of(own.kw[:, where], at, kvar)))
+        return found.shaped(shape)
 
     def _excess(self, reading: Reading) -> Excess:
         limits = self.scene.limits
@@ -167,7 +237,10 @@ class _Judge:
         except NotCheckable as reason:
             return Checked(0, None, str(reason))
         replicas, steps = _worst(course, most)
-        p_w, q_var = self.scene.demand_of(self.kw[:, replicas, steps], steps)
+        kvar = self.powers.kvar
+        p_w, q_var = self.scene.demand_of(
+            self.powers.kw[:, replicas, steps], steps, None if kvar is None else kvar[:, replicas, steps]
+        )
         _, bare = _worst(base, max(most // 4, 1))
         p_w = np.concatenate((p_w, self.scene.base_w[:, bare]), axis=1)
         q_var = np.concatenate((q_var, self.scene.base_var[:, bare]), axis=1)
@@ -178,7 +251,8 @@ class _Judge:
 
         def loaded(name: str, count: str, ids: tuple[str, ...]) -> Loaded:
             return Loaded(
-                ids, getattr(with_evs, count).minutes(), with_evs.peaks[name], getattr(base, count).total[:, 0],
+                ids, getattr(with_evs.tally, count).minutes(), with_evs.peaks[name],
+                getattr(base.tally, count).total[:, 0],
                 base.peaks[name][:, 0],
             )
 
@@ -189,18 +263,19 @@ class _Judge:
 
         segments = tuple(self.flow.segments[row] for row in readings.line_segments)
         return Impact(
-            scene=self.scene, evse_kw=self.kw, replicas=self.replicas, nominal_volts=self.nominal_volts,
+            scene=self.scene, evse_kw=self.powers.kw, evse_kvar=self.powers.kvar, replicas=self.replicas,
+            nominal_volts=self.nominal_volts,
             points=Points(
-                tuple(point.id for point in self.scene.feeder.connection_points), with_evs.points.minutes(of),
-                with_evs.low[of], with_evs.high[of], weekly(with_evs), base.points.total[of, 0], base.low[of, 0],
+                tuple(point.id for point in self.scene.feeder.connection_points), with_evs.tally.points.minutes(of),
+                with_evs.low[of], with_evs.high[of], weekly(with_evs), base.tally.points.total[of, 0], base.low[of, 0],
                 base.high[of, 0], weekly(base),
             ),
             lines=loaded("loading", "lines", tuple(f"{one.line}.{one.phase}" for one in segments)), segments=segments,
             transformers=loaded("transformer", "transformers",
                                 tuple(one.id for one in self.scene.feeder.transformers)),
             unbalance=loaded("unbalance", "unbalance", readings.buses),
-            somewhere=with_evs.somewhere.minutes(), base_somewhere=base.somewhere.total[:, 0],
-            beyond=with_evs.beyond, caused=with_evs.caused,
+            somewhere=with_evs.tally.somewhere.minutes(), base_somewhere=base.tally.somewhere.total[:, 0],
+            beyond=with_evs.tally.beyond, caused=with_evs.tally.caused,
             course=with_evs.course, base=base.course, transformer=with_evs.transformer,
             base_transformer=base.transformer, checked=checked, readings=readings,
         )

@@ -97,6 +97,21 @@ class Course:
 
 
 @dataclass(frozen=True, eq=False)
+class Apart:
+    """What EVs put beyond a limit in one run and not in another of the same futures, which lacks an event.
+
+    somewhere, points: as in `Impact`, but `attributable` is beyond a limit with the event and not without it, `cured`
+        the reverse. caused: whether anything was, (replica, step). without: minutes of each kind because of EVs in the
+        run without the event, (kind, replica).
+    """
+
+    somewhere: Minutes
+    points: Minutes
+    caused: Claims
+    without: Floats
+
+
+@dataclass(frozen=True, eq=False)
 class Checked:
     """What the second engine says of some steps, or why it says nothing.
 
@@ -118,7 +133,9 @@ class Checked:
 class Impact:
     """What was judged, with EVs and (`base`) without.
 
-    evse_kw: of `scene.evse_ids`, (evse, replica, step).
+    evse_kw: of `scene.evse_ids`, (evse, replica, step). evse_kvar: likewise, what inverters draw; None: by the scene's
+        power factor.
+    apart: from the same futures without the event, where these were given.
     somewhere: minutes in which any connection point was beyond its voltage limits, lines or transformers overloaded or
         a bus unbalanced, rows in the order of `KINDS`, and rows of `base_somewhere` likewise, in minutes.
     beyond, caused: whether anything was beyond its limit, and whether because of EVs, (replica, step).
@@ -129,6 +146,7 @@ class Impact:
 
     scene: Scene
     evse_kw: Floats
+    evse_kvar: Floats | None
     replicas: int
     nominal_volts: float | None
     points: Points
@@ -146,6 +164,7 @@ class Impact:
     base_transformer: Floats
     checked: Checked
     readings: Readings
+    apart: Apart | None = None
 
     @property
     def no_solution(self) -> Claims:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from twin.assets import TimeGrid, utc
 from twin.feeder.impact import judging as module
-from twin.feeder.impact.judging import KINDS, Impact, judge
+from twin.feeder.impact.judging import KINDS, EvsePowers, Impact, judge
 from twin.feeder.network.model import CONSTANT_POWER, ConnectionPoint, LoadType
 from twin.feeder.powerflow.flow import Flow
 from twin.feeder.scene import Limits, Scene, SceneError
@@ -159,6 +159,66 @@ def test_any_time_is_counted_once_however_much_is_broken(build: Any) -> None:
     np.testing.assert_array_equal(rows[-1], MINUTES * impact.beyond.sum(axis=1))
     np.testing.assert_array_equal(impact.somewhere.attributable[-1], MINUTES * impact.caused.sum(axis=1))
     assert rows.shape[0] == len(KINDS)
+
+
+def slowly_apart(made: Scene, kw: np.ndarray, other_kw: np.ndarray) -> dict[str, np.ndarray]:
+    """(attributable, cured) minutes of every point with `kw` that are not there with `other_kw`, (2, replica)."""
+    found: dict[str, np.ndarray] = defaultdict(lambda: np.zeros((2, kw.shape[1])))
+    for replica in range(kw.shape[1]):
+        powers, others = made.demand_w(kw[:, replica]), made.demand_w(other_kw[:, replica])
+        for step in range(STEPS):
+            here, there = (excesses(made, p[:, step], q[:, step]) for p, q in (powers, others))
+            for (kind, name), sides in here.items():
+                if kind == "point":
+                    now, was = ([side > 1e-9 for side in each] for each in (sides, there[kind, name]))
+                    caused = any(one and not other for one, other in zip(now, was, strict=True))
+                    found[name][:, replica] += MINUTES * np.array([caused, any(was) and not any(now)])
+    return dict(found)
+
+
+@pytest.mark.parametrize("seed", [3, 4, 5])
+def test_what_an_event_puts_beyond_a_limit_is_what_the_same_futures_without_it_lack(build: Any, seed: int) -> None:
+    made, kw = scene(build, seed)
+    other = kw.copy()
+    changed = np.random.default_rng([seed, 5]).random((3, STEPS)) < 0.6
+    other[:, changed] *= -0.5
+    impact = judge(made, kw, without_event=EvsePowers(other), checked_steps=0)
+    assert impact.apart is not None
+    expected = slowly_apart(made, kw, other)
+    found = np.stack([impact.apart.points.attributable, impact.apart.points.cured])
+    for row, name in enumerate(impact.points.ids):
+        np.testing.assert_array_equal(found[:, row], expected[name])
+    assert found.any()
+    # Neither with the event nor without it is anything else counted than alone.
+    require_same(impact, slowly(made, kw))
+    alone = judge(made, other, checked_steps=0)
+    np.testing.assert_array_equal(impact.apart.without, alone.somewhere.attributable)
+    assert not impact.apart.caused[~changed].any()
+
+
+def test_reactive_power_of_inverters_is_in_the_flow(build: Any) -> None:
+    made, kw = scene(build, 6)
+    kvar = np.random.default_rng(6).uniform(-5.0, 5.0, kw.shape)
+    kvar[:, 0] = 0.0
+    kw[:, 1] = 0.0  # vars alone move voltages too
+    impact = judge(made, EvsePowers(kw, kvar), nominal_volts=220.0)
+    spread = made.spread().toarray()
+    volts = []
+    for replica in range(kw.shape[1]):
+        solution = made.flow().solve(
+            made.base_w + 1000.0 * spread @ kw[:, replica], made.base_var + 1000.0 * spread @ kvar[:, replica]
+        )
+        volts.append(np.abs(solution.terminal_voltages()).max(axis=0) / 220.0)
+    np.testing.assert_allclose(impact.course.high_pu, np.array(volts), rtol=1e-9)
+    assert impact.checked.agrees
+
+
+def test_vars_of_another_shape_are_refused(build: Any) -> None:
+    made, kw = scene(build, 6)
+    with pytest.raises(SceneError, match="evse_kvar"):
+        judge(made, EvsePowers(kw, kw[:, :1]))
+    with pytest.raises(SceneError, match="without_event"):
+        judge(made, kw, without_event=EvsePowers(kw[:, :1]))
 
 
 def test_without_evs_nothing_is_theirs(build: Any) -> None:

@@ -212,3 +212,40 @@ def test_what_does_not_fit_is_refused(build: Any) -> None:
         response.answer(29.0, np.array([1.0]))
     with pytest.raises(ValueError, match="2 replicas, expected 1"):
         response.answer(31.0, np.array([[1.0, 1.0]]))
+
+
+@pytest.mark.parametrize("name", ["ieee-1547-2018-b", "vde-ar-n-4105-2018"])
+def test_what_others_ask_changes_no_replica_whose_curves_lag(build: Any, name: str) -> None:
+    scene = street(build, [1.02, 1.03, 0.97, 1.05], evses=2)
+    inverters = [Inverter(grid_code(name), RATED_VA)] * 2
+    draw = np.random.default_rng(4)
+    times = np.sort(draw.uniform(0.0, 239.0, 40))
+    orders = np.repeat(draw.uniform(-10.0, 10.0, (1, 2, 3)), len(times), axis=0)
+    for at in range(1, len(times)):
+        orders[at:, :, at % 3] = draw.uniform(-10.0, 10.0, 2)
+    together = GridResponse(scene, inverters, 3)
+    found = [together.answer(now, kw) for now, kw in zip(times, orders, strict=True)]
+    for replica in range(3):
+        alone = GridResponse(scene, inverters)
+        for now, kw, answer in zip(times, orders, found, strict=True):
+            own = alone.answer(now, kw[:, replica])
+            assert answer.delivered_kw[:, replica] == pytest.approx(own.delivered_kw[:, 0], abs=1e-6)
+            assert answer.q_kvar[:, replica] == pytest.approx(own.q_kvar[:, 0], abs=1e-6)
+
+
+def test_an_inverter_set_to_another_nominal_voltage_has_its_curves_there(build: Any) -> None:
+    scene = street(build, [1.0])
+    code = GridCode("b", volt_var=Curve((0.92, 1.08), (0.44, -0.44)), volt_watt=Curve((0.98, 1.06), (1.0, 0.0)))
+    nominal = 220.0
+    moved = replace(
+        code, volt_var=Curve((0.92 * nominal / BASE_V, 1.08 * nominal / BASE_V), (0.44, -0.44)),
+        volt_watt=Curve((0.98 * nominal / BASE_V, 1.06 * nominal / BASE_V), (1.0, 0.0)),
+    )
+    order = np.array([-9.0])
+    found = GridResponse(scene, [Inverter(code, RATED_VA)], nominal_volts=nominal).answer(0.0, order)
+    same = GridResponse(scene, [Inverter(moved, RATED_VA)]).answer(0.0, order)
+    plain = GridResponse(scene, [Inverter(code, RATED_VA)]).answer(0.0, order)
+    assert found.delivered_kw == pytest.approx(same.delivered_kw)
+    assert found.q_kvar == pytest.approx(same.q_kvar)
+    assert found.voltage_pu * nominal == pytest.approx(same.voltage_pu * BASE_V)
+    assert abs(found.delivered_kw[0, 0] - plain.delivered_kw[0, 0]) > 0.5
