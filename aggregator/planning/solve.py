@@ -25,7 +25,7 @@ from aggregator.planning.windows import Window, require_possible, windows
 Route = Literal["pyomo", "arrays"]
 
 
-def solve(problem: Problem, *, time_limit_s: float = 5.0, route: Route = "pyomo") -> Plan:
+def solve(problem: Problem, *, time_limit_s: float = 5.0, route: Route = "arrays") -> Plan:
     """The cheapest plan that cars can follow.
 
     route: the readable model, or the same as arrays, which is built in a fraction of the time. Both find plans of one
