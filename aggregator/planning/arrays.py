@@ -6,6 +6,9 @@ equal.
 
     columns  charge, discharge, energy per plugged (ev, step); what is missing; what the site buys and sells
     rows     dynamics, tapers, departures, floors, guards; balance, caps, peak; commitments
+
+Columns and rows stand in the order in which the model's compiler puts them: among plans that cost the same the solver
+then finds the same one.
 """
 
 from __future__ import annotations
@@ -24,6 +27,16 @@ from aggregator.planning.windows import Window, event_limits, site_limits, step_
 Ints = NDArray[np.intp]
 NONE = -1
 """Stands for no column."""
+
+_COLUMNS = (
+    "charge", "discharge", "bought", "sold", "over_import", "over_export", "peak", "shortfall", "early", "floor",
+    "guard", "missing", "worst", "over_feeder", "energy", "is_buying",
+)
+_ROWS = (
+    "dynamics", "taper", "departure", "early", "floor", "guard", "balance", "import_cap", "export_cap", "peak_holds",
+    "buys", "sells", "commitment", "worst_holds", "feeder",
+)
+"""Order of the kinds; within one they stand as they were added."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +93,7 @@ class _Builder:
         self.steps = problem.grid.steps
         self.hours = step_hours(problem)
         self._columns: list[tuple[Floats, Floats, Floats]] = []
+        self._column_kinds: list[tuple[str, int]] = []
         self._width = self._height = 0
         self._entries: list[tuple[Ints, Ints, Floats]] = []
         self._limits: list[tuple[Floats, Floats]] = []
@@ -97,9 +111,12 @@ class _Builder:
         """A figure of every EV."""
         return np.array([getattr(span.ev, name) for span in self.spans], dtype=float)
 
-    def add_columns(self, cost: Floats | float, lower: Floats | float, upper: Floats | float, count: int) -> Ints:
+    def add_columns(
+        self, name: str, cost: Floats | float, lower: Floats | float, upper: Floats | float, count: int
+    ) -> Ints:
         columns = np.arange(self._width, self._width + count, dtype=np.intp)
         self._columns.append((_full(cost, count), _full(lower, count), _full(upper, count)))
+        self._column_kinds.append((name, count))
         self._width += count
         return columns
 
@@ -130,12 +147,12 @@ class _Builder:
         cells = len(ev)
         wear, stored, drawn = self._of_ev("wear_per_kwh"), self._of_ev("charge_efficiency"), self._of_ev(
             "discharge_efficiency")
-        charge = self.add_columns(hours[step] * wear[ev], 0.0, self.charge_kw[ev, step], cells)
+        charge = self.add_columns("charge", hours[step] * wear[ev], 0.0, self.charge_kw[ev, step], cells)
         can = self.discharge_kw[ev, step] > 0
         discharge = np.full(cells, NONE, dtype=np.intp)
         discharge[can] = self.add_columns(
-            (hours[step] * wear[ev])[can], 0.0, self.discharge_kw[ev, step][can], int(can.sum()))
-        energy = self.add_columns(0.0, lower[ev], upper[ev], cells)
+            "discharge", (hours[step] * wear[ev])[can], 0.0, self.discharge_kw[ev, step][can], int(can.sum()))
+        energy = self.add_columns("energy", 0.0, lower[ev], upper[ev], cells)
         before = np.where(step == first[ev], NONE, energy - 1)
         start = np.where(before == NONE, self._of_ev("energy_kwh")[ev], 0.0)
         self.add_rows("dynamics", start, start, cells, (energy, 1.0), (before, -1.0),
@@ -155,7 +172,8 @@ class _Builder:
 
         need, known = np.array([span.need_kwh for span in spans]), self._of_ev("energy_kwh")
         leaving = np.flatnonzero((first < last) & (need > lower))
-        shortfall = self.add_columns(self.problem.shortfall_per_kwh, 0.0, (need - lower)[leaving], len(leaving))
+        shortfall = self.add_columns(
+            "shortfall", self.problem.shortfall_per_kwh, 0.0, (need - lower)[leaving], len(leaving))
         self.add_rows("departure", need[leaving], np.inf, len(leaving), (self.energy[leaving, last[leaving] - 1], 1.0),
                       (shortfall, 1.0), keys=tuple(leaving.tolist()))
         never = np.array([span.first == span.last and span.matters for span in spans], dtype=bool)
@@ -181,7 +199,7 @@ class _Builder:
         ev, step = np.nonzero(where)
         lower = np.array([span.lower_kwh for span in self.spans], dtype=float)
         want = wanted[ev, step]
-        missing = self.add_columns(price[ev, step], 0.0, want - lower[ev], len(ev))
+        missing = self.add_columns(name, price[ev, step], 0.0, want - lower[ev], len(ev))
         self.add_rows(name, want, np.inf, len(ev), (self.energy[ev, step], 1.0), (missing, 1.0))
 
     def _grid(self, ev: Ints, step: Ints, columns: Ints) -> Ints:
@@ -195,13 +213,15 @@ class _Builder:
         least = np.maximum(0.0, self.discharge_kw.sum(axis=0) - problem.base_kw)
         import_limit, export_limit = site_limits(problem)
         self.bought_most = most
-        self.bought = self.add_columns(hours * problem.import_price, 0.0, most, steps)
-        self.sold = self.add_columns(-hours * problem.export_price, 0.0, least, steps)
+        self.bought = self.add_columns("bought", hours * problem.import_price, 0.0, most, steps)
+        self.sold = self.add_columns("sold", -hours * problem.export_price, 0.0, least, steps)
         slack = hours * problem.cap_slack_per_kwh
-        self.over_import = self.add_columns(slack, 0.0, np.maximum(0.0, most - import_limit), steps)
-        self.over_export = self.add_columns(slack, 0.0, np.maximum(0.0, least - export_limit), steps)
+        self.over_import = self.add_columns(
+            "over_import", slack, 0.0, np.maximum(0.0, most - import_limit), steps)
+        self.over_export = self.add_columns(
+            "over_export", slack, 0.0, np.maximum(0.0, least - export_limit), steps)
         so_far = problem.peak_so_far_kw
-        self.peak = self.add_columns(problem.demand_price, so_far, max(so_far, float(most.max())), 1)
+        self.peak = self.add_columns("peak", problem.demand_price, so_far, max(so_far, float(most.max())), 1)
         self.offset -= problem.demand_price * so_far  # only the increase of the peak is paid
 
         balance = self.add_rows("balance", problem.base_kw, problem.base_kw, steps, (self.bought, 1.0),
@@ -219,7 +239,7 @@ class _Builder:
 
         # Where selling pays more than buying costs, one binary per step keeps the meter from doing both.
         both = np.flatnonzero((problem.export_price > problem.import_price) & (most > 0) & (least > 0))
-        self.binaries = self.add_columns(0.0, 0.0, 1.0, len(both))
+        self.binaries = self.add_columns("is_buying", 0.0, 0.0, 1.0, len(both))
         self.add_rows("buys", -np.inf, 0.0, len(both), (self.bought[both], 1.0), (self.binaries, -most[both]))
         self.add_rows("sells", -np.inf, least[both], len(both), (self.sold[both], 1.0), (self.binaries, least[both]))
 
@@ -231,8 +251,8 @@ class _Builder:
                 continue
             at, limit = np.array([step for step, _ in known]), np.array([kw for _, kw in known])
             most = np.maximum(0.0, self.bought_most[at] - limit)
-            missing = self.add_columns(self.hours[at] * event.shortfall_per_kwh, 0.0, most, len(at))
-            worst = self.add_columns(event.worst_per_kw, 0.0, float(most.max()), 1)
+            missing = self.add_columns("missing", self.hours[at] * event.shortfall_per_kwh, 0.0, most, len(at))
+            worst = self.add_columns("worst", event.worst_per_kw, 0.0, float(most.max()), 1)
             self.add_rows("commitment", -np.inf, limit, len(at), (self.bought[at], 1.0), (self.sold[at], -1.0),
                           (missing, -1.0), keys=tuple((number, k) for k, at in enumerate(found) if at is not None))
             self.add_rows("worst_holds", -np.inf, 0.0, len(at), (missing, 1.0), (np.repeat(worst, len(at)), -1.0))
@@ -248,7 +268,8 @@ class _Builder:
                        for columns, limit, value in flows)
             if most <= row.most_kw:
                 continue
-            over = self.add_columns(self.hours[row.step] * self.problem.cap_slack_per_kwh, 0.0, most - row.most_kw, 1)
+            over = self.add_columns(
+                "over_feeder", self.hours[row.step] * self.problem.cap_slack_per_kwh, 0.0, most - row.most_kw, 1)
             terms = [
                 (columns[ev[at:at + 1], row.step], float(value[at]))
                 for columns, _, value in flows for at in range(len(ev))
@@ -256,15 +277,34 @@ class _Builder:
             self.add_rows("feeder", -np.inf, row.most_kw, 1, *terms, (over, -1.0), keys=(k,))
 
     def program(self) -> Program:
+        column = _ranks(_COLUMNS, self._column_kinds)
+        row = np.empty(self._height, dtype=np.intp)
+        row[np.concatenate([self._rows[name] for name in _ROWS if name in self._rows])] = np.arange(self._height)
         rows, columns, values = (np.concatenate(part) for part in zip(*self._entries, strict=True))
-        matrix = csr_array(coo_array((values, (rows, columns)), shape=(self._height, self._width)))
-        cost, lower, upper = (np.concatenate(part) for part in zip(*self._columns, strict=True))
-        row_lower, row_upper = (np.concatenate(part) for part in zip(*self._limits, strict=True))
+        matrix = csr_array(coo_array((values, (row[rows], column[columns])), shape=(self._height, self._width)))
+        cost, lower, upper = (_placed(np.concatenate(part), column) for part in zip(*self._columns, strict=True))
+        row_lower, row_upper = (_placed(np.concatenate(part), row) for part in zip(*self._limits, strict=True))
+        own = np.append(column, NONE)  # no column stays none
         return Program(
-            cost, self.offset, lower, upper, row_lower, row_upper, matrix, self.binaries, self.charge, self.discharge,
-            self.energy, self.bought, self.sold, self.over_import, self.over_export, int(self.peak[0]), self._rows,
+            cost, self.offset, lower, upper, row_lower, row_upper, matrix, own[self.binaries], own[self.charge],
+            own[self.discharge], own[self.energy], own[self.bought], own[self.sold], own[self.over_import],
+            own[self.over_export], int(own[self.peak[0]]), {name: row[at] for name, at in self._rows.items()},
             self._keys,
         )
+
+
+def _ranks(order: Sequence[str], kinds: Sequence[tuple[str, int]]) -> Ints:
+    """The final place of every column as it was added, from the kinds of the blocks in which they came."""
+    kind = np.repeat([order.index(name) for name, _ in kinds], [count for _, count in kinds])
+    place = np.empty(len(kind), dtype=np.intp)
+    place[np.argsort(kind, kind="stable")] = np.arange(len(kind))
+    return place
+
+
+def _placed(values: Floats, place: Ints) -> Floats:
+    placed = np.empty_like(values)
+    placed[place] = values
+    return placed
 
 
 def _full(value: Floats | float, count: int) -> Floats:

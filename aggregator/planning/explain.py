@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from aggregator.planning.answer import Answer, Solvable
 from aggregator.planning.feeder_lessons import element_words
-from aggregator.planning.highs import Answer, Solvable
 from aggregator.planning.problem import Floats, Problem
 from aggregator.planning.windows import Window, step_label
 

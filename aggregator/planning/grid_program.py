@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.sparse import csr_array, hstack
 
+from aggregator.planning.answer import Answer
 from aggregator.planning.arrays import NONE, Ints, Program, assemble
-from aggregator.planning.highs import Answer
 from aggregator.planning.problem import Floats, Problem
 from aggregator.planning.warm import WarmProgram
 from aggregator.planning.windows import Window, step_hours

@@ -18,12 +18,12 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.planning.answer import Answer, SolverFault
 from aggregator.planning.checker import evaluate
 from aggregator.planning.grid_plan import BindingRow, GridPlan, Round, binding_words
 from aggregator.planning.grid_program import FeederRows, GridProgram
 from aggregator.planning.grid_rows import GridRows, RowKind
 from aggregator.planning.grid_verdict import ask
-from aggregator.planning.highs import Answer, SolverFault
 from aggregator.planning.problem import Floats, Problem
 from aggregator.planning.repair import round_down
 from aggregator.planning.safe import early_charging, plan_from

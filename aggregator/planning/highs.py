@@ -6,9 +6,8 @@ several times the solve. One `Relaxation` keeps the solver warm, so that a repai
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import highspy
 import numpy as np
@@ -17,38 +16,11 @@ from numpy.typing import NDArray
 from pyomo.repn.plugins.standard_form import LinearStandardFormCompiler
 from scipy import sparse
 
+from aggregator.planning.answer import Answer, SolverFault
 from aggregator.planning.problem import Floats
 
 _AT_MOST, _AT_LEAST = 1, -1  # how the compiler marks a row; 0 is an equation
 _MIP_GAP = 1e-6
-
-
-class SolverFault(RuntimeError):
-    """HiGHS refused an option, a model or a run; the message says which."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one run returned.
-
-    x: one value per column, within the column's bounds to solver tolerance; row_dual: d objective / d right side.
-    bound: proven lower bound of the objective, also at a time limit.
-    """
-
-    x: Floats
-    row_dual: Floats
-    objective: float
-    bound: float
-    status: Literal["optimal", "time_limit"]
-
-
-class Solvable(Protocol):
-    """A program in a warm solver, whose columns and rows are found by what names them in its model."""
-
-    def columns(self, variable: Any) -> dict[Any, int]: ...
-    def rows(self, constraint: Any) -> dict[Any, int]: ...
-    def set_bounds(self, columns: NDArray[np.int32], lower: Floats, upper: Floats) -> None: ...
-    def run(self, time_limit_s: float) -> Answer | None: ...
 
 
 class Relaxation:

@@ -13,7 +13,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.planning.highs import Answer, Solvable
+from aggregator.planning.answer import Answer, Solvable
 from aggregator.planning.problem import Floats, Problem
 from aggregator.planning.windows import Window, step_hours
 

@@ -11,12 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from aggregator.planning.answer import Solvable, SolverFault
 from aggregator.planning.array_route import NAMES, ArrayRelaxation
 from aggregator.planning.arrays import assemble
 from aggregator.planning.checker import evaluate
 from aggregator.planning.explain import binding_words
-from aggregator.planning.highs import Relaxation, Solvable, SolverFault
-from aggregator.planning.model import build
 from aggregator.planning.problem import Plan, Problem
 from aggregator.planning.repair import Cells, repair
 from aggregator.planning.safe import plan_from, safe_plan
@@ -28,8 +27,8 @@ Route = Literal["pyomo", "arrays"]
 def solve(problem: Problem, *, time_limit_s: float = 5.0, route: Route = "arrays") -> Plan:
     """The cheapest plan that cars can follow.
 
-    route: the readable model, or the same as arrays, which is built in a fraction of the time. Both find plans of one
-        cost; where several have it, not always the same one.
+    route: as arrays, or by the readable Pyomo model of which they are the copy; a test holds the plans of both equal.
+        Where selling pays more than buying costs, the model decides in either case: it has the binaries.
 
     Raises:
         ProblemError: values that no plan could be meant with; all of them are listed.
@@ -69,6 +68,9 @@ def _posed(problem: Problem, spans: tuple[Window, ...], route: Route) -> tuple[A
         program = assemble(problem, spans)
         if not len(program.binaries):  # where selling pays more than buying costs, the model has the binaries
             return NAMES, ArrayRelaxation(program)
+    from aggregator.planning.highs import Relaxation  # noqa: PLC0415 - Pyomo takes a second to import, and most
+    from aggregator.planning.model import build  # noqa: PLC0415 - processes never build its model
+
     model = build(problem, spans)
     return model, Relaxation(model)
 

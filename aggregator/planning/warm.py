@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
+from aggregator.planning.answer import Answer, SolverFault
 from aggregator.planning.arrays import Ints, Program
-from aggregator.planning.highs import Answer, SolverFault
 from aggregator.planning.problem import Floats
 
 _OPTIONS: tuple[tuple[str, str | int | bool], ...] = (

@@ -1,4 +1,4 @@
-"""A plan made by arrays is as good, as followable and as well explained as one made by the readable model."""
+"""A plan made by arrays is the plan that the readable model makes, with its repairs and its explanation."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,31 +9,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.planning.checker import check
-from aggregator.planning.problem import FeederRow, Problem
+from aggregator.planning.problem import Commitment, Cut, FeederRow, Problem
 from aggregator.planning.solve import solve
 
 MakeProblem = Callable[..., Problem]
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 100_000), negative=st.booleans(), event=st.booleans())
-def test_both_routes_prove_one_bound(make_problem: MakeProblem, seed: int, negative: bool, event: bool) -> None:
-    problem = make_problem(seed, evs=1 + seed % 5, steps=8 + seed % 13, negative=negative, event=event)
+@given(seed=st.integers(0, 100_000), negative=st.booleans(), event=st.booleans(), minimums=st.booleans())
+def test_both_routes_find_one_plan(
+    make_problem: MakeProblem, seed: int, negative: bool, event: bool, minimums: bool
+) -> None:
+    """To the last bit, with repairs and words: the arrays stand as the compiled model does."""
+    problem = make_problem(
+        seed, evs=1 + seed % 5, steps=8 + seed % 13, negative=negative, event=event, minimums=minimums)
+    cars = {ev.id: 1.0 for ev in problem.evs}
+    if seed % 3 == 0:
+        problem = replace(
+            problem, cuts=(Cut("taper", 14.0, ev_id="car-0", slope_per_h=0.3),),
+            feeder_rows=(FeederRow("line_overload", "line.a", 5, cars, 3.0),),
+            commitments=(*problem.commitments, Commitment("second", (2, 3), (5.0, 6.0), 1.0)))
     here, there = solve(problem, route="arrays"), solve(problem, route="pyomo")
-    assert here.bound == pytest.approx(there.bound, rel=1e-6, abs=1e-6)
+    np.testing.assert_array_equal(here.charge_kw, there.charge_kw)
+    np.testing.assert_array_equal(here.discharge_kw, there.discharge_kw)
+    assert here.binding == there.binding
+    assert here.bound == pytest.approx(there.bound, rel=1e-9, abs=1e-9)
     assert check(problem, here) == ()
     assert here.status == "optimal"
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_without_minimums_both_plans_cost_the_same(make_problem: MakeProblem, seed: int) -> None:
-    problem = make_problem(seed, minimums=False)
-    here, there = solve(problem, route="arrays"), solve(problem, route="pyomo")
-    assert here.objective == pytest.approx(there.objective, rel=1e-6, abs=1e-6)
-
-
 def test_every_kind_of_limit_is_named_as_by_the_model(make_problem: MakeProblem) -> None:
-    """On problems in which one limit alone can decide, so that its price is the only one."""
+    """On problems in which one limit alone can decide."""
     whole = make_problem(4, evs=3, steps=12, event=True, cap_kw=18.0, minimums=False)
     first = whole.evs[0]
     row = FeederRow("line_overload", "line.a", first.arrive, {ev.id: 1.0 for ev in whole.evs}, 0.5)
@@ -43,7 +49,8 @@ def test_every_kind_of_limit_is_named_as_by_the_model(make_problem: MakeProblem)
         replace(whole, evs=(wish, *whole.evs[1:])), replace(whole, feeder_rows=(row,)),
     ):
         here, there = solve(problem, route="arrays"), solve(problem, route="pyomo")
-        assert {words.split(" ")[0] for words in here.binding} == {words.split(" ")[0] for words in there.binding}
+        assert here.binding
+        assert here.binding == there.binding
 
 
 def test_where_selling_pays_more_the_model_with_its_binaries_decides(make_problem: MakeProblem) -> None:
