@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aggregator.assets_sections import EvseSection, FeederSection, SiteSection
 from aggregator.config_faults import SectionReader
+from aggregator.dispatch.feeder_share import fallback_fault, fitted_fallback
 from aggregator.planning.forecast import BaseLoadForecast
 from aggregator.planning.street import Neighbour, Street
 from twin.feeder import Feeder, faults
@@ -43,8 +44,30 @@ def street_of(
     loads = _loads(reader, section, site, phases)
     if len(reader.faults) > known_faults:
         return None
-    return Street(
+    street = Street(
         feeder, section.building_point, places, loads, section.power_factor, section.load_power_factor, limits
+    )
+    _check_fallback(reader, street, site, evses)
+    return street
+
+
+def _check_fallback(
+    reader: SectionReader, street: Street, site: SiteSection, evses: Mapping[int, EvseSection]
+) -> None:
+    """Chargers that all lost contact must not break the feeder, whatever the hour."""
+    worst_kw = max(site.base_load_forecast_kw)
+    wished = {evse.id: evse.fallback_kw for evse in evses.values()}
+    broken = fallback_fault(street, worst_kw, site.timezone, wished)
+    if broken is None:
+        return
+    least = {evse.id: evse.min_charge_kw for evse in evses.values()}
+    fitting = fitted_fallback(street, worst_kw, site.timezone, wished, least)
+    lower = [f"{evse_id} {kw:g} kW" for evse_id, kw in fitting.items() if kw < wished[evse_id]]
+    more = f" and {len(lower) - _FEW} more" if len(lower) > _FEW else ""
+    reader.fault(
+        "evses.fallback_kw", broken,
+        f"shares that the feeder bears: chargers that lost contact, and the worst base load ({worst_kw:g} kW); "
+        + (f"it would bear {', '.join(lower[:_FEW])}{more}" if lower else "without any charger it is there too"),
     )
 
 

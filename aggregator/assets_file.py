@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel
 
-from aggregator.assets_feeder import street_of
 from aggregator.assets_sections import (
     ClientSection,
     EvseSection,
@@ -28,11 +28,13 @@ from aggregator.assets_sections import (
 )
 from aggregator.config_faults import ConfigError, ConfigFault, SectionReader
 from aggregator.ocpp.events import OcppVersion
-from aggregator.planning.street import Street
 from aggregator.signals.model import Programme
 from aggregator.store.records import ClientRecord
 from aggregator.toml_writer import dump_assets
 from twin import assets as world
+
+if TYPE_CHECKING:
+    from aggregator.planning.street import Street
 
 __all__ = ["AssetsFile", "dump_assets"]
 
@@ -90,6 +92,9 @@ class AssetsFile:
         if site is not None:
             _check_site(reader, site, evses)
             if feeder is not None:
+                # Power flows take half a second to load: sites without a feeder do not wait for them.
+                from aggregator.assets_feeder import street_of  # noqa: PLC0415
+
                 street = street_of(reader, path.parent, feeder, site, evses)
         if reader.faults or site is None or permits is None:
             raise ConfigError(reader.faults)

@@ -15,8 +15,9 @@ from typing import Any
 
 from aggregator.assets_file import dump_assets
 from aggregator.clock import Segment
-from aggregator.demo.feeder import feeder_table, garage_feeder
+from aggregator.demo.feeder import feeder_table, garage_feeder, garage_street
 from aggregator.demo.scene import Scene
+from aggregator.dispatch.feeder_share import fitted_fallback
 from aggregator.operations.access import new_secret, secret_sha256
 from aggregator.signals.model import Obligation
 from markets.rate import rate_path
@@ -68,7 +69,7 @@ def app_client(id_token: str) -> str:
 def assets_tables(scene: Scene, credentials: Credentials) -> dict[str, Any]:
     """The service's assets file. Of the scenario only its public part goes in."""
     public, tables = scene.scenario.public(), scene.tables
-    fallback = tables.demo.fallback
+    fallback_kw = _fallback_kw(scene)
     bidirectional = [s for s in public.stations if s.evse.max_discharge_kw > 0]
     return {
         "site": {
@@ -85,7 +86,7 @@ def assets_tables(scene: Scene, credentials: Credentials) -> dict[str, Any]:
                 "id": s.evse.id, "station_id": s.id, "version": s.protocol, "current": s.evse.current.value,
                 "max_charge_kw": s.evse.max_charge_kw, "min_charge_kw": s.evse.min_charge_kw,
                 "max_discharge_kw": s.evse.max_discharge_kw,
-                "fallback_kw": fallback.dc_kw if s.evse.current is Current.DC else fallback.ac_kw,
+                "fallback_kw": fallback_kw[s.evse.id],
                 "response_delay_s": s.evse.response.delay_s, "response_ramp_kw_per_s": s.evse.response.ramp_kw_per_s,
             }
             for s in public.stations
@@ -126,6 +127,18 @@ def assets_tables(scene: Scene, credentials: Credentials) -> dict[str, Any]:
         ],
         "feeder": feeder_table(scene),
     }
+
+
+def _fallback_kw(scene: Scene) -> dict[str, float]:
+    """What the scenario says, lowered where the feeder does not bear it of all chargers at once."""
+    public, tables = scene.scenario.public(), scene.tables
+    evses = [station.evse for station in public.stations]
+    dc_kw, ac_kw = tables.demo.fallback.dc_kw, tables.demo.fallback.ac_kw
+    return fitted_fallback(
+        garage_street(scene), max(tables.forecast.base_load_kw), public.site.timezone,
+        {evse.id: dc_kw if evse.current is Current.DC else ac_kw for evse in evses},
+        {evse.id: evse.min_charge_kw for evse in evses},
+    )
 
 
 def _vehicle_table(model: str, vehicle: Vehicle, wear_per_kwh: float) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from aggregator.demo.scene import Scene
+from aggregator.planning.street import Street
 from twin.assets import Current
 from twin.feeder import Bus, ConnectionPoint, Feeder, Line, Rating, Source, Transformer
 
@@ -53,6 +54,16 @@ def garage_feeder() -> Feeder:
         ),
         licence="part of this program",
         provenance="assumed: transformer, cables and their lengths, which charger hangs on which phase",
+    )
+
+
+def garage_street(scene: Scene) -> Street:
+    """The feeder with the garage's chargers on it, as the [feeder] section says."""
+    table = feeder_table(scene)
+    return Street(
+        garage_feeder(), BUILDING, {
+            one["evse_id"]: (one["point"], one.get("phases", "abc")) for one in table["evses"]
+        }, load_power_factor=table["load_power_factor"],
     )
 
 

@@ -11,22 +11,25 @@ plan begins with their rows. This is the only module of planning that knows the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from itertools import count
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aggregator.planning.feeder_lessons import Change, rows_from
+from aggregator.planning.feeder_lessons import Change, TangentLike, rows_from
 from aggregator.planning.lessons import Refusal, Replayed, learn
 from aggregator.planning.problem import Commitment, Cut, FeederRow, Floats, Plan, Problem
 from aggregator.planning.safe import safe_plan
 from aggregator.planning.street_rounds import StreetRounds, over_alert
 from twin.assets import Schedule, World
-from twin.validation import Breach, BreachKind, EventPromise, ValidationReport, tangents_of, validate
+from twin.validation import Breach, BreachKind, EventPromise, ValidationReport, validate
+
+if TYPE_CHECKING:
+    from twin.feeder.scene import Scene
 
 MAX_ROUNDS = 5
 _FORGIVEN_KW = 0.05
@@ -161,9 +164,14 @@ def plan_through_gate(request: PlanRequest) -> GateOutcome:
 def _street(request: PlanRequest) -> StreetRounds:
     return StreetRounds(
         request.world.feeder, request.watched, time_limit_s=request.time_limit_s,
-        toward=lambda scene, names, powers_kw: tangents_of(
-            scene, [(BreachKind(kind), element) for kind, element in names], powers_kw),
+        toward=_tangents,
     )
+
+
+def _tangents(scene: Scene, names: Sequence[tuple[str, str]], powers_kw: Floats) -> Sequence[TangentLike]:
+    from twin.validation import tangents_of  # noqa: PLC0415 - power flows load only where there is a feeder
+
+    return tangents_of(scene, [(BreachKind(kind), element) for kind, element in names], powers_kw)
 
 
 def _without_signals(request: PlanRequest) -> tuple[Plan | None, float]:

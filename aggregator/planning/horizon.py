@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import structlog
@@ -22,9 +22,11 @@ from aggregator.fleet.model import LiveSession
 from aggregator.planning.forecast import ArrivalForecast, BaseLoadForecast
 from aggregator.planning.gate import GateOutcome, PlanRequest, safe_outcome
 from aggregator.planning.problem import Commitment, Cut, EvDemand, Problem
-from aggregator.planning.street import Street
 from markets.rate import RateSchedule
 from twin.assets import Evse, Site, TimeGrid, Visit, World
+
+if TYPE_CHECKING:
+    from aggregator.planning.street import Street
 
 log = structlog.get_logger(__name__)
 

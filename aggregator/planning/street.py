@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from math import sqrt
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +65,15 @@ class Street:
             tuple(self.places), tuple(point for point, _ in self.places.values()),
             tuple(phases for _, phases in self.places.values()), self.power_factor, self.limits,
         )
+
+    def worst_day(self, building_kw: float, timezone: str) -> Scene:
+        """The 24 local hours of an ordinary day, with the building's worst load in each of them."""
+        grid = TimeGrid(datetime(*_ORDINARY, tzinfo=ZoneInfo(timezone)).astimezone(UTC), 3600, 24)
+        return self.scene(grid, np.full(grid.steps, building_kw))
+
+
+_ORDINARY = 2025, 1, 15
+"""A day on which no clock is put forward or back, anywhere."""
 
 
 def _rows(feeder: Feeder) -> dict[str, list[int]]:

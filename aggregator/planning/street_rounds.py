@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from aggregator.planning.checker import over_feeder
 from aggregator.planning.feeder_lessons import (
@@ -21,10 +22,12 @@ from aggregator.planning.feeder_lessons import (
     worst_limits,
 )
 from aggregator.planning.problem import FeederRow, Floats, Plan, Problem
-from twin.feeder.scene import Scene
+
+if TYPE_CHECKING:
+    from twin.feeder.scene import Scene
 
 Names = tuple[tuple[str, str], ...]
-Toward = Callable[[Scene, Sequence[tuple[str, str]], Floats], Sequence[TangentLike]]
+Toward = Callable[["Scene", Sequence[tuple[str, str]], Floats], Sequence[TangentLike]]
 
 MOST_TANGENTS = 200
 """Limits times steps that a plan may break before the flow is taken into the search for the next one."""

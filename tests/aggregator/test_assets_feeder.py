@@ -1,5 +1,7 @@
 """The [feeder] section of the assets file: what it becomes, and that every fault in it is named."""
 
+import subprocess
+import sys
 from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -40,8 +42,13 @@ ASSETS: dict[str, Any] = {
 GRID = TimeGrid(datetime(2026, 5, 4, 21, 30, tzinfo=UTC), 900, 4)
 
 
-def load(folder: Path, feeder: dict[str, Any] | None = None) -> AssetsFile:
+def load(
+    folder: Path, feeder: dict[str, Any] | None = None, *, fallback_kw: float = 1.0, building_kw: float = 30.0
+) -> AssetsFile:
     assets = deepcopy(ASSETS)
+    assets["site"]["base_load_forecast_kw"] = [building_kw] * 24
+    for evse in assets["evses"]:
+        evse["fallback_kw"] = fallback_kw
     assets["feeder"] |= feeder or {}
     assets["feeder"] = {name: value for name, value in assets["feeder"].items() if value is not None}
     write(garage_feeder(), folder / "feeder")
@@ -82,7 +89,7 @@ def test_the_shipped_example_brings_its_homes(tmp_path: Path) -> None:
     street = load(tmp_path, {
         "folder": None, "example": "european_lv", "building_point": "home-1", "evses": [], "loads": None,
         "limits": {"voltage_pu": [0.9, 1.1]},
-    }).street
+    }, building_kw=2.0).street
     assert street is not None
     assert len(street.neighbours) == 55
     scene = street.scene(GRID, np.zeros(4))
@@ -130,3 +137,47 @@ def test_a_feeder_with_an_island_is_refused_with_the_element(tmp_path: Path) -> 
     plain = garage_feeder()
     write(replace(plain, lines=plain.lines[:1]), tmp_path / "island")
     assert "board-ac" in faults(tmp_path, {"folder": "island"})["feeder.folder"]
+
+
+WEAK = {"limits": {"voltage_pu": [0.95, 1.05], "line_loading": 0.05}}
+"""Five of a hundred of 125 A: one charger of 1.4 kW on phase b of the board."""
+
+
+def test_fallback_shares_that_the_feeder_does_not_bear_are_refused_with_those_it_would(tmp_path: Path) -> None:
+    assert load(tmp_path, WEAK, fallback_kw=1.4).street is not None
+    with pytest.raises(ConfigError) as refused:
+        load(tmp_path, WEAK, fallback_kw=2.0)
+    (fault,) = refused.value.faults
+    assert fault.field == "evses.fallback_kw"
+    assert "line cable-ac phase b at 8 % of at most 5 %" in str(fault)
+    told = float(str(fault).partition("it would bear E1 ")[2].split()[0])
+    assert "E2" not in str(fault), "the other one hangs on a bus of its own"
+    assert 1.35 < told < 1.5
+    assets = deepcopy(ASSETS)
+    for at, share in enumerate((told, 2.0)):
+        assets["evses"][at]["fallback_kw"] = share
+    assets["feeder"] |= WEAK
+    (tmp_path / "assets.toml").write_text(dump_assets(assets), "utf-8")
+    assert AssetsFile.load(tmp_path / "assets.toml").street is not None, "what was proposed is accepted"
+
+
+def test_a_feeder_that_is_full_without_chargers_bears_next_to_nothing_more(tmp_path: Path) -> None:
+    found = load(tmp_path, {"limits": {"transformer_loading": 0.1, "voltage_pu": [0.95, 1.05]}}, fallback_kw=0.0)
+    assert found.street is not None, "what is there anyway is not the chargers' to answer for"
+    with pytest.raises(ConfigError, match=r"it would bear E1 0\.0\d+ kW, E2 0\.0\d+ kW"):
+        load(tmp_path, {"limits": {"transformer_loading": 0.1, "voltage_pu": [0.95, 1.05]}}, fallback_kw=1.0)
+
+
+def test_a_site_without_a_feeder_does_not_wait_for_power_flows(tmp_path: Path) -> None:
+    assets = {name: value for name, value in ASSETS.items() if name != "feeder"}
+    (tmp_path / "assets.toml").write_text(dump_assets(assets), "utf-8")
+    program = (
+        "import sys, pathlib, aggregator.service\n"
+        "from aggregator.assets_file import AssetsFile\n"
+        "AssetsFile.load(pathlib.Path(sys.argv[1]))\n"
+        "heavy = {'power_grid_model', 'scipy', 'highspy', 'pyomo', 'pandas', 'twin.feeder'}\n"
+        "sys.exit(', '.join(sorted(heavy & sys.modules.keys())) or 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "assets.toml")], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -150,7 +150,7 @@ def count_over(scene: Scene, evse_kw: Floats, forgiven: Tolerances) -> Iterator[
     ready = _make_ready(scene.feeder, scene.limits, scene.flow())
     watched, steps, replicas = ready.watched, scene.grid.steps, evse_kw.shape[1]
     allowed = allowed_beside(watched, ready.flow.solve(scene.base_w, scene.base_var))
-    tolerance = _tolerance(watched, forgiven)
+    tolerance = tolerance_of(watched, forgiven)
     solution = ready.flow.solve(*scene.demand_w(evse_kw))
     worst = np.zeros((len(watched.rows), replicas))
     unsolved = np.zeros(replicas)
@@ -176,7 +176,8 @@ def _factor(kind: BreachKind) -> float:
     return 100.0 if kind.unit == "%" else 1.0
 
 
-def _tolerance(watched: Watched, forgiven: Tolerances) -> Floats:
+def tolerance_of(watched: Watched, forgiven: Tolerances) -> Floats:
+    """By how much each row may be beyond its limit, (row,)."""
     of_kind = {
         Kind.VOLTAGE_LOW: forgiven.voltage_pu, Kind.VOLTAGE_HIGH: forgiven.voltage_pu, Kind.LINE: forgiven.loading,
         Kind.TRANSFORMER: forgiven.loading, Kind.UNBALANCE: forgiven.unbalance,
@@ -199,7 +200,7 @@ class _Judged:
     ) -> None:
         self.scene, self.watched, self.step, self.evse_kw = scene, watched, step, evse_kw
         self.has_solution: Claims = solution.has_solution.reshape(-1)
-        self.tolerance = _tolerance(watched, forgiven)
+        self.tolerance = tolerance_of(watched, forgiven)
         self.values = np.concatenate([watched.values(block) for block in solution.blocks()], axis=1)
         self.allowed = allowed_beside(watched, without)
         self.without = watched.values(without)

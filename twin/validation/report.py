@@ -9,19 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twin.assets import Schedule, Visit, World
 from twin.controllers import ScheduleMismatch
-from twin.drivers import DriverModel
-from twin.faults import FaultModel
 from twin.replay import FollowSchedule, Run, Uncontrolled, simulate
 from twin.validation.breaches import Breach, BreachKind, EventPromise, Tolerances, require_match
-from twin.validation.fates import Fates
-from twin.validation.futures import Futures, examine
-from twin.validation.grid import FeederReplay, examine_feeder
+
+if TYPE_CHECKING:  # whoever has no feeder and asks for no futures need not wait for what they take to load
+    from twin.drivers import DriverModel
+    from twin.faults import FaultModel
+    from twin.validation.futures import Futures
+    from twin.validation.grid import FeederReplay
 
 __all__ = [
     "Breach", "BreachKind", "DepartureOutcome", "EventPromise", "ScheduleMismatch", "Tolerances", "ValidationReport",
@@ -133,11 +135,18 @@ def validate(
         *_permit(world, schedule, allowed, forgiven),
         *_event(world, run, commitments, forgiven),
     ]
-    feeder = examine_feeder(world, run, forgiven)
+    feeder = None
+    if world.feeder is not None:
+        from twin.validation.grid import examine_feeder  # noqa: PLC0415 - see the imports
+
+        feeder = examine_feeder(world, run, forgiven)
     if feeder is not None:
         breaches += feeder.breaches
     futures = None
     if replicas > 1 or drivers is not None or faults is not None:
+        from twin.validation.fates import Fates  # noqa: PLC0415 - see the imports
+        from twin.validation.futures import examine  # noqa: PLC0415
+
         fates = Fates.draw(world, replicas=replicas, drivers=drivers, faults=faults, seed=seed)
         futures = examine(fates, schedule, commitments=commitments, baseline=baseline, tolerances=forgiven)
     return ValidationReport(

@@ -66,6 +66,22 @@ def test_with_the_building_alone_the_grid_is_far_from_its_limits_and_with_all_ca
     assert Checker(there.feeder).check(busy).agrees
 
 
+def test_the_fallback_shares_are_lowered_to_what_the_second_engine_bears(scene: Scene, assets: AssetsFile) -> None:
+    """All chargers out of contact at once, and the building at its worst."""
+    street, said = assets.street, scene.tables.demo.fallback
+    assert street is not None
+    there = street.worst_day(max(scene.tables.forecast.base_load_kw), "America/Los_Angeles")
+    fallback = assets.fallback_kw()
+    for kw, is_borne in ((lambda name: fallback[name], True),
+                         (lambda name: said.ac_kw if street.places[name][0] == "board-ac" else said.dc_kw, False)):
+        shares = np.repeat(np.array([kw(name) for name in there.evse_ids])[:, None], 24, axis=1)
+        amperes = Checker(there.feeder).solve(there.flow().solve(*there.demand_w(shares))).from_a
+        assert bool(np.nanmax(amperes[:, 1]) <= 125.0 * 1.0005) is is_borne
+    on_c = {fallback[name] for name, place in street.places.items() if place == ("board-ac", "c")}
+    assert on_c == {said.ac_kw}, "the phase with six chargers bears what the scenario says"
+    assert all(said.dc_kw - 0.3 < fallback[name] for name, place in street.places.items() if place[0] == "board-dc")
+
+
 def test_what_the_grid_carried_is_what_the_second_engine_says_of_the_meters(assets: AssetsFile) -> None:
     """Five cars of phase c draw in the second of two hours; the building is not measured for some minutes."""
     assert assets.street is not None
