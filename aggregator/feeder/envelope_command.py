@@ -46,9 +46,10 @@ def envelope(
     """Work out import and export limits for every connection point and step.
 
     FEEDER may be the word `example`. Ends with 1 where a step has no solution even without anybody's flexible power,
-    or where the second engine says otherwise.
+    or where the second engine says otherwise; with 2 where the feeder or its loads cannot be used.
     """
     from aggregator.feeder.envelope_run import run_envelope  # noqa: PLC0415 - help appears without the solver
+    from aggregator.feeder.given import Unusable  # noqa: PLC0415 - as above
     from twin.feeder.envelopes.terms import Guarantee, Rule  # noqa: PLC0415 - as above
 
     try:
@@ -57,6 +58,8 @@ def envelope(
             feeder, loads, out, limits, rule=Rule(rule), guarantee=Guarantee(guarantee), pattern=points,
             most_w=None if most_kw is None else 1000.0 * most_kw, picture=picture,
         )
+    except Unusable as unusable:
+        fail(str(unusable), 2)
     except Refused as refused:
         fail(str(refused))
     typer.echo(json.dumps(result.as_json) if as_json else result.in_words)

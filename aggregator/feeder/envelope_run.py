@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.feeder.flow_words import shortened
-from aggregator.feeder.given import Given, given
-from aggregator.feeder.output import write_file
+from aggregator.feeder.given import Given, Unusable, given
+from aggregator.feeder.output import require_writable, write_files
 from aggregator.refusal import Refused
-from aggregator.reports.feeder_pictures import one_line, side_by_side
+from aggregator.reports.feeder_pictures import BEGINNING, one_line, side_by_side
 from twin.feeder.envelopes.dynamic import EnvelopeError, Envelopes, Guarantee, Rule, corners, envelopes
-from twin.feeder.envelopes.files import envelope_bytes
+from twin.feeder.envelopes.files import beginning, envelope_bytes
 from twin.feeder.powerflow.flow import FeederInvalid, Solution
 from twin.feeder.scene import Limits, Scene
 from twin.feeder.second_engine.check import Checker, Difference, NotCheckable
@@ -41,23 +41,31 @@ def run_envelope(
     """Envelopes of the feeder at `path`, written to `out`.
 
     Raises:
-        Refused: the feeder, its loads or an option cannot be used; nothing was written.
+        Unusable: the feeder or its loads cannot be used; nothing was written.
+        Refused: an option cannot be used; nothing was written.
     """
     if out.suffix.lower() not in (".json", ".csv"):
         raise Refused(f"--out: {out}, expected a name that ends with .json or .csv")
+    files = {out: beginning(is_csv=out.suffix.lower() == ".csv")}
+    if picture is not None:
+        if picture == out:
+            raise Refused(f"--picture: {picture}, expected another file than --out")
+        files[picture] = BEGINNING
+    require_writable(files, tuple(one for one in (path, loads) if one is not None and one.exists()))
     what = given(path, loads)
     try:
         scene = Scene(what.feeder, what.grid, what.p_w, what.q_var, (), (), (), limits=limits)
         found = envelopes(scene, _points(what, pattern), rule=rule, guarantee=guarantee, most_w=most_w)
     except FeederInvalid as error:
-        raise Refused("\n".join(str(fault) for fault in error.faults)) from None
+        raise Unusable("\n".join(str(fault) for fault in error.faults)) from None
     except EnvelopeError as error:
         raise Refused(str(error)) from None
     ends = corners(scene, found)
     opinion, unasked = _second_opinion(scene, ends)
-    write_file(out, envelope_bytes(found, is_csv=out.suffix.lower() == ".csv"))
+    contents = {out: envelope_bytes(found, is_csv=out.suffix.lower() == ".csv")}
     if picture is not None:
-        write_file(picture, _picture(scene, found, ends))
+        contents[picture] = _picture(scene, found, ends).encode("utf-8")
+    write_files(contents)
     return _said(what, found, opinion, unasked, out)
 
 

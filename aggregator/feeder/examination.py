@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from aggregator.feeder import apart
+from aggregator.feeder.apart import finite
 from twin.feeder.importers import Finding, Imported
 from twin.feeder.importers.agreement import Agreement, agreement
 from twin.feeder.importers.imported import Floats
@@ -173,40 +175,36 @@ def as_json(examination: Examination) -> dict[str, Any]:
             for finding in examination.imported.findings
         ],
         "cases": [
-            {"name": case.name, "solved": case.solved, "source_kw": _number(case.source_kw),
-             "losses_kw": _number(case.losses_kw), "lowest_pu": _number(case.voltages_pu[0]),
-             "highest_pu": _number(case.voltages_pu[1]), "line_loading": case.line_loading,
-             "transformer_loading": case.transformer_loading,
-             "difference_pu": None if case.difference is None else _number(case.difference.voltage_pu),
-             "difference_a": None if case.difference is None else _number(case.difference.current_a),
+            {"name": case.name, "solved": case.solved, "source_kw": finite(case.source_kw),
+             "losses_kw": finite(case.losses_kw), "lowest_pu": finite(case.voltages_pu[0]),
+             "highest_pu": finite(case.voltages_pu[1]), "line_loading": finite(case.line_loading),
+             "transformer_loading": finite(case.transformer_loading),
+             "difference_pu": None if case.difference is None else finite(case.difference.voltage_pu),
+             "difference_a": None if case.difference is None else finite(case.difference.current_a),
              "agrees": None if case.difference is None else case.difference.agrees}
             for case in examination.cases
         ],
         "own_solution": None if other is None else {
-            "program": other.program, "difference_pu": _number(other.as_given),
-            "difference_ranges_open_pu": None if other.ranges_open is None else _number(other.ranges_open),
+            "program": other.program, "difference_pu": finite(other.as_given),
+            "difference_ranges_open_pu": None if other.ranges_open is None else finite(other.ranges_open),
         },
     }
-
-
-def _number(value: float) -> float | None:
-    return value if np.isfinite(value) else None
 
 
 def _told(case: Case) -> str:
     if not case.solved:
         return f"{case.name}: NO SOLUTION"
     low, high = case.voltages_pu
-    told = f"{case.name}: {round(case.source_kw, 2) + 0.0:.2f} kW from above, {case.losses_kw:.3f} kW lost"
+    source_kw, losses_kw = round(case.source_kw, 2) + 0.0, round(case.losses_kw, 3) + 0.0
+    told = f"{case.name}: {source_kw:.2f} kW from above, {losses_kw:.3f} kW lost"
     told += f", {low:.4f} to {high:.4f} p.u."
     if case.line_loading is not None:
         told += f", lines up to {case.line_loading:.0%}"
     if case.transformer_loading is not None:
         told += f", transformers up to {case.transformer_loading:.0%}"
     if case.difference is not None:
-        apart = case.difference
-        told += f"; engines apart by {apart.voltage_pu:.1e} p.u., {apart.current_a:.1e} A"
-        told += "" if apart.agrees else ": THEY DISAGREE"
+        told += f"; engines apart by {apart.in_words(case.difference)}"
+        told += "" if case.difference.agrees else ": THEY DISAGREE"
     return told
 
 

@@ -31,13 +31,16 @@ def flow(
 ) -> None:
     """Solve every step, with two engines, and say what is beyond its limit.
 
-    FEEDER may be the word `example`. Ends with 1 where a step has no solution or the engines differ; limits that are
-    crossed are told and end with 0.
+    FEEDER may be the word `example`. Ends with 1 where a step has no solution or the engines differ, with 2 where the
+    feeder or its loads cannot be used; limits that are crossed are told and end with 0.
     """
     from aggregator.feeder.flow_run import run_flow  # noqa: PLC0415 - help appears without the solver
+    from aggregator.feeder.given import Unusable  # noqa: PLC0415 - as above
 
     try:
         result = run_flow(feeder, loads, out, limits_of(voltage, line_loading, transformer_loading, unbalance))
+    except Unusable as unusable:
+        fail(str(unusable), 2)
     except Refused as refused:
         fail(str(refused))
     typer.echo(json.dumps(result.as_json) if as_json else result.in_words)

@@ -83,6 +83,8 @@ def write_flow(folder: Path, run: Told, said: FlowRun) -> None:
 
 def _busiest(loading: Floats) -> tuple[list[int], list[int]]:
     """Rows with the highest loadings, one for all that are always loaded alike, and how many those are."""
+    if not len(loading):
+        return [], []
     known = np.nan_to_num(loading, nan=-1.0)
     _, first, alike = np.unique(np.round(known, 6), axis=0, return_index=True, return_counts=True)
     order = np.argsort(-known[first].max(axis=1), kind="stable")[:STRIP_ROWS]
@@ -95,7 +97,8 @@ def _worst_step(run: Told) -> int:
     room = (run.watched.limit[:, None] - values) / np.maximum(np.abs(run.watched.limit[:, None]), 1e-9)
     solved = run.solution.has_solution
     # A picture of a step without solution would be empty; the worst that has one says more.
-    return int(np.argmin(np.where(solved, room.min(axis=0), np.inf) if solved.any() else room.min(axis=0)))
+    nearest = room.min(axis=0, initial=np.inf)
+    return int(np.argmin(np.where(solved, nearest, np.inf) if solved.any() else nearest))
 
 
 def _most(values: Floats) -> float:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from aggregator.feeder import apart
 from aggregator.feeder.given import Given
 from twin.feeder.powerflow.flow import Flow, Solution
 from twin.feeder.scene import Limits
@@ -106,7 +107,8 @@ class Told:
         taken = float(np.nansum(self.solution.source_power().real)) * hours / 1000.0
         figures |= {"worst": worst, "losses_kwh": kwh, "source_kwh": taken}
         unit = "kW" if steady else "kWh"
-        lines.append(f"from the grid above {taken:.1f} {unit}, of which lost {kwh:.2f} {unit}")
+        lines.append(f"from the grid above {round(taken, 1) + 0.0:.1f} {unit}, of which lost "
+                     f"{round(kwh, 2) + 0.0:.2f} {unit}")
         return lines
 
     def _agreement(self, figures: dict[str, Any]) -> str:
@@ -114,15 +116,9 @@ class Told:
             figures["second_engine"] = {"checked": False, "reason": self.unchecked}
             return f"second engine: not asked: {shortened(self.unchecked)}"
         one = self.difference
-        figures["second_engine"] = {
-            "checked": True, "agrees": one.agrees, "voltage_pu": one.voltage_pu, "current_a": one.current_a,
-            "transformer_loading": one.transformer_loading, "solved_only_here": one.solved_only_here,
-            "solved_only_there": one.solved_only_there,
-        }
-        return (f"second engine (power-grid-model): {'agrees' if one.agrees else 'DIFFERS'}, by at most "
-                f"{one.voltage_pu:.1e} p.u. and {one.current_a:.1e} A over {one.steps} steps"
-                + ("" if one.solved_only_here == one.solved_only_there == 0 else
-                   f"; solved only here {one.solved_only_here}, only there {one.solved_only_there}"))
+        figures["second_engine"] = apart.as_figures(one)
+        return (f"second engine (power-grid-model): {'agrees' if one.agrees else 'DIFFERS'} over {one.steps} steps, "
+                f"apart by at most {apart.in_words(one)}")
 
 
 def shortened(reasons: str) -> str:

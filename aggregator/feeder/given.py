@@ -34,6 +34,10 @@ VAR: Final = " var"
 """After a connection point's name: the column is its reactive power."""
 
 
+class Unusable(Refused):
+    """A feeder or its loads cannot be read, or leave nothing to solve."""
+
+
 @dataclass(frozen=True, eq=False)
 class Given:
     """p_w, q_var: (terminal, step), rows as in `Flow(feeder).terminals`. notes: what has to be known, one line each.
@@ -59,7 +63,7 @@ def given(path: Path, loads: Path | None) -> Given:
     """The feeder at `path` under its own loads, or under those of the CSV `loads`.
 
     Raises:
-        Refused: either cannot be read, or the feeder has elements that no flow of ours can hold.
+        Unusable: either cannot be read, or the feeder has elements that no flow of ours can hold.
     """
     if path == EXAMPLE and not path.exists():
         feeder = european_lv()
@@ -72,9 +76,9 @@ def given(path: Path, loads: Path | None) -> Given:
         try:
             imported = read_feeder(path)
         except ImportRefused as refused:
-            raise Refused(str(refused)) from None
+            raise Unusable(str(refused)) from None
         if imported.unsupported:
-            raise Refused("\n".join(str(finding) for finding in imported.unsupported))
+            raise Unusable("\n".join(str(finding) for finding in imported.unsupported))
         feeder = imported.feeder
         counted: dict[str, int] = {}
         for finding in imported.findings:
@@ -107,13 +111,10 @@ def _example_day(feeder: Feeder, notes: tuple[str, ...]) -> Given:
 def _of_csv(feeder: Feeder, path: Path | None, notes: tuple[str, ...]) -> Given:
     """Loads from a table: `time`, then a column of watts per connection point, and of vars named `<point> var`."""
     if path is None:
-        raise Refused("loads: none, expected a CSV file")
-    try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError) as error:
-        raise Refused(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
-    if not rows or rows[0][:1] != ["time"] or len(rows) < 2:  # noqa: PLR2004 - a head and a step
-        raise Refused(f"{path}: expected a first row of `time` and connection points, then one row per step")
+        raise Unusable("loads: none, expected a CSV file")
+    rows = _rows(path)
+    if not rows or rows[0][:1] != ["time"] or len(rows) < 2 or len(rows[0]) < 2:  # noqa: PLR2004 - a head and a step
+        raise Unusable(f"{path}: expected a first row of `time` and connection points, then one row per step")
     terminals = terminals_of(feeder)
     rows_of: dict[str, list[int]] = {}
     for place, terminal in enumerate(terminals):
@@ -121,15 +122,18 @@ def _of_csv(feeder: Feeder, path: Path | None, notes: tuple[str, ...]) -> Given:
     columns = rows[0][1:]
     for column in columns:
         if column.removesuffix(VAR) not in rows_of:
-            raise Refused(f"{path}: row 1: column {column!r}, expected a connection point of feeder {feeder.name}, or "
+            raise Unusable(f"{path}: row 1: column {column!r}, expected a connection point of feeder {feeder.name}, or "
                           "one followed by ` var`")
+        if column.endswith(VAR) and column in rows_of and column.removesuffix(VAR) in rows_of:
+            raise Unusable(f"{path}: row 1: column {column!r} may be watts of that connection point or vars of "
+                           f"{column.removesuffix(VAR)!r}, expected names that tell them apart")
     if len(set(columns)) != len(columns):
-        raise Refused(f"{path}: row 1: a column stands there twice, expected each once")
+        raise Unusable(f"{path}: row 1: a column stands there twice, expected each once")
     grid = _grid(rows, path)
     power = np.zeros((2, len(terminals), grid.steps))
     for number, row in enumerate(rows[1:], start=2):
         if len(row) != len(rows[0]):
-            raise Refused(f"{path}: row {number}: {len(row)} fields, expected {len(rows[0])}")
+            raise Unusable(f"{path}: row {number}: {len(row)} fields, expected {len(rows[0])}")
         for column, text in zip(columns, row[1:], strict=True):
             at = rows_of[column.removesuffix(VAR)]
             power[int(column.endswith(VAR) and column not in rows_of), at, number - 2] = (
@@ -142,13 +146,28 @@ def _of_csv(feeder: Feeder, path: Path | None, notes: tuple[str, ...]) -> Given:
     return Given(feeder, grid, power[0], power[1], (*notes, said))
 
 
+def _rows(path: Path) -> list[list[str]]:
+    """All rows of the table but blank ones at its end."""
+    try:
+        if path.exists() and not path.is_file():
+            raise Unusable(f"{path}: cannot be read: not a plain file")
+        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unusable(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
+    except csv.Error as error:
+        raise Unusable(f"{path}: cannot be read: {error}") from None
+    while rows and not "".join(rows[-1]).strip():
+        rows.pop()
+    return rows
+
+
 def _number(text: str, where: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
     if not isfinite(value):
-        raise Refused(f"{where}: {text!r}, expected a finite number")
+        raise Unusable(f"{where}: {text!r}, expected a finite number")
     return value
 
 
@@ -158,13 +177,15 @@ def _grid(rows: list[list[str]], path: Path) -> TimeGrid:
         try:
             times.append(utc(row[0] if row else ""))
         except ValueError as error:
-            raise Refused(f"{path}: row {number}: {error}") from None
+            raise Unusable(f"{path}: row {number}: {error}") from None
+        except OverflowError:
+            raise Unusable(f"{path}: row {number}: time {row[0]!r}, expected the years 1 to 9999 in UTC") from None
     if len(times) == 1:
         return TimeGrid(times[0], HOUR_S, 1)
     step = (times[1] - times[0]).total_seconds()
     if step <= 0 or step != int(step):
-        raise Refused(f"{path}: row 3: time {rows[2][0]!r}, expected whole seconds after that of row 2")
+        raise Unusable(f"{path}: row 3: time {rows[2][0]!r}, expected whole seconds after that of row 2")
     for number, (one, other) in enumerate(pairwise(times), start=3):
         if (other - one).total_seconds() != step:
-            raise Refused(f"{path}: row {number}: time {rows[number - 1][0]!r}, expected {step:g} s after that above")
+            raise Unusable(f"{path}: row {number}: time {rows[number - 1][0]!r}, expected {step:g} s after that above")
     return TimeGrid(times[0], int(step), len(times))

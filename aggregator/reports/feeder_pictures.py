@@ -6,6 +6,7 @@ for text and ground (`--ink`, `--panel`, ...), alone they are dark on white. No 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,11 +32,22 @@ LEGEND: Final = 52.0
 FEW: Final = 45
 """Up to so many buses each has its name beside it."""
 
+BEGINNING: Final = b'<svg xmlns="http://www.w3.org/2000/svg" data-made-by="v2g feeder"'
+"""Of every picture: a file that begins so may be replaced by another."""
+
 SANS: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'Liberation Sans', sans-serif"
 INK: Final = "var(--ink, #13212d)"
 MUTED: Final = "var(--muted, #53626e)"
 PANEL: Final = "var(--panel, #ffffff)"
 RULE: Final = "var(--rule, #dbe1e5)"
+
+
+NOT_IN_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What no XML 1.0 document can hold, not even escaped (https://www.w3.org/TR/xml/#charsets)."""
+
+
+def _safe(text: str) -> str:
+    return escape(NOT_IN_XML.sub("\ufffd", text))
 
 
 class _HasPhases(Protocol):
@@ -121,7 +133,7 @@ def _most(value: _Phases) -> float:
 
 
 def _line(one: Place, other: Place, stroke: str, width: float, extra: str = "", title: str = "") -> str:
-    inner = f"<title>{escape(title)}</title>" if title else ""
+    inner = f"<title>{_safe(title)}</title>" if title else ""
     return (f'<line x1="{one[0]:.1f}" y1="{one[1]:.1f}" x2="{other[0]:.1f}" y2="{other[1]:.1f}" stroke="{stroke}" '
             f'stroke-width="{width:.2f}" stroke-linecap="round"{extra}>{inner}</line>')
 
@@ -161,7 +173,7 @@ def _transformers(
         yield _line(one, other, colour, 1.5)
         (x, y), apart = middle(one, other), max(distance(one, other), 1.0)
         dx, dy = 5.0 * (other[0] - one[0]) / apart, 5.0 * (other[1] - one[1]) / apart
-        yield f"<g><title>{escape(f'transformer {transformer.id}{said}')}</title>"
+        yield f"<g><title>{_safe(f'transformer {transformer.id}{said}')}</title>"
         for side in (-1.0, 1.0):
             yield (f'<circle cx="{x + side * dx:.1f}" cy="{y + side * dy:.1f}" r="8" fill="{PANEL}" fill-opacity="0.6" '
                    f'stroke="{colour}" stroke-width="2.5"/>')
@@ -196,14 +208,14 @@ def _buses(feeder: Feeder, places: dict[str, Place], volts: dict[str, _Phases], 
             shape = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size:.1f}"'
         name = "path" if beyond else "circle"
         marks.append((2 * beyond + (bus.id in hanging),
-                      f'{shape} fill="{colour}"{rim}><title>{escape(title)}</title></{name}>'))
+                      f'{shape} fill="{colour}"{rim}><title>{_safe(title)}</title></{name}>'))
     return [mark for _, mark in sorted(marks, key=lambda mark: mark[0])]
 
 
 def _source(feeder: Feeder, places: dict[str, Place]) -> Iterable[str]:
     x, y = places[feeder.source.bus]
     yield (f'<rect x="{x - 7:.1f}" y="{y - 7:.1f}" width="14" height="14" fill="{INK}"><title>'
-           f'{escape(f"source {feeder.source.id} at bus {feeder.source.bus}: {feeder.source.u_pu:g} p.u.")}'
+           f'{_safe(f"source {feeder.source.id} at bus {feeder.source.bus}: {feeder.source.u_pu:g} p.u.")}'
            "</title></rect>")
     yield _text(x - 12.0, y + 4.0, "source", anchor="end", weight=600)
 
@@ -246,7 +258,7 @@ def _text(
 ) -> str:
     """A word with a halo of the ground, so that it reads above lines."""
     return (f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" font-weight="{weight}" text-anchor="{anchor}" '
-            f'fill="{colour}" stroke="{PANEL}" stroke-width="3" paint-order="stroke">{escape(text)}</text>')
+            f'fill="{colour}" stroke="{PANEL}" stroke-width="3" paint-order="stroke">{_safe(text)}</text>')
 
 
 def _legend(top: float, limits: Limits, *, has_volts: bool, has_loads: bool, has_unrated: bool) -> list[str]:
@@ -299,7 +311,7 @@ def heat_strip(
     """Rows over time, a cell each.
 
     Args:
-        values: (row, step), p.u. or share of a rating. NaN: no flow, or no rating.
+        values: (row, step), p.u. or share of a rating. NaN: no flow, or no rating. Without rows the strip says so.
         rows: a name for each; with many rows only hovering shows them.
         times: start of every step, in the zone in which they are to be read.
         kind: what the values are.
@@ -307,8 +319,10 @@ def heat_strip(
         limits: what is beyond them has a colour of its own.
     """
     given = np.asarray(values, dtype=np.float64)
-    if given.shape != (len(rows), len(times)) or not given.size:
-        raise ValueError(f"values: shape {given.shape}, expected ({len(rows)}, {len(times)}), neither of them 0")
+    if given.shape != (len(rows), len(times)) or not times:
+        raise ValueError(f"values: shape {given.shape}, expected ({len(rows)}, {len(times)}), at least one step")
+    if not rows:
+        return _svg(WIDTH, HEAD + 60.0, title, [_text(16.0, HEAD + 24.0, "nothing to show", colour=MUTED)])
     quantity = Quantity(kind)
     ends = limits.voltage_pu if quantity is Quantity.VOLTAGE else (0.0, limits.line_loading)
     cell = min(16.0, max(0.25, 520.0 / len(rows)))
@@ -324,7 +338,7 @@ def heat_strip(
     for row, name in enumerate(rows):
         y = top + cell * row
         parts.append(f'<rect x="{left:.1f}" y="{y:.2f}" width="{right - left:.1f}" height="{cell:.2f}" '
-                     f'fill="#000000" fill-opacity="0"><title>{escape(_said(name, given[row], times))}</title></rect>')
+                     f'fill="#000000" fill-opacity="0"><title>{_safe(_said(name, given[row], times))}</title></rect>')
         if row % every == 0:
             short = name if len(name) <= 22 else name[:21] + "…"  # noqa: PLR2004 - what the left margin holds
             parts.append(_text(left - 6.0, y + 0.5 * cell + 4.0, short, size=11, anchor="end", colour=MUTED))
@@ -387,9 +401,9 @@ def _size(picture: str) -> tuple[float, float]:
 
 def _svg(width: float, height: float, title: str, parts: Iterable[str]) -> str:
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
+        f'{BEGINNING.decode()} viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
         f'height="{height:.0f}" style="max-width:100%;height:auto" role="img" font-family="{SANS}">'
-        f"<title>{escape(title)}</title>"
+        f"<title>{_safe(title)}</title>"
         f'<rect width="{width:.0f}" height="{height:.0f}" fill="{PANEL}"/>'
         + _text(16.0, 22.0, title, size=15, weight=600) + "".join(parts) + "</svg>\n"
     )

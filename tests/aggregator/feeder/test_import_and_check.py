@@ -7,7 +7,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from aggregator.cli import app
+from aggregator.feeder import apart
 from twin.feeder.importers import read_feeder
+from twin.feeder.second_engine.check import Difference
 
 SHIPPED = Path(__file__).parents[3] / "twin" / "data" / "feeders" / "ieee_european_lv"
 
@@ -154,6 +156,31 @@ solve
     frozen = next(one for one in said["findings"] if one["degree"] == "frozen")
     assert (frozen["element"], frozen["line"]) == ("reg", 5)
     assert not (tmp_path / "stolen.csv").exists()
+
+
+def test_what_is_not_a_number_is_none_in_json_and_no_difference_in_words(tmp_path: Path) -> None:
+    one = Difference(1, float("nan"), float("nan"), float("nan"), 0, 1)
+    assert apart.in_words(one) == "no figure to compare; solved only here 0, only there 1"
+    figures = json.loads(json.dumps(apart.as_figures(one), allow_nan=False))
+    assert (figures["agrees"], figures["voltage_pu"], figures["solved_only_there"]) == (False, None, 1)
+    pytest.importorskip("dss")
+    path = tmp_path / "heavy.dss"
+    path.write_text("""clear
+new circuit.c basekv=0.4 pu=1.0 phases=3 bus1=src mvasc3=100 mvasc1=100
+new line.l1 bus1=src bus2=b1 r1=0.32 x1=0.08 r0=1.2 x0=0.3 c1=0 c0=0 length=0.2 units=km
+new load.h bus1=b1.1 phases=1 kv=0.23 kw=5 pf=0.95
+new load.huge bus1=b1 phases=3 kv=.4 kw=900000 model=1 vminpu=0.1
+set voltagebases=[0.4]
+calcvoltagebases
+solve
+""")
+    result = run("check", path, "--json")
+    assert result.exit_code == 1
+    assert "NaN" not in result.stdout
+    assert "Infinity" not in result.stdout
+    words = run("check", path).stdout
+    assert "nan" not in words
+    assert "-0.000" not in words
 
 
 @pytest.mark.parametrize("command", ["import", "check", "flow", "envelope"])

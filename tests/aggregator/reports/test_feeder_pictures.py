@@ -176,3 +176,14 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         one_line(street(), voltage_pu=np.ones(3), title="x")
     with pytest.raises(ValueError, match="expected"):
         heat_strip(np.ones((2, 2)), ["one"], [START], "voltage", "x")
+
+
+def test_names_that_no_xml_can_hold_leave_a_picture_that_can_be_read() -> None:
+    picture = heat_strip(np.ones((2, 1)), ["a\x00\x0b<b>", "\x1b[31m\uffff"], [datetime(2026, 1, 1, tzinfo=UTC)],
+                         "voltage", "\x08 & more")
+    assert "\ufffd" in "".join(ET.fromstring(picture).itertext())  # noqa: S314 - our own picture
+
+
+def test_a_strip_without_rows_says_so() -> None:
+    picture = heat_strip(np.empty((0, 1)), [], [datetime(2026, 1, 1, tzinfo=UTC)], "loading", "no lines")
+    assert "nothing to show" in "".join(ET.fromstring(picture).itertext())  # noqa: S314 - our own picture

@@ -95,6 +95,11 @@ def envelope_bytes(envelopes: Envelopes, *, is_csv: bool) -> bytes:
     return text.getvalue().encode("utf-8")
 
 
+def beginning(*, is_csv: bool) -> bytes:
+    """How every file that `envelope_bytes` makes begins."""
+    return (",".join(COLUMNS) + "\n").encode() if is_csv else f'{{\n "format": "{FORMAT}",'.encode()
+
+
 def _content(envelopes: Envelopes) -> EnvelopeFile:
     def down(watts: float) -> float:
         return max(float(np.floor(watts * 10.0) / 10.0), 0.0)
