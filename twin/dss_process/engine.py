@@ -10,6 +10,7 @@ import os
 import sys
 from contextlib import suppress
 from importlib import import_module
+from math import isfinite
 from typing import Any, Final
 
 import msgspec
@@ -93,7 +94,34 @@ def _extract(order: Order) -> Extract:
     except failure as error:
         why_not = " ".join(str(error).split())
     found = _found(circuit, version, why_not)
+    if errors := _not_finite(found):
+        return Extract(version, errors)
+    if not all(isfinite(part) for *_, real, imaginary in found.volts for part in (real, imaginary)):
+        return _unsolved(found)
     return found if why_not else msgspec.structs.replace(found, volts_open=_with_ranges_open(circuit))
+
+
+def _not_finite(found: Extract) -> list[tuple[int, str]]:
+    """Elements whose own figures are no numbers: nothing can be made of them, and JSON has no words for them."""
+    said = []
+    for element in found.elements:
+        load = element.load
+        figures = {"admittance": element.admittance, "kW, kvar": [] if load is None else [load.kw, load.kvar],
+                   "kV": [] if load is None else [load.kv]}
+        said += [
+            (-1, f"{element.kind}.{element.name}: {name}: expected finite numbers")
+            for name, values in figures.items() if not all(isfinite(value) for value in values)
+        ]
+    return said[:MOST_ERRORS]
+
+
+def _unsolved(found: Extract) -> Extract:
+    """Without the figures of a solution that are no numbers."""
+    return msgspec.structs.replace(
+        found, converged=False, why_not="what it worked out is no number", volts=[], volts_open=[], elements=[
+            msgspec.structs.replace(element, powers=[0.0 for _ in element.powers]) for element in found.elements
+        ],
+    )
 
 
 def _bases(dss: Any, circuit: Any) -> None:

@@ -44,6 +44,7 @@ from twin.feeder.network.model import (
     Zip,
     branches,
 )
+from twin.feeder.network.plausible import FIGURE, Most, is_power
 
 BUS, LINE, TRANSFORMER, CONNECTION = TABLES = ("bus.csv", "line.csv", "transformer.csv", "connection.csv")
 
@@ -88,7 +89,7 @@ class _Row:
             return default
         number = number_of(value)
         if number is None:
-            self.refuse(column, value, "a finite number")
+            self.refuse(column, value, f"a finite number, at most {FIGURE:g} in size")
         return 1.0 if number is None else number
 
     def has(self, column: str) -> bool:
@@ -184,6 +185,8 @@ class _Builder:
         return rows
 
     def _note(self, kind: str, name: str, row: _Row) -> str:
+        if (kind, name) in self._origins:
+            row.refuse("id", name, f"each {kind} once, not again after {self._origins[kind, name]}")
         self._origins.setdefault((kind, name), row.origin)
         return name
 
@@ -216,8 +219,8 @@ class _Builder:
             r1, x1 = row.number("r1_ohm_per_km") * km, row.number("x1_ohm_per_km") * km
             if not (row.has("r0_ohm_per_km") and row.has("x0_ohm_per_km")):
                 self._without_zero.append(row)
-            r0 = row.number("r0_ohm_per_km", HOMOPOLAR * r1 / km if km else 0.0) * km
-            x0 = row.number("x0_ohm_per_km", HOMOPOLAR * x1 / km if km else 0.0) * km
+            r0 = row.number("r0_ohm_per_km") * km if row.has("r0_ohm_per_km") else HOMOPOLAR * r1
+            x0 = row.number("x0_ohm_per_km") * km if row.has("x0_ohm_per_km") else HOMOPOLAR * x1
             c1 = row.number("c1_nf_per_km", 0.0)
             c0 = row.number("c0_nf_per_km", c1) * 1e-9 * km
             name, phases = self._note("line", row.text("id"), row), row.text("phases", PHASES)
@@ -274,8 +277,8 @@ class _Builder:
                 used.setdefault(kind)
                 ends = branches(point.phases, connection)
                 power = complex(row.number("p_w", 0.0), row.number("q_var", 0.0)) / len(ends)
-                if name in powers:
-                    row.refuse("id", name, "each connection point once")
+                if not (is_power(power.real) and is_power(power.imag)):
+                    row.refuse("p_w, q_var", power * len(ends), f"a power of at most {Most.POWER}")
                 powers[name] = (power,) * len(ends)
                 points.append(point)
         return points, powers, tuple(used) or (CONSTANT_POWER,)

@@ -11,7 +11,17 @@ import numpy as np
 
 from twin.dss_process.extract import ElementFound, LoadFound, ShapeFound
 from twin.feeder.importers.imported import Degree, Floats, ImportedLoads, at_terminals
-from twin.feeder.network.model import CONSTANT_POWER, PHASES, Connection, ConnectionPoint, Feeder, LoadType, Zip
+from twin.feeder.network.model import (
+    CONSTANT_POWER,
+    PHASES,
+    Connection,
+    ConnectionPoint,
+    Feeder,
+    FeederError,
+    LoadType,
+    Zip,
+)
+from twin.feeder.network.plausible import Most, is_power
 
 Say = Callable[[Degree, str, str, str], None]
 
@@ -134,6 +144,8 @@ class Points:
         self, element: ElementFound, bus: str, phases: str, kind: LoadType, powers: tuple[complex, ...]
     ) -> None:
         name = element.name
+        if not all(is_power(power.real) and is_power(power.imag) for power in powers):
+            raise FeederError(f"{element.kind} {name}", "kW, kvar", sum(powers), f"at most {Most.POWER}")
         if name in self._powers:
             name = f"{element.kind} {element.name}"
         self._powers[name] = powers

@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import io
 from importlib.resources import files
-from math import isfinite
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +18,7 @@ import numpy as np
 from twin.feeder.importers.imported import Imported, ImportedLoads, ImportRefused
 from twin.feeder.network.admittance import terminals_of
 from twin.feeder.network.model import Feeder
+from twin.feeder.network.plausible import Most, is_figure, is_power
 from twin.feeder.on_disk.example import european_lv_home_day
 from twin.feeder.on_disk.files import GRID_FILE, SIDECAR_FILE, read, write
 
@@ -30,6 +30,9 @@ HOME_STEP_S: Final = 900
 
 COLUMNS: Final = ("connection_point", "phase", "p_w", "q_var", "shape")
 SECONDS: Final = "seconds"
+MOST_SHAPE: Final = 1e9
+"""Of a multiplier, and of a second of a shape."""
+
 FEWEST: Final = 2
 """Steps of a shape, so that their distance is known."""
 
@@ -100,8 +103,8 @@ def read_loads(feeder: Feeder, folder: Path) -> ImportedLoads:
         if shape and shape not in shapes:
             reasons.append(f"{where}: shape: {shape!r}, expected a column of {SHAPES_FILE}")
         powers = [number_of(text) for text in (p, q)]
-        if any(power is None for power in powers):
-            reasons.append(f"{where}: p_w, q_var: {p!r}, {q!r}, expected finite numbers")
+        if any(power is None or not is_power(power) for power in powers):
+            reasons.append(f"{where}: p_w, q_var: {p!r}, {q!r}, expected finite numbers, at most {Most.POWER} in size")
             continue
         p_w[row], q_var[row], shape_of[row] = powers[0], powers[1], shape
     if reasons:
@@ -143,12 +146,12 @@ def rows_of(path: Path) -> list[list[str]]:
 
 
 def number_of(text: str) -> float | None:
-    """A finite number, or None."""
+    """A finite number of a size that can be calculated with, or None."""
     try:
         value = float(text)
     except ValueError:
         return None
-    return value if isfinite(value) else None
+    return value if is_figure(value) else None
 
 
 def _shapes(path: Path) -> tuple[dict[str, np.ndarray], int | None]:
@@ -163,8 +166,8 @@ def _shapes(path: Path) -> tuple[dict[str, np.ndarray], int | None]:
     values = np.zeros((len(table) - 1, len(head)))
     for number, row in enumerate(table[1:]):
         numbers = [number_of(text) for text in row]
-        if len(row) != len(head) or any(one is None for one in numbers):
-            reasons.append(f"{path}:{number + 2}: expected {len(head)} finite numbers")
+        if len(row) != len(head) or any(one is None or not abs(one) <= MOST_SHAPE for one in numbers):
+            reasons.append(f"{path}:{number + 2}: expected {len(head)} finite numbers, at most {MOST_SHAPE:g} in size")
         else:
             values[number] = numbers
     step = values[1, 0] - values[0, 0]

@@ -74,10 +74,15 @@ def _compiled(path: Path, script: Script) -> Extract:
         raise ImportRefused(path, f"{path}: OpenDSS handed over no circuit: {error}") from None
     if extract.errors:
         raise ImportRefused(path, *(
-            f"{script.commands[number].origin if number >= 0 else path}: OpenDSS: {said}"
+            f"{script.commands[number].origin if number >= 0 else _place(script, said, path)}: OpenDSS: {said}"
             for number, said in extract.errors
-        ))
+        ), f"{path}: there may be more: elements are judged when OpenDSS takes every command")
     return extract
+
+
+def _place(script: Script, said: str, path: Path) -> str:
+    """Where the element stands with whose name a complaint begins."""
+    return str(script.places.get(said.partition(": ")[0], path))
 
 
 class _Builder:
@@ -188,14 +193,19 @@ class _Builder:
                 self._say(Degree.UNSUPPORTED, kind, name, "is no element that a feeder can hold")
 
     def _origins(self) -> dict[tuple[str, str], Origin]:
-        """By the names that faults are told under."""
+        """By the names that faults are told under; of a bus the first element that mentions it."""
         ours = {"load": "connection point", "generator": "connection point", "pvsystem": "connection point",
                 "storage": "connection point", "vsource": "source"}
-        return {
+        places = self._script.places
+        origins = {
             (ours.get(kind, kind), name): origin
-            for (kind, _, name), origin in ((place.partition("."), origin)
-                                            for place, origin in self._script.places.items())
+            for (kind, _, name), origin in ((place.partition("."), origin) for place, origin in places.items())
         }
+        for element in self._extract.elements:
+            if (origin := places.get(f"{element.kind}.{element.name}")) is not None:
+                for bus in element.buses:
+                    origins.setdefault(("bus", bus), origin)
+        return origins
 
 
 def _by_node(volts: list[tuple[str, int, float, float]]) -> dict[tuple[str, str], complex]:

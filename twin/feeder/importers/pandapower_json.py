@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from math import isfinite, radians, sqrt
+from math import radians, sqrt
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,6 +44,7 @@ from twin.feeder.network.model import (
     Transformer,
     Zip,
 )
+from twin.feeder.network.plausible import FIGURE, Most, is_figure, is_power
 
 READ: Final = frozenset({
     "bus", "line", "trafo", "ext_grid", "load", "sgen", "storage", "asymmetric_load", "asymmetric_sgen", "switch",
@@ -140,11 +141,11 @@ class _Builder:
     def _take(self, row: Row, column: str, default: float | None = None) -> float:
         """A number of a row; without a default it must be there."""
         value = row.get(column)
-        if isinstance(value, (int, float)) and isfinite(value):
+        if is_figure(value):
             return float(value)
         if value is None and default is not None:
             return default
-        self._reasons.append(row.refusal(column, "a finite number"))
+        self._reasons.append(row.refusal(column, f"a finite number, at most {FIGURE:g} in size"))
         return 1.0
 
     def _whole(self, row: Row, column: str, default: int | None = None) -> int:
@@ -230,7 +231,7 @@ class _Builder:
     def _ends(self, row: Row, opened: set[int], buses: list[Bus]) -> list[str | None]:
         """The buses of a line; an end that is open has a bus of its own, so that the line is still charged."""
         numbers = row.get("from_bus"), row.get("to_bus")
-        is_open = [number in opened for number in numbers]
+        is_open = [isinstance(number, int) and number in opened for number in numbers]
         if all(is_open):
             self._say(Degree.DROPPED, "line", row.name, "switches at both its ends are open")
             return [None, None]
@@ -271,11 +272,12 @@ class _Builder:
 
     def _rating(self, row: Row, parallel: float) -> Rating | None:
         amperes = row.get("max_i_ka")
-        if not isinstance(amperes, (int, float)) or not isfinite(amperes) or amperes <= 0.0:
+        if amperes is None or amperes == float("inf") or (is_figure(amperes) and amperes <= 0.0):
             return None
+        amperes = self._take(row, "max_i_ka")
         kind = row.get("std_type")
         source = f"max_i_ka of {kind}, pandapower" if kind else "max_i_ka, pandapower"
-        total = float(amperes) * 1000.0 * self._take(row, "df", 1.0) * parallel
+        total = amperes * 1000.0 * self._take(row, "df", 1.0) * parallel
         rating = self._built(row, Rating.even, amperes=total, source=source)
         return rating if isinstance(rating, Rating) else None
 
@@ -390,8 +392,8 @@ class _Builder:
     def _power(self, row: Row, active: str, reactive: str, sign: float) -> complex:
         power = complex(self._take(row, active, 0.0), self._take(row, reactive, 0.0))
         power *= sign * 1e6 * self._take(row, "scaling", 1.0)
-        if not (isfinite(power.real) and isfinite(power.imag)):
-            self._reasons.append(row.refusal(active, "a finite power"))
+        if not (is_power(power.real) and is_power(power.imag)):
+            self._reasons.append(row.refusal(f"{active}, {reactive}", f"a power of at most {Most.POWER}"))
             return 0j
         return power
 
@@ -470,4 +472,4 @@ def _place(row: Row, places: Mapping[int, tuple[Any, Any]]) -> tuple[float, floa
     if not isinstance(found, (list, tuple)) or len(found) < 2:  # noqa: PLR2004 - x and y
         return None
     x, y = found[:2]
-    return (float(x), float(y)) if isinstance(x, (int, float)) and isinstance(y, (int, float)) else None
+    return (float(x), float(y)) if is_figure(x) and is_figure(y) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from math import isfinite, sqrt
+from math import sqrt
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from twin.feeder.network.model import (
     Transformer,
     Zip,
 )
+from twin.feeder.network.plausible import Most, is_power
 from twin.feeder.network.transformer_model import FROM_SEQUENCE, TO_SEQUENCE
 from twin.feeder.on_disk.pgm_json import (
     AsymLineRow,
@@ -38,6 +39,7 @@ from twin.feeder.on_disk.pgm_json import (
     NodeRow,
     SourceRow,
     TransformerRow,
+    check_figures,
     decoded,
 )
 
@@ -180,6 +182,7 @@ class _Builder:
                 if values.pop(field, 0.0):
                     self._say(Degree.DROPPED, kind, str(row.get("id")), f"{field}: the losses of its capacitance")
             try:
+                check_figures(values)
                 yield msgspec.convert(values, type=row_type)
             except msgspec.ValidationError as error:
                 self._reasons.append(f"{self._path}: $.data.{kind}[{number}]: {error}")
@@ -260,10 +263,15 @@ class _Builder:
                     self._say(Degree.ASSUMED, kind, name, f"is open at one end, which is a bus 'open end of {name}'")
                     buses.append(Bus(f"open end of {name}", self._volts[ends[opened[row.id].index(False)]]))
                     ends[opened[row.id].index(True)] = f"open end of {name}"
-                r, x, c = row.matrices()
-                rating = Rating.even(row.i_n, "i_n, power-grid-model") if row.i_n and isfinite(row.i_n) else None
+                try:
+                    r, x, c = row.matrices()
+                except FeederError as error:
+                    self._reasons.append(f"{self._path}: {error}")
+                    continue
+                ratings = self._built(kind, row, Rating.even, amperes=row.i_n, source="i_n, power-grid-model") if (
+                    row.i_n) else []
                 found += self._built(kind, row, Line, id=name, from_bus=ends[0], to_bus=ends[1], r_ohm=r, x_ohm=x,
-                                     c_farad=c, ampacity=rating)
+                                     c_farad=c, ampacity=next(iter(ratings), None))
         return found
 
     def _transformers(self) -> list[Transformer]:
@@ -345,6 +353,10 @@ class _Builder:
                 name = own if own not in powers else f"{kind} {own}"
                 each = [sign * complex(p, q) for p, q in
                         zip(_phases(row.p_specified), _phases(row.q_specified), strict=True)]
+                if not all(is_power(power.real) and is_power(power.imag) for power in each):
+                    self._reasons.append(f"{self._path}: {kind} {row.id}: p_specified, q_specified: {each}, expected "
+                                         f"at most {Most.POWER}")
+                    continue
                 phases = "".join(phase for phase, power in zip(PHASES, each, strict=True) if power)
                 if kind.startswith("sym") or not phases:
                     phases = PHASES

@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import combinations
-from math import inf, isclose, isfinite
+from math import inf, isclose
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twin.assets import TimeGrid
+from twin.feeder.network.plausible import LEAST, Most
 
 PHASES: Final = "abc"
 Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
@@ -38,14 +39,23 @@ class FeederError(ValueError):
         self.expected = expected
 
 
-def _positive(element: str, field_name: str, value: float) -> None:
-    if not (isfinite(value) and value > 0):
+def _positive(element: str, field_name: str, value: float, most: Most = Most.NUMBER) -> None:
+    if not value > 0 or value == inf:
         raise FeederError(element, field_name, value, "a finite number above 0")
+    if not LEAST <= value <= most.value:
+        raise FeederError(element, field_name, value, f"{LEAST:g} to {most}")
 
 
-def _not_negative(element: str, field_name: str, value: float) -> None:
-    if not (isfinite(value) and value >= 0):
+def _not_negative(element: str, field_name: str, value: float, most: Most = Most.NUMBER) -> None:
+    if not value >= 0 or value == inf:
         raise FeederError(element, field_name, value, "a finite number, 0 or more")
+    _within(element, field_name, value, most)
+
+
+def _within(element: str, field_name: str, value: float, most: Most = Most.NUMBER) -> None:
+    """Neither beyond `most` nor below minus `most`, nor NaN."""
+    if not abs(value) <= most.value:
+        raise FeederError(element, field_name, value, f"a finite number, at most {most} in size")
 
 
 def _phases(element: str, phases: str) -> None:
@@ -71,8 +81,10 @@ class Bus:
     xy: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        _positive(f"bus {self.id}", "volts", self.volts)
+        _positive(f"bus {self.id}", "volts", self.volts, Most.VOLTS)
         _phases(f"bus {self.id}", self.phases)
+        for value in self.xy or ():
+            _within(f"bus {self.id}", "xy", value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +96,7 @@ class Rating:
 
     def __post_init__(self) -> None:
         for amperes in self.amperes:
-            _positive("rating", "amperes", amperes)
+            _positive("rating", "amperes", amperes, Most.AMPERES)
         if not self.source:
             raise FeederError("rating", "source", self.source, "where the figure comes from")
 
@@ -115,14 +127,14 @@ class Line:
     def __post_init__(self) -> None:
         element = f"line {self.id}"
         _phases(element, self.phases)
-        for name in ("r_ohm", "x_ohm", "c_farad"):
+        for name, most in (("r_ohm", Most.OHM), ("x_ohm", Most.OHM), ("c_farad", Most.FARAD)):
             matrix = getattr(self, name)
-            if not all(isfinite(value) for row in matrix for value in row):
-                raise FeederError(element, name, matrix, "finite numbers")
+            if not all(abs(value) <= most.value for row in matrix for value in row):
+                raise FeederError(element, name, matrix, f"finite numbers, at most {most} in size")
             if any(matrix[i][j] != matrix[j][i] for i, j in combinations(range(3), 2)):
                 raise FeederError(element, name, matrix, "a symmetric matrix")
         if self.length_m is not None:
-            _not_negative(element, "length_m", self.length_m)
+            _not_negative(element, "length_m", self.length_m, Most.METRES)
 
     @classmethod
     def of_sequence(
@@ -184,7 +196,9 @@ class Tap:
     step_volts: float = 0.0
 
     def __post_init__(self) -> None:
-        _not_negative("tap", "step_volts", self.step_volts)
+        _not_negative("tap", "step_volts", self.step_volts, Most.VOLTS)
+        for name in ("lowest", "highest", "nominal"):
+            _within("tap", name, getattr(self, name), Most.TAPS)
         if not self.lowest <= self.position <= self.highest:
             raise FeederError("tap", "position", self.position, f"between {self.lowest} and {self.highest}")
 
@@ -217,12 +231,27 @@ class Transformer:
 
     def __post_init__(self) -> None:
         element = f"transformer {self.id}"
-        for name in ("rated_va", "from_volts", "to_volts", "uk"):
-            _positive(element, name, getattr(self, name))
-        for name in ("pk_w", "i0", "p0_w"):
-            _not_negative(element, name, getattr(self, name))
+        for name, most in (("rated_va", Most.POWER), ("from_volts", Most.VOLTS), ("to_volts", Most.VOLTS),
+                           ("uk", Most.RATIO)):
+            _positive(element, name, getattr(self, name), most)
+        for name, most in (("pk_w", Most.POWER), ("i0", Most.RATIO), ("p0_w", Most.POWER)):
+            _not_negative(element, name, getattr(self, name), most)
+        for name in ("from_grounding_ohm", "to_grounding_ohm"):
+            for ohm in getattr(self, name):
+                _within(element, name, ohm, Most.OHM)
+        for name, volts in zip(("from_volts", "to_volts"), self.tapped_volts, strict=True):
+            if not volts > 0:
+                raise FeederError(element, "tap", self.tap.position, f"a tap that leaves {name} above 0, not {volts:g}")
         if self.pk_w / self.rated_va > self.uk:
             raise FeederError(element, "pk_w", self.pk_w, f"at most uk x rated_va = {self.uk * self.rated_va:g} W")
+
+    @property
+    def tapped_volts(self) -> tuple[float, float]:
+        """Rated volts of the `from` and the `to` side at the tap's position."""
+        moved = (self.tap.position - self.tap.nominal) * self.tap.step_volts
+        if self.tap.side is Side.FROM:
+            return self.from_volts + moved, self.to_volts
+        return self.from_volts, self.to_volts + moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,9 +270,11 @@ class Source:
     id: str = "source"
 
     def __post_init__(self) -> None:
-        for name in ("u_pu", "short_circuit_va", "z01_ratio"):
-            _positive(f"source {self.id}", name, getattr(self, name))
-        _not_negative(f"source {self.id}", "rx_ratio", self.rx_ratio)
+        element = f"source {self.id}"
+        for name, most in (("u_pu", Most.RATIO), ("short_circuit_va", Most.NUMBER), ("z01_ratio", Most.RATIO)):
+            _positive(element, name, getattr(self, name), most)
+        _not_negative(element, "rx_ratio", self.rx_ratio, Most.RATIO)
+        _within(element, "angle_rad", self.angle_rad, Most.RATIO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +287,7 @@ class Zip:
 
     def __post_init__(self) -> None:
         parts = (self.impedance, self.current, self.power)
-        if not all(isfinite(part) for part in parts) or not isclose(sum(parts), 1.0):
+        if not all(abs(part) <= Most.RATIO.value for part in parts) or not isclose(sum(parts), 1.0):
             raise FeederError("load type", "zip", parts, "finite shares that add up to 1")
 
 
@@ -294,7 +325,7 @@ class LoadType:
         if not 0.0 <= low < high:
             raise FeederError(f"load type {self.id}", "valid_pu", self.valid_pu, "0 <= lowest < highest")
         if self.rated_volts is not None:
-            _positive(f"load type {self.id}", "rated_volts", self.rated_volts)
+            _positive(f"load type {self.id}", "rated_volts", self.rated_volts, Most.VOLTS)
 
     @property
     def is_constant_power(self) -> bool:
@@ -322,8 +353,8 @@ class Capacitor:
 
     def __post_init__(self) -> None:
         element = f"capacitor {self.id}"
-        _positive(element, "var", self.var)
-        _positive(element, "volts", self.volts)
+        _positive(element, "var", self.var, Most.POWER)
+        _positive(element, "volts", self.volts, Most.VOLTS)
         _phases(element, self.phases)
         if self.connection is Connection.DELTA and len(self.phases) == 1:
             raise FeederError(element, "phases", self.phases, "two or three phases for a delta capacitor")
@@ -365,8 +396,9 @@ class Primitive:
         size = len(self.nodes)
         if len(self.admittance) != size or any(len(row) != size for row in self.admittance):
             raise FeederError(element, "admittance", [len(row) for row in self.admittance], f"{size} rows of {size}")
-        if not all(isfinite(value.real) and isfinite(value.imag) for row in self.admittance for value in row):
-            raise FeederError(element, "admittance", self.admittance, "finite numbers")
+        if not all(abs(part) <= Most.SIEMENS.value for row in self.admittance for value in row
+                   for part in (value.real, value.imag)):
+            raise FeederError(element, "admittance", self.admittance, f"finite numbers, at most {Most.SIEMENS} in size")
 
 
 @dataclass(frozen=True)
@@ -382,8 +414,9 @@ class Envelope:
             limits = getattr(self, name)
             if limits.shape != (self.grid.steps,):
                 raise FeederError("envelope", name, limits.shape, f"shape ({self.grid.steps},)")
-            if not bool((limits >= 0).all()):
-                raise FeederError("envelope", name, float(np.nanmin(limits)), "0 W or more")
+            if not bool(((limits >= 0) & (limits <= Most.POWER.value)).all()):
+                worst = limits[~((limits >= 0) & (limits <= Most.POWER.value))][0]
+                raise FeederError("envelope", name, float(worst), f"0 W or more, at most {Most.POWER}")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Envelope):
@@ -409,7 +442,7 @@ class ConnectionPoint:
     def __post_init__(self) -> None:
         _phases(f"connection point {self.id}", self.phases)
         if self.fuse_a is not None:
-            _positive(f"connection point {self.id}", "fuse_a", self.fuse_a)
+            _positive(f"connection point {self.id}", "fuse_a", self.fuse_a, Most.AMPERES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -445,4 +478,4 @@ class Feeder:
     origins: Mapping[tuple[str, str], Origin] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        _positive(f"feeder {self.name}", "frequency_hz", self.frequency_hz)
+        _positive(f"feeder {self.name}", "frequency_hz", self.frequency_hz, Most.HERTZ)

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.feeder.network.model import FeederError, Side, Transformer
+from twin.feeder.network.model import FeederError, Transformer
 
 Complex = NDArray[np.complex128]
 
@@ -77,10 +77,7 @@ def admittance(transformer: Transformer) -> Complex:
     if transformer.vector_group is None:
         raise FeederError(f"transformer {transformer.id}", "vector_group", None, "a vector group, such as Dyn11")
     group = vector_group(transformer.vector_group)
-    tap = transformer.tap
-    moved = (tap.position - tap.nominal) * tap.step_volts
-    from_volts = transformer.from_volts + (moved if tap.side is Side.FROM else 0.0)
-    to_volts = transformer.to_volts + (moved if tap.side is Side.TO else 0.0)
+    from_volts, to_volts = transformer.tapped_volts
     base = to_volts**2 / transformer.rated_va
     resistance = transformer.pk_w / transformer.rated_va
     series = base * complex(resistance, sqrt(transformer.uk**2 - resistance**2))

@@ -38,6 +38,9 @@ RATING_TIMES_ROOT_RESISTANCE = (20.0, 300.0)
 0.208 ohm/km in ground carries 270 A: 123."""
 
 PLAUSIBLE_UK = (0.005, 0.25)
+PLAUSIBLE_TAP = 0.3
+"""Of the rated volts: twice the range of an on-load tap changer, three times that of a regulator."""
+
 SINGULAR = 1e12
 """Condition of a matrix that is not to be inverted."""
 
@@ -47,6 +50,13 @@ ROUNDING = 1e-9
 VOLTS_TOLERANCE = 0.15
 """A transformer's rated volts may differ so much from its bus's rating: 0.4, 0.416, 0.433 and 0.44 kV are all low
 voltage."""
+
+RATIO_TOLERANCE = 0.02
+"""Of transformers in parallel: with a short-circuit voltage of 4 % each, 2 % between them drive a quarter of their
+rated current round."""
+
+FEW = 5
+"""So many are named."""
 
 ASSUMED_VALID_PU = (0.9, 1.1)
 """EN 50160: what a supply voltage may be; a constant-power load that stops to be one inside is worth a word."""
@@ -235,6 +245,11 @@ class _Report:
                 if abs(volts / bus.volts - 1.0) > VOLTS_TOLERANCE:
                     self._say("transformer", transformer.id, f"{side}_volts", volts,
                               f"about the voltage base of bus {name}: {bus.volts:g} V")
+            for (side, _, rated), tapped in zip(sides, transformer.tapped_volts, strict=True):
+                if abs(tapped / rated - 1.0) > PLAUSIBLE_TAP:
+                    self._say("transformer", transformer.id, "tap", transformer.tap.position,
+                              f"a position that moves {side}_volts by at most {PLAUSIBLE_TAP:.0%}, not to {tapped:g} V",
+                              blocking=False)
             low, high = PLAUSIBLE_UK
             if not low <= transformer.uk <= high:
                 self._say("transformer", transformer.id, "uk", transformer.uk, f"per unit, {low:g} to {high:g}",
@@ -300,13 +315,36 @@ class _Report:
     def supply(self) -> None:
         """Which phases the source reaches, and where ground is."""
         feeder = self._feeder
-        if not self._knows(feeder.source.bus) or len(self._lines) < len(feeder.lines):
+        if not self._knows(feeder.source.bus):
             return
         if self._bus[feeder.source.bus].phases != PHASES:
             self._say("source", feeder.source.id, "bus", feeder.source.bus, "a bus with phases abc")
-        self._islands(Groups(joined := lines_joined(feeder)))
+        self._side_by_side(Groups(joined := lines_joined(feeder)))
+        self._islands(Groups(joined))
         if not any(fault.blocking for fault in self.found):
             self._ground(joined)
+
+    def _side_by_side(self, joined: Groups[Node]) -> None:
+        """Transformers between the same networks that turn phases differently, or change volts differently."""
+        first: dict[tuple[Node, Node], tuple[str, int, float]] = {}
+        for transformer in self._transformers:
+            try:
+                clock = vector_group(transformer.vector_group or "").clock
+            except FeederError:
+                continue
+            ends = joined.of((transformer.from_bus, PHASES[0])), joined.of((transformer.to_bus, PHASES[0]))
+            upper, lower = transformer.tapped_volts
+            if ends[::-1] in first:
+                ends, clock, upper, lower = ends[::-1], -clock % 12, lower, upper
+            name, other, ratio = first.setdefault(ends, (transformer.id, clock, upper / lower))
+            if clock != other:
+                self._say("transformer", transformer.id, "vector_group", transformer.vector_group,
+                          f"the clock of transformer {name}, with which it is in parallel: {other}; otherwise a "
+                          "current flows round through both", blocking=False)
+            elif abs(upper / lower / ratio - 1.0) > RATIO_TOLERANCE:
+                self._say("transformer", transformer.id, "from_volts, to_volts, tap", f"{upper / lower:.5g}",
+                          f"the ratio of transformer {name}, with which it is in parallel: {ratio:.5g}; otherwise a "
+                          "current flows round through both", blocking=False)
 
     def _islands(self, live: Groups[Node]) -> None:
         feeder = self._feeder
@@ -322,7 +360,10 @@ class _Report:
         for bus in feeder.buses:
             dead = "".join(phase for phase in bus.phases if live.of((bus.id, phase)) not in fed)
             if dead:
-                self._say("bus", bus.id, "phases", dead, "a path from the source (island, or no line brings it)")
+                hanging = [point.id for point in feeder.connection_points if point.bus == bus.id]
+                self._say("bus", bus.id, "phases", dead, "a path from the source (island, or no line brings it)"
+                          + (f" to {', '.join(hanging[:FEW])}" if hanging else "")
+                          + (f" and {len(hanging) - FEW} more" if len(hanging) > FEW else ""))
 
     def _ground(self, joined: Groups[Node]) -> None:
         groups = {transformer.id: transformer.vector_group for transformer in self._feeder.transformers}

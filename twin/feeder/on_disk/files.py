@@ -296,7 +296,8 @@ def _transformer(entry: TransformerEntry, row: TransformerRow, from_bus: str, to
 def _envelope(entry: EnvelopeEntry) -> Envelope:
     try:
         grid = TimeGrid(utc(entry.start), entry.step_s, len(entry.import_w))
-    except ValueError as error:
+        _ = grid.end  # beyond the calendar it overflows
+    except (ValueError, OverflowError) as error:
         raise FeederError("envelope", "start, step_s", (entry.start, entry.step_s), str(error)) from None
     return Envelope(grid, np.array(entry.import_w, dtype=np.float64), np.array(entry.export_w, dtype=np.float64))
 

@@ -6,7 +6,7 @@ A component or a field that is not understood is named and refused, never left o
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.feeder.network.model import PHASES, Line, Matrix, Tap
+from twin.feeder.network.model import PHASES, FeederError, Line, Matrix, Tap
+from twin.feeder.network.plausible import FIGURE, LEAST, is_figure
 from twin.feeder.second_engine.pgm import ENTRIES, SIDES, WINDINGS, Row
 
 InService = Literal[1]
@@ -65,7 +66,8 @@ class LineRow(BranchRow, frozen=True, kw_only=True):
     tan0: Zero = 0.0
 
     def matrices(self) -> tuple[Matrix, Matrix, Matrix]:
-        line = Line.of_sequence("", "", "", r1=self.r1, x1=self.x1, r0=self.r0, x0=self.x0, c1=self.c1, c0=self.c0)
+        line = Line.of_sequence(str(self.id), "", "", r1=self.r1, x1=self.x1, r0=self.r0, x0=self.x0, c1=self.c1,
+                                c0=self.c0)
         return line.r_ohm, line.x_ohm, line.c_farad
 
 
@@ -103,13 +105,17 @@ class AsymLineRow(BranchRow, frozen=True, kw_only=True):
         """With the neutral, where there is one, folded in (Kron reduction)."""
         r, x, c = (self._matrix(name) for name in "rxc")
         if self.c_aa is None:
-            line = Line.of_sequence("", "", "", r1=1.0, x1=0.0, r0=1.0, x0=0.0, c1=self.c1 or 0.0, c0=self.c0 or 0.0)
+            line = Line.of_sequence(str(self.id), "", "", r1=1.0, x1=0.0, r0=1.0, x0=0.0, c1=self.c1 or 0.0,
+                                    c0=self.c0 or 0.0)
             c = np.array(line.c_farad)
         if self.r_nn is not None and self.x_nn is not None:
             between = np.array([
                 complex(getattr(self, f"r_n{phase}") or 0.0, getattr(self, f"x_n{phase}") or 0.0) for phase in PHASES
             ])
-            z = r + 1j * x - np.outer(between, between) / complex(self.r_nn, self.x_nn)
+            neutral = complex(self.r_nn, self.x_nn)
+            if abs(neutral) < LEAST:
+                raise FeederError(f"line {self.id}", "r_nn, x_nn", neutral, f"an impedance of at least {LEAST:g} ohm")
+            z = r + 1j * x - np.outer(between, between) / neutral
             r, x = z.real, z.imag
         return as_matrix(r), as_matrix(x), as_matrix(c)
 
@@ -199,6 +205,19 @@ ROWS: Final[dict[str, type[_Row]]] = {
 }
 
 
+def check_figures(row: Mapping[str, Any]) -> None:
+    """Hold every number of a row to a size that can be calculated with.
+
+    Raises:
+        msgspec.ValidationError: one is not; it names the field.
+    """
+    for field, value in row.items():
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, (int, float)) and not isinstance(each, bool) and not is_figure(each):
+                shown = f"{each:.3g}" if isinstance(each, float) else f"{str(each)[:9]}..."
+                raise msgspec.ValidationError(f"{shown}, expected at most {FIGURE:g} in size - at `$.{field}`")
+
+
 def decoded(path: Path, decode: Callable[[bytes], T]) -> T:
     """What `decode` makes of a file; its complaint becomes one line that names the file."""
     try:
@@ -230,6 +249,7 @@ def read_grid(path: Path) -> dict[str, list[Any]]:
                     raise FeederFileError(path, f"{where}: {len(row)} values, expected {expected}")
                 row = dict(zip(names, row, strict=True))  # noqa: PLW2901 - the same row, with its names
             try:
+                check_figures(row)
                 found[kind].append(msgspec.convert(
                     {field: value for field, value in row.items() if value is not None}, type=ROWS[kind]
                 ))

@@ -252,7 +252,8 @@ class Solution:
         size = np.abs(self.line_currents())
         if self.flow.network.shunts is not None:
             size = np.maximum(size, np.abs(self.line_currents("to")))
-        return self._shaped(size.reshape(len(self.flow.segments), -1) / self.flow.ampacity[:, None])
+        loading: Real = size / self.flow.ampacity.reshape(-1, *(1 for _ in self.shape))
+        return loading
 
     @cached_property
     def _transformer_powers(self) -> Complex:

@@ -16,7 +16,7 @@ import numpy as np
 
 from twin.feeder.network.admittance import Terminal, source_impedance, terminals_of
 from twin.feeder.network.grounding import Node, Tie, ties
-from twin.feeder.network.model import PHASES, Feeder, Line, LoadType, Matrix, Side, Transformer
+from twin.feeder.network.model import PHASES, Feeder, Line, LoadType, Matrix, Transformer
 from twin.feeder.network.transformer_model import TO_SEQUENCE, Complex, Winding, admittance, vector_group
 
 RECIPROCAL: Final = 1e-9
@@ -142,10 +142,7 @@ class _Writer:
             nodes = [(bus, phase) for bus in (transformer.from_bus, transformer.to_bus) for phase in PHASES]
             self._lattice(f"transformer {transformer.id}", nodes, admittance(transformer))
             return False
-        tap = transformer.tap
-        moved = (tap.position - tap.nominal) * tap.step_volts
-        volts = (transformer.from_volts + (moved if tap.side is Side.FROM else 0.0),
-                 transformer.to_volts + (moved if tap.side is Side.TO else 0.0))
+        volts = transformer.tapped_volts
         resistance = transformer.pk_w / transformer.rated_va
         reactance = float(np.sqrt(transformer.uk**2 - resistance**2))
         self._commands.append(

@@ -108,6 +108,45 @@ def test_a_table_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None
         read_feeder(tmp_path)
 
 
+def test_ids_that_stand_twice_are_refused_in_every_table_at_once(tmp_path: Path) -> None:
+    written(tmp_path, **{name[:-4]: text + text.splitlines()[1] + "\n" for name, text in TABLES.items()})
+    with pytest.raises(ImportRefused) as refused:
+        read_feeder(tmp_path)
+    for part in ("bus.csv:5: id: 'upper'", "line.csv:3: id: 'cable'", "transformer.csv:3: id: 'tr'",
+                 f"connection.csv:5: id: 'one', expected each connection point once, not again after {tmp_path}/conn"):
+        assert f"{tmp_path}/{part}" in str(refused.value), part
+
+
+@pytest.mark.parametrize(("tap", "said"), [
+    ("-40,-50,2,2.5", "transformer tr: tap: -40, expected a tap that leaves from_volts above 0, not 0"),
+    ("-50,-50,2,2.5", "not -2500"), ("300,-2,300,2.5", "tap: highest: 300"),
+    ("1e300,-2,2,2.5", "tap_position: '1e300', expected a finite"), ("0,-2,2,1e300", "tap_step_percent: '1e300'"),
+])
+def test_taps_beyond_reason_are_refused(tmp_path: Path, tap: str, said: str) -> None:
+    written(tmp_path, transformer=TABLES["transformer.csv"].replace("-1,-2,2,2.5", tap))
+    with pytest.raises(ImportRefused, match=r"transformer\.csv:2: ") as refused:
+        read_feeder(tmp_path)
+    assert said in str(refused.value)
+
+
+def test_every_cell_may_hold_any_figure(tmp_path: Path) -> None:
+    """What cannot be calculated with is refused with its file, and nothing else ends otherwise than as a feeder."""
+    for table, text in TABLES.items():
+        head, first, *rest = text.splitlines()
+        cells = first.split(",")
+        for place in range(len(cells)):
+            for figure in ("1e300", "-1e300", "1e-300", "1e30", "-1", "0"):
+                spoiled = ",".join([*cells[:place], figure, *cells[place + 1:]])
+                written(tmp_path, **{table[:-4]: "\n".join([head, spoiled, *rest]) + "\n"})
+                try:
+                    found = read_feeder(tmp_path)
+                except ImportRefused as refused:
+                    assert all(reason.startswith(str(tmp_path)) for reason in refused.reasons)  # noqa: PT017 - either is allowed
+                else:
+                    faults(found.feeder)
+        written(tmp_path)
+
+
 def test_missing_tables_are_named_together(tmp_path: Path) -> None:
     written(tmp_path)
     for name in ("bus.csv", "connection.csv"):

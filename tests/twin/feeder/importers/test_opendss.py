@@ -288,8 +288,25 @@ def test_what_opendss_does_not_take_is_told_with_file_and_line(write: Write) -> 
     path = write(HEAD + "new line.bad bus1=mid bus2=x linecode=nothere\nnew nonsense.x a=1\n" + TAIL)
     with pytest.raises(ImportRefused) as refused:
         read_feeder(path)
-    assert [reason.startswith(f"{path}:{line}: OpenDSS: ") for reason, line in
-            zip(refused.value.reasons, (8, 9), strict=True)] == [True, True]
+    *told, last = refused.value.reasons
+    assert [reason.startswith(f"{path}:{line}: OpenDSS: ") for reason, line in zip(told, (8, 9), strict=True)] == [
+        True, True]
+    assert "there may be more" in last
+
+
+@pytest.mark.parametrize("figure", ["nan", "inf", "1e300"])
+def test_a_load_without_a_finite_power_is_refused_with_file_and_line(write: Write, figure: str) -> None:
+    path = write(f"{HEAD}new load.odd bus1=mid kv=0.4 kw={figure} kvar=1\n{TAIL}")
+    with pytest.raises(ImportRefused, match=r"load.odd") as refused:
+        read_feeder(path)
+    assert refused.value.reasons[0].startswith(str(path))
+
+
+def test_an_island_is_told_with_a_line_of_the_file_and_what_hangs_there(write: Write) -> None:
+    path = write(f"{HEAD}new line.far bus1=isle bus2=shore linecode=cable length=1 units=m\n"
+                 f"new load.hut bus1=shore kv=0.4 kw=1\n{TAIL}")
+    told = [str(fault) for fault in faults(read_feeder(path).feeder) if fault.blocking]
+    assert any(one.startswith(f"{path}:8: bus shore") and "hut" in one for one in told), told
 
 
 @pytest.mark.parametrize("text", ["", "clear\nsolve", "New Line.a\n", "clear\nnew circuit.x basekv=0\nsolve"])

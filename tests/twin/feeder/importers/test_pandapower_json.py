@@ -181,6 +181,24 @@ def test_what_is_no_network_is_refused_in_one_line(tmp_path: Path, text: str) ->
     assert str(refused.value).startswith(str(path))
 
 
+@pytest.mark.parametrize(("table", "column", "value", "said"), [
+    ("trafo", "i0_percent", 1e300, "$.trafo[0].i0_percent: 1e+300, expected a finite number, at most 1e+30 in size"),
+    ("trafo", "i0_percent", 1e20, "$.trafo[0]: transformer tr: i0: 1e+18, expected a finite number, at most 1e+06"),
+    ("line", "from_bus", [1], "$.line[0].from_bus: [1], expected the number of a bus"),
+    ("load", "p_mw", 1e20, "$.load[0].p_mw, q_mvar"),
+    ("trafo", "tap_pos", -45, "$.trafo[0]: tap: position"),
+    ("line", "max_i_ka", "x", "$.line[0].max_i_ka: 'x'"),
+])
+def test_figures_beyond_reason_are_refused_by_name(
+    tmp_path: Path, table: str, column: str, value: object, said: str
+) -> None:
+    tables = network()
+    tables[table][0][column] = value
+    with pytest.raises(ImportRefused) as refused:
+        imported(tables, tmp_path)
+    assert said in str(refused.value)
+
+
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_a_network_with_any_cell_spoiled_is_read_or_refused(
@@ -190,7 +208,9 @@ def test_a_network_with_any_cell_spoiled_is_read_or_refused(
     name = data.draw(st.sampled_from([name for name in tables if tables[name]]))
     row = data.draw(st.sampled_from(tables[name]))
     column = data.draw(st.sampled_from(sorted(row)))
-    row[column] = data.draw(st.sampled_from([None, "", "x", -1, 0, 1e300, True, [], {}, 0.5, -0.0, 99]))
+    row[column] = data.draw(st.sampled_from(
+        [None, "", "x", -1, 0, 1e300, -1e300, 1e-300, 10**400, True, [], [1], {}, 0.5, -0.0, 99]
+    ))
     path = written(tables, tmp_path_factory.mktemp("net") / "net.json")
     try:
         found = read_feeder(path)

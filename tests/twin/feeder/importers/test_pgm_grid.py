@@ -141,6 +141,19 @@ def test_what_is_no_grid_is_refused_with_its_file(tmp_path: Path, head: dict[str
     assert all(reason.startswith(str(path)) for reason in refused.value.reasons)
 
 
+def test_figures_that_cannot_be_calculated_with_are_named_with_their_rows(tmp_path: Path) -> None:
+    rows = grid()
+    rows["line"][0] |= {"i_n": -1.0}
+    rows["line"][1] |= {"x0": 1e300}
+    rows["transformer"][0] |= {"tap_pos": 40, "tap_max": 40}
+    rows["asym_load"][0] |= {"p_specified": [1e20, 0.0, 0.0]}
+    with pytest.raises(ImportRefused) as refused:
+        read_feeder(written(rows, tmp_path))
+    for part in ("line 11: rating: amperes: -1.0", "$.data.line[1]: 1e+300, expected at most 1e+30 in size - at `$.x0`",
+                 "asym_load 33: p_specified, q_specified"):
+        assert f"{tmp_path / 'elsewhere.json'}: {part}" in str(refused.value), part
+
+
 @given(data=st.data())
 @settings(max_examples=80, deadline=None)
 def test_a_grid_with_any_cell_spoiled_is_read_or_refused(
@@ -150,7 +163,7 @@ def test_a_grid_with_any_cell_spoiled_is_read_or_refused(
     kind = data.draw(st.sampled_from(sorted(rows)))
     row = data.draw(st.sampled_from(rows[kind]))
     row[data.draw(st.sampled_from(sorted(row)))] = data.draw(
-        st.sampled_from([None, "", "x", -1, 0, 1e300, True, [], {}, [1, "x"], 0.5, 99])
+        st.sampled_from([None, "", "x", -1, 0, 1e300, -1e300, 1e-300, 10**400, True, [], {}, [1, "x"], [1e300], 0.5])
     )
     path = written(rows, tmp_path_factory.mktemp("grid"))
     try:

@@ -21,7 +21,9 @@ from twin.feeder import (
     Origin,
     Primitive,
     Rating,
+    Side,
     Source,
+    Tap,
     Transformer,
     Zip,
     faults,
@@ -190,6 +192,31 @@ def test_every_kind_of_fault_is_found(build: Any, case: str) -> None:
     assert expected in wrong(change(build.two_buses()))
 
 
+@pytest.mark.parametrize(("change", "field", "expected"), [
+    ({"vector_group": "Dyn5"}, "vector_group", "the clock of transformer t, with which it is in parallel: 11"),
+    ({"from_volts": 10_500.0}, "from_volts, to_volts, tap", "26.25', expected the ratio of transformer t"),
+    ({"tap": Tap(Side.FROM, 2, -2, 2, 0, 250.0)}, "from_volts, to_volts, tap", "26.25"),
+    ({"from_bus": "near", "to_bus": "high", "from_volts": 400.0, "to_volts": 1e4, "vector_group": "YNd11"},
+     "vector_group", "the clock of transformer t, with which it is in parallel: 11"),
+])
+def test_transformers_in_parallel_that_drive_a_current_round_are_a_remark(
+    build: Any, change: Any, field: str, expected: str
+) -> None:
+    alone = with_transformer(build.two_buses())
+    both = replace(alone, transformers=(*alone.transformers, replace(alone.transformers[0], id="u")))
+    assert ("transformer", "u") not in {(fault.kind, fault.element) for fault in faults(both)}
+    other = replace(both, transformers=(both.transformers[0], replace(both.transformers[1], **change)))
+    (fault,) = (fault for fault in faults(other) if fault.element == "u")
+    assert (fault.field, fault.blocking) == (field, False)
+    assert expected in str(fault)
+
+
+def test_a_line_to_nowhere_hides_no_island(build: Any) -> None:
+    feeder = replace(with_line(build.two_buses(), to_bus="x"), buses=(*build.two_buses().buses, Bus("alone", 400.0)))
+    assert {(fault.kind, fault.element) for fault in faults(feeder) if fault.blocking} == {
+        ("line", "line"), ("bus", "far"), ("bus", "alone")}
+
+
 @pytest.mark.parametrize("matrix", [
     pytest.param(JOINT, id="a series element"),
     pytest.param(((2.0 + 0j, -1.0 + 0j), (-1.0 + 0j, 0.5 + 0j)), id="a ratio"),
@@ -225,6 +252,12 @@ def test_all_are_named_at_once_blocking_ones_first_with_file_and_line(build: Any
     (lambda: Line("l", "a", "b", ((1.0, 2.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)), ((0.0,) * 3,) * 3),
      "expected a symmetric matrix"),
     (lambda: Transformer("t", "a", "b", 1e5, 1e4, 400.0, 0.04, 5000.0, "Dyn11"), "pk_w: 5000.0, expected at most"),
+    (lambda: Transformer("t", "a", "b", 1e5, 1e4, 400.0, 0.04, 900.0, "Dyn11", tap=Tap(Side.TO, -45, -50, 0, 0, 10.0)),
+     "transformer t: tap: -45, expected a tap that leaves to_volts above 0, not -50"),
+    (lambda: Tap(Side.TO, 0, -300, 0), "tap: lowest: -300, expected a finite number, at most 127 in size"),
+    (lambda: Bus("b", 1e300), "bus b: volts: 1e+300, expected 1e-09 to 1e+07 V"),
+    (lambda: Bus("b", 400.0, xy=(0.0, nan)), "bus b: xy: nan"),
+    (lambda: Rating.even(1e-300, "a test"), "rating: amperes: 1e-300, expected 1e-09 to 1e+09 A"),
     (lambda: Zip(0.5, 0.5, 0.5), "expected finite shares that add up to 1"),
     (lambda: LoadType("x", valid_pu=(1.1, 0.9)), "valid_pu"),
     (lambda: Source("b", u_pu=nan), "source source: u_pu: nan"),
