@@ -34,7 +34,7 @@ _KEPT = timedelta(hours=24)
 _SHOWN_ALERTS = 20
 _TRIM_WORDS = {
     TrimReason.SITE_CAP: "the site's cap", TrimReason.MANDATORY_LIMIT: "a mandatory limit",
-    TrimReason.EXPORT_LIMIT: "the site's export limit",
+    TrimReason.EXPORT_LIMIT: "the site's export limit", TrimReason.FEEDER: "the feeder, until a plan knows the car",
 }
 
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _METER_LEAD = timedelta(minutes=5)
+_ANSWER_FIRST_S = 0.02
+"""Wall seconds: a station takes a transaction's profile only once the start of that transaction was answered."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Loop:
         self.adopted: AdoptedPlan | None = None
         self.draws = DrawLimits()
         self.request_plan: Callable[[str], None] = lambda _reason: None
-        self._settling: set[asyncio.Task[None]] = set()
+        self._soon: set[asyncio.Task[None]] = set()
         self.on_reading: Callable[[SiteReading, float], None] = lambda _reading, _ev_kw: None
         self.on_adopted: Callable[[], None] = lambda: None
         self.outbox: Outbox
@@ -242,8 +244,19 @@ class Loop:
             self.request_plan("limit settled")
 
         task = asyncio.create_task(ask(), name=f"settle-{signal.id}")
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
+        self._soon.add(task)
+        task.add_done_callback(self._soon.discard)
+
+    def car_came(self) -> None:
+        """See at once what the feeder leaves for it; the plan that knows it follows."""
+
+        async def ask() -> None:
+            await asyncio.sleep(_ANSWER_FIRST_S)
+            await self.fast.arrived()
+
+        task = asyncio.create_task(ask(), name="car-came")
+        self._soon.add(task)
+        task.add_done_callback(self._soon.discard)
 
     def on_clip(self, clip: PermitClip) -> None:
         """A discharge order met a missing permit at the last moment: an alarm, because planner and gate let it by."""

@@ -29,7 +29,7 @@ from aggregator.clock import Clock, WallClock
 from aggregator.config import ConfigError, Settings, load_clock, load_settings
 from aggregator.dispatch.capabilities import CapabilityNotes, Limitation
 from aggregator.dispatch.desired import fallback_command
-from aggregator.dispatch.fast_loop import FastLoop
+from aggregator.dispatch.fast_loop import FastLoop, NewcomerRoom
 from aggregator.dispatch.outbox import Outbox, queue_commands
 from aggregator.dispatch.permits import DischargeUse, EvseApproval, PermitBook, VehicleApproval
 from aggregator.dispatch.stop import DischargeStop
@@ -111,6 +111,15 @@ def site_defaults(assets: AssetsFile) -> SiteDefaults:
     return SiteDefaults(
         timedelta(hours=section.default_stay_h), section.default_request_kwh, assets.vehicle_sections[0].id
     )
+
+
+def feeder_room(assets: AssetsFile) -> NewcomerRoom | None:
+    """What looks after cars that come between two plans; None where nothing is known of a feeder."""
+    if assets.street is None:
+        return None
+    from aggregator.dispatch.feeder_share import FeederRoom  # noqa: PLC0415 - power flows load only where there is one
+
+    return FeederRoom(assets.street, {evse.id: evse.min_charge_kw for evse in assets.evses()})
 
 
 def past_use(sessions: Sequence[SessionRecord]) -> dict[str, DischargeUse]:
@@ -279,6 +288,7 @@ async def assemble(settings: Settings) -> Service:  # noqa: C901, PLR0915 - one 
     def on_started(evse_id: str) -> None:
         # Refusals of the last transaction may have been about that transaction: each one gets its own chance.
         capabilities.clear(evse_id, Limitation.REFUSES_PROFILES, Limitation.REFUSES_DISCHARGE)
+        loop.car_came()
 
     def on_boot(station_id: str) -> None:
         for evse_id in evses_of(station_id):
@@ -326,7 +336,7 @@ async def assemble(settings: Settings) -> Service:  # noqa: C901, PLR0915 - one 
         limit_at=lambda when: desk.book(model.site.id).import_cap_at(when, model.site.import_cap_kw),
         export_limit_at=lambda when: desk.book(model.site.id).export_cap_at(when, model.site.export_cap_kw),
         evses=model.evses, fallback_kw=assets.fallback_kw(), sessions=loop.sessions, outbox=outbox, clock=clock,
-        on_trim=on_trim,
+        on_trim=on_trim, feeder_room=feeder_room(assets),
     )
     stop = DischargeStop(store, outbox, clock, dict.fromkeys(model.evses, model.site.id))
     loop.attach(outbox, fast, desk, stop)

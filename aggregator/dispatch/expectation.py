@@ -81,6 +81,10 @@ class Expectation:
 
     # --- orders --------------------------------------------------------------------------------------------------
 
+    def plugged(self) -> tuple[str, ...]:
+        """EVSEs with a car."""
+        return tuple(self._sessions())
+
     def running(self, evse_id: str, now: datetime) -> ProfileCommand | None:
         """The plan profile that the car at this EVSE should be following."""
         command = self.plan.get(evse_id)

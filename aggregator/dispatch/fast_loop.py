@@ -34,6 +34,14 @@ class Deliverer(Protocol):
     ) -> dict[str, Delivery]: ...
 
 
+class NewcomerRoom(Protocol):
+    """What the feeder leaves for cars that no plan knows yet; see `feeder_share.FeederRoom`."""
+
+    def share(
+        self, ordered_kw: Mapping[str, float], newcomers_kw: Mapping[str, float], building_kw: float, now: datetime
+    ) -> Mapping[str, float]: ...
+
+
 class FastLoop:
     """Between two plans the keeper of the site's limits.
 
@@ -44,6 +52,7 @@ class FastLoop:
         fallback_kw: what each EVSE charges at without a plan.
         sessions: the cars plugged in now, by EVSE.
         on_trim: called when a reading or a limit takes something away; asks for a new plan.
+        feeder_room: where the site hangs on a feeder that is known.
     """
 
     def __init__(
@@ -60,7 +69,9 @@ class FastLoop:
         on_trim: Callable[[tuple[Trim, ...]], None] | None = None,
         settings: FastLoopSettings | None = None,
         export_limit_at: Callable[[datetime], float] | None = None,
+        feeder_room: NewcomerRoom | None = None,
     ) -> None:
+        self._feeder_room = feeder_room
         self.settings = settings or FastLoopSettings()
         self._import_cap_kw = import_cap_kw
         self._export_limit_at = export_limit_at or (lambda _when: export_limit_kw)
@@ -144,6 +155,14 @@ class FastLoop:
             await self._send(sorted(changed), made, now, made[0].reason.value if made else "restore")
         return made
 
+    async def arrived(self) -> tuple[Trim, ...]:
+        """A car came that no plan knows: it gets what the feeder leaves, at most its fallback share, until one does."""
+        now = self._clock.now()
+        made = self._bound_newcomers(now)
+        if made:
+            await self._send([trim.evse_id for trim in made], made, now, TrimReason.FEEDER.value)
+        return made
+
     async def apply_limit(self, signal: GridSignal, now: datetime) -> LimitDispatch:
         """Bring the site under a mandatory limit at once, before any plan: charging goes down, nothing else moves.
 
@@ -221,7 +240,7 @@ class FastLoop:
         """Cut charging where the prediction crosses the level, and discharge where it crosses the export limit."""
         base_kw = self._site.base_kw(now)
         if base_kw is None:
-            return ()
+            return self._bound_newcomers(now)
         draws = self._site.draws(now)
         level_kw = self._level_kw(now)
         made: list[Trim] = []
@@ -234,6 +253,24 @@ class FastLoop:
             if draw.power_kw < 0 and curbed_kw > draw.power_kw + EPSILON_KW:
                 trim = Trim(draw.evse_id, now, now, draw.power_kw, -curbed_kw, TrimReason.EXPORT_LIMIT)
                 self._site.floors[draw.evse_id] = trim
+                made.append(trim)
+        return (*made, *self._bound_newcomers(now))
+
+    def _bound_newcomers(self, now: datetime) -> tuple[Trim, ...]:
+        """A ceiling for every car without a plan whose fallback share the feeder cannot bear beside the orders."""
+        site, ids = self._site, self._site.plugged()
+        newcomers = {i: kw for i in ids if site.running(i, now) is None and (kw := site.ordered_kw(i, now)) > 0.0}
+        if self._feeder_room is None or not newcomers:
+            return ()
+        ordered = {evse_id: site.ordered_kw(evse_id, now) for evse_id in ids if evse_id not in newcomers}
+        # Before the first reading nothing is known of the building; its part in what the chargers' cables bear is small.
+        shares = self._feeder_room.share(ordered, newcomers, site.base_kw(now) or 0.0, now)
+        made = []
+        for evse_id, kw in newcomers.items():
+            if shares[evse_id] < kw - EPSILON_KW:
+                planned_kw = site.planned_kw(evse_id, now)
+                trim = Trim(evse_id, now, now, planned_kw, shares[evse_id], TrimReason.FEEDER, None, is_locked=True)
+                site.ceilings[evse_id] = trim
                 made.append(trim)
         return tuple(made)
 

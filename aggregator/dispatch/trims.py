@@ -15,6 +15,7 @@ class TrimReason(StrEnum):
     SITE_CAP = "site_cap"
     MANDATORY_LIMIT = "mandatory_limit"
     EXPORT_LIMIT = "export_limit"
+    FEEDER = "feeder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Trim:
 
     at: when it was decided; since: from when it holds. planned_kw: what the plan had for that instant.
     ceiling_kw: bound on charging, for EXPORT_LIMIT on discharge; 0 or more.
-    is_locked: stays until a plan that knows the limit replaces it, so that the end of the limit brings no rebound.
+    is_locked: stays until a plan that knows the limit (for FEEDER: the car) replaces it, so that nothing rebounds.
     """
 
     evse_id: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -400,3 +400,69 @@ async def test_quick_chargers_make_up_for_slow_ones_until_all_have_answered(kit:
     quick = rig.loop.ordered_kw("A", rig.clock.now()) + rig.loop.ordered_kw("B", rig.clock.now())
     assert 60.0 + 10.0 + quick <= 75.0, "C draws 10 kW for seven seconds more"
     assert rig.loop.ordered_kw("C", rig.clock.now()) < 10.0
+
+
+# --- the feeder ------------------------------------------------------------------------------------------------------
+
+
+class Cable:
+    """A feeder that bears so much at all EVSEs together, and newcomers come last. asked: how often."""
+
+    def __init__(self, bears_kw: float) -> None:
+        self.bears_kw, self.asked = bears_kw, 0
+
+    def share(
+        self, ordered_kw: Mapping[str, float], newcomers_kw: Mapping[str, float], building_kw: float, now: datetime
+    ) -> Mapping[str, float]:
+        del building_kw, now
+        self.asked += 1
+        left_kw = max(0.0, self.bears_kw - sum(ordered_kw.values()))
+        part = min(1.0, left_kw / sum(newcomers_kw.values()))
+        return {evse_id: kw * part for evse_id, kw in newcomers_kw.items()}
+
+
+async def test_a_car_that_comes_to_a_full_feeder_gets_what_is_left_until_a_plan_knows_it(kit: Any) -> None:
+    rig = Rig(kit, feeder_room=Cable(10.0))
+    del rig.sessions["C"]
+    rig.plan(A=6.0, B=3.5)
+    assert await rig.loop.arrived() == (), "nobody is new"
+    rig.sessions["C"] = kit.session("C")
+    (trim,) = await rig.loop.arrived()
+    assert (trim.evse_id, trim.planned_kw, trim.reason) == ("C", 1.5, TrimReason.FEEDER)
+    assert trim.ceiling_kw == pytest.approx(0.5)
+    assert rig.holds["C"].periods[0].power_kw == 0.5
+    assert rig.holds["C"].transaction_id == "tx-C"
+    for _ in range(30):  # room in the site's cap gives nothing back: the feeder is another matter
+        await rig.read(20.0)
+    assert rig.loop.ordered_kw("C", rig.clock.now()) == pytest.approx(0.5)
+    rig.plan(A=4.0, B=3.5, C=2.5)
+    assert rig.loop.ordered_kw("C", rig.clock.now()) == 2.5
+
+
+async def test_a_plan_that_gives_others_more_takes_it_from_the_newcomer_in_the_same_moment(kit: Any) -> None:
+    rig = Rig(kit, feeder_room=Cable(10.0))
+    del rig.sessions["C"]
+    rig.plan(A=4.0, B=4.0)
+    rig.sessions["C"] = kit.session("C")
+    assert await rig.loop.arrived() == (), "its share fits"
+    admitted = {command.evse_id: command for command in rig.plan(A=6.0, B=4.0)}
+    assert admitted["C"].periods[0].power_kw == 0.0
+    assert rig.ordered() <= 10.0
+
+
+async def test_discharge_of_others_is_room_for_a_newcomer_and_nobody_else_is_touched(kit: Any) -> None:
+    rig = Rig(kit, feeder_room=Cable(0.2))
+    del rig.sessions["C"]
+    rig.plan(A=-3.0, B=2.0)
+    rig.sessions["C"] = kit.session("C")
+    (trim,) = await rig.loop.arrived()
+    assert trim.ceiling_kw == pytest.approx(1.2)
+    assert [rig.loop.ordered_kw(evse_id, rig.clock.now()) for evse_id in "AB"] == [-3.0, 2.0]
+
+
+async def test_without_newcomers_the_feeder_is_not_asked(kit: Any) -> None:
+    cable = Cable(1.0)
+    rig = Rig(kit, feeder_room=cable)
+    rig.plan(A=6.0, B=6.0, C=6.0)
+    await rig.read(20.0)
+    assert cable.asked == 0
