@@ -263,7 +263,7 @@ class FastLoop:
         if self._feeder_room is None or not newcomers:
             return ()
         ordered = {evse_id: site.ordered_kw(evse_id, now) for evse_id in ids if evse_id not in newcomers}
-        # Before the first reading nothing is known of the building; its part in what the chargers' cables bear is small.
+        # Before the first reading the building is unknown; its part in what the cables of chargers bear is small.
         shares = self._feeder_room.share(ordered, newcomers, site.base_kw(now) or 0.0, now)
         made = []
         for evse_id, kw in newcomers.items():
