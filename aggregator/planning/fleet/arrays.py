@@ -9,14 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
 
 from aggregator.planning.fleet.problem import Feeders, Floats, Ints, Problem, Reserve
 
 NONE = -1  # there is no such column
-
-Indices = NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,15 +47,8 @@ class Cells:
 
 
 @dataclass(frozen=True, eq=False)
-class Program:
-    """min cost @ x + offset, with lower <= x <= upper and row_lower <= matrix @ x <= row_upper.
-
-    columns, rows: where each named block stands. Columns: charge, discharge, energy, shortfall, below_floor,
-        bought, sold, curtailed, unserved, spilled, peak, event, flow, voltage, up, down, sold_reserve. Rows: dynamics,
-        departure, floor, balance, peak, event, flow, voltage, up_power, down_power, up_energy, down_energy, up_volume,
-        down_volume.
-        Blocks that a problem does not have are empty.
-    """
+class LinearProgram:
+    """min cost @ x + offset, with lower <= x <= upper and row_lower <= matrix @ x <= row_upper."""
 
     cost: Floats
     offset: float
@@ -67,6 +57,19 @@ class Program:
     row_lower: Floats
     row_upper: Floats
     matrix: csr_array
+
+
+@dataclass(frozen=True, eq=False)
+class Program(LinearProgram):
+    """The linear program of a planning problem, and where in it everything stands.
+
+    columns, rows: where each named block stands. Columns: charge, discharge, energy, shortfall, below_floor,
+        bought, sold, curtailed, unserved, spilled, peak, event, flow, voltage, up, down, sold_reserve. Rows: dynamics,
+        departure, floor, balance, peak, event, flow, voltage, up_power, down_power, up_energy, down_energy, up_volume,
+        down_volume.
+        Blocks that a problem does not have are empty.
+    """
+
     columns: dict[str, slice]
     rows: dict[str, slice]
     cells: Cells
@@ -86,6 +89,11 @@ class Program:
     def by_site(self, x: Floats, name: str) -> Floats:
         """A block of the sites (bought, sold, curtailed, unserved, spilled, flow, voltage), shape (site, step)."""
         block = x[self.columns[name]]
+        return block.reshape(self.shape) if len(block) else np.zeros(self.shape)
+
+    def by_site_row(self, values: Floats, name: str) -> Floats:
+        """What rows of the sites (balance, peak, flow, voltage) have, shape (site, step); else 0."""
+        block = values[self.rows[name]]
         return block.reshape(self.shape) if len(block) else np.zeros(self.shape)
 
 

@@ -1,0 +1,113 @@
+"""A plan for a fleet: what every car does, what it costs, what is proven, and the prices that decided.
+
+A plan is made from a schedule alone, by the checker: whatever path found the schedule, its cost is judged the same way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from aggregator.planning.fleet.certificate import uncertified
+from aggregator.planning.fleet.checker import Evaluation, Schedule, evaluate
+from aggregator.planning.fleet.problem import Floats, Problem
+from aggregator.planning.fleet.solver import Status
+
+
+@dataclass(frozen=True, eq=False)
+class SitePrices:
+    """What a kWh costs at each site, shape (site, step), in money per kWh; the parts sum to `total`.
+
+    market: the price of buying, or of selling where the site sells. event: for missing the event. peak: for a higher
+    peak. feeder: for lines and voltages. cap: for the import or export cap, and at a site that neither buys nor sells
+    what its own power is worth below the price of buying.
+    """
+
+    market: Floats
+    event: Floats
+    peak: Floats
+    cap: Floats
+    feeder: Floats
+
+    @property
+    def total(self) -> Floats:
+        return self.market + self.event + self.peak + self.cap + self.feeder
+
+
+@dataclass(frozen=True, eq=False)
+class Duals:
+    """Prices behind a plan.
+
+    site: what a kWh costs where it is used. energy: shape (ev, step), what a kWh more in the battery at the end of the
+    step would save; 0 while away. target: shape (ev,), what a kWh less of target would save. event_kw: shape (event
+    step,), what a kW more at the event would save.
+    """
+
+    site: SitePrices
+    energy: Floats
+    target: Floats
+    event_kw: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Repair:
+    """What the linear plan did that no car or meter can do, and what putting it right cost.
+
+    uncertified: cells that prices alone do not certify. cells: of them, those that charged and discharged at once.
+    meters: sites and steps that bought and sold at once. cost: of the repair, above the linear optimum.
+    """
+
+    uncertified: int = 0
+    cells: int = 0
+    meters: int = 0
+    cost: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The answer to a problem; shapes as in `Schedule` and `Evaluation`.
+
+    bound: proven; no plan costs less. gap: how far the plan's cost lies above it, relative. status: optimal where the
+    gap asked for is proven, time_limit where the time ended before. seconds: by phase.
+    """
+
+    schedule: Schedule
+    outcome: Evaluation
+    bound: float
+    status: Status
+    duals: Duals | None = None
+    repair: Repair = Repair()
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def objective(self) -> float:
+        return self.outcome.objective
+
+    @property
+    def gap(self) -> float:
+        return relative_gap(self.objective, self.bound)
+
+    @property
+    def power_kw(self) -> Floats:
+        """Shape (ev, step): positive charges, negative discharges."""
+        return self.schedule.charge_kw - self.schedule.discharge_kw
+
+
+def relative_gap(objective: float, bound: float) -> float:
+    """How far a cost lies above a proven bound, relative to the cost; to 1 where the cost is smaller than that."""
+    return max(0.0, objective - bound) / max(1.0, abs(objective)) if np.isfinite(bound) else float("inf")
+
+
+def make_plan(
+    problem: Problem, schedule: Schedule, bound: float, *, wanted_gap: float, duals: Duals | None = None,
+    repair: Repair | None = None, seconds: dict[str, float] | None = None,
+) -> Plan:
+    """Judge a schedule and put the plan together; the certificate is counted where there are prices."""
+    outcome = evaluate(problem, schedule)
+    repair = Repair() if repair is None else repair
+    if duals is not None:
+        count = int(np.count_nonzero(uncertified(problem, duals.site.total)))
+        repair = Repair(count, repair.cells, repair.meters, repair.cost)
+    done = relative_gap(outcome.objective, bound) <= wanted_gap
+    return Plan(schedule, outcome, bound, "optimal" if done else "time_limit", duals, repair, seconds or {})
