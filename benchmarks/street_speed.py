@@ -36,7 +36,8 @@ def scenario(days: int, control: str, folder: Path) -> Path:
     file = folder / f"{control}.toml"
     file.write_text(
         f'extends = "{STREET}"\nstart = {START}\nend = {end.isoformat()}\nevents = []\nrun.replicas = 1\n'
-        f'control.name = "{control}"\ncontrol.discharges = {"true" if control != "uncontrolled" else "false"}\n'
+        f'control.name = "{control}"\ncontrol.between_steps = true\n'
+        f'control.discharges = {"true" if control != "uncontrolled" else "false"}\n'
         "ageing.enabled = false\n", encoding="utf-8",
     )
     return file
@@ -56,7 +57,7 @@ def measure(days: int, control: str, folder: Path) -> None:
         marks.append(time.process_time())
         impact = feeder.judge(outcome, drawn.visits)
         marks.append(time.process_time())
-        on_feeder_result(feeder, impact)
+        on_feeder_result(feeder, impact, outcome)
         marks.append(time.process_time())
         best = [min(*pair) for pair in zip(best, np.diff(marks), strict=True)]
     twin, judged, report = best

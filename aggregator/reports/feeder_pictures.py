@@ -127,6 +127,12 @@ def _worst_volts(value: _Phases, limits: Limits) -> float:
     return max(value.values, key=lambda one: max(low - one, one - high))
 
 
+def _painted(values: dict[str, float], kind: Quantity, low: float, high: float) -> dict[str, str]:
+    """Colours of many at once: for one by one the calls take more time than the rest of a picture."""
+    pixels = colours(np.array(list(values.values())), kind, low, high)
+    return {name: css(rgb) for name, rgb in zip(values, pixels, strict=True)}
+
+
 def _most(value: _Phases) -> float:
     known = [one for one in value.values if not isnan(one)]
     return max(known) if known else float("nan")
@@ -143,14 +149,16 @@ def _lines(feeder: Feeder, places: dict[str, Place], loads: dict[str, _Phases], 
     order = sorted(feeder.lines, key=lambda line: np.nan_to_num(_most(loads[line.id]), nan=-1.0)) if loads else (
         feeder.lines
     )
+    most_of = {line: _most(value) for line, value in loads.items()}
+    painted = _painted(most_of, Quantity.LOADING, 0.0, limits.line_loading)
     for line in order:
         one, other = places[line.from_bus], places[line.to_bus]
         if line.id not in loads:
             yield _line(one, other, MUTED, 1.8, title=f"line {line.id} ({line.phases})")
             continue
-        most = _most(loads[line.id])
+        most = most_of[line.id]
         share = most / limits.line_loading if isfinite(most) else 0.0
-        colour = css(colours(np.array(most), Quantity.LOADING, 0.0, limits.line_loading))
+        colour = painted[line.id]
         rated = "" if isfinite(most) else ", no rating or no flow"
         title = f"line {line.id}: loading {loads[line.id]}{rated}"
         broken = "" if isfinite(most) else ' stroke-dasharray="4 4"'
@@ -188,12 +196,13 @@ def _buses(feeder: Feeder, places: dict[str, Place], volts: dict[str, _Phases], 
     crowded = len(feeder.buses) > 4 * FEW
     low, high = limits.voltage_pu
     marks: list[tuple[int, str]] = []
+    worst_of = {bus: _worst_volts(value, limits) for bus, value in volts.items()}
+    painted = _painted(worst_of, Quantity.VOLTAGE, low, high)
     for bus in feeder.buses:
         x, y = places[bus.id]
         title, colour, beyond = f"bus {bus.id} ({bus.phases})", MUTED, False
         if bus.id in volts:
-            worst = _worst_volts(volts[bus.id], limits)
-            colour = css(colours(np.array(worst), Quantity.VOLTAGE, low, high))
+            worst, colour = worst_of[bus.id], painted[bus.id]
             beyond = not low <= worst <= high
             title = f"bus {bus.id}: {volts[bus.id]} p.u." if not isnan(worst) else f"bus {bus.id}: no flow"
         if bus.id in hanging:

@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 _WORST = 12
 """Points and lines that are shown; the tables of the run hold all."""
 _NOTICED_MIN = 0.5
+_NOTICED_KWH = 0.005
 _MEASURES = {measure.key: measure for measure in MEASURES}
 _SHOWN = (
     "feeder_low_pu", "feeder_high_pu", "feeder_line_loading", "feeder_transformer_loading", "feeder_unbalance",
@@ -37,10 +38,24 @@ def feeder_sentence(facts: SimulationFacts) -> str:
         f"EVs put the feeder beyond a limit for {typical(caused / 60.0, 'h')}" if float(caused.max()) >= _NOTICED_MIN
         else "EVs never put the feeder beyond a limit"
     )
-    return (
+    words = (
         f"{said}; the most loaded line carried {typical(loading, '%', 0)} of its rating, {figure(bare, '%', 0)} "
         "without EVs."
     )
+    if "feeder_event_minutes" in measured:
+        event, plain = (measured[f"feeder_{part}_minutes"] for part in ("event", "plain"))
+        events = "event" if len(facts.events) == 1 else "events"
+        words += (
+            f" Without the {events} they would for {typical(plain / 60.0, 'h')}; for {typical(event / 60.0, 'h')} "
+            "something was beyond its limit that was not in the same course without."
+        )
+    if feeder.inverters is not None:
+        taken, given = measured["withheld_import_kwh"], measured["withheld_export_kwh"]
+        words += (
+            f" Inverters withheld {typical(taken, 'kWh')} of charging and {typical(given, 'kWh')} of feeding in, and "
+            f"disconnected {typical(measured['inverter_trips'], '', 0)} times."
+        )
+    return words
 
 
 def feeder_card(facts: SimulationFacts) -> tuple[tuple[str, str, str], ...]:
@@ -70,9 +85,20 @@ def feeder_warnings(facts: SimulationFacts) -> tuple[str, ...]:
         found.append(
             f"the feeder cannot carry what is asked of it in {typical(unsolved, '', 0)} steps: no power-flow solution"
         )
+    unsettled = _unsettled_s(facts)
+    if unsettled.any():
+        found.append(
+            f"flow and inverters did not agree for {typical(unsettled / 60.0, 'min', 1)}: what they delivered then is "
+            "only about right"
+        )
     if feeder.agrees is False:
         found.append("the second power-flow engine does not agree, so the feeder's figures are not to be relied on")
     return tuple(found)
+
+
+def _unsettled_s(facts: SimulationFacts) -> Floats:
+    """For how long flow and inverters did not agree, of each course; zeros where there are none."""
+    return facts.measures.get("inverter_unsettled_s", np.zeros(facts.replicas))
 
 
 def feeder_tables(facts: SimulationFacts) -> tuple[Table, ...]:
@@ -82,7 +108,7 @@ def feeder_tables(facts: SimulationFacts) -> tuple[Table, ...]:
         return ()
     return (
         _with_and_without(facts, feeder), _point_table(facts, feeder), _line_table(facts, feeder),
-        _transformer_table(facts, feeder), _quality(facts, feeder),
+        _transformer_table(facts, feeder), _inverter_table(facts, feeder), _quality(facts, feeder),
     )
 
 
@@ -209,6 +235,31 @@ def _transformer_table(facts: SimulationFacts, feeder: FeederFact) -> Table:
              figure(row.base_hot_spot_c), figure(float(np.median(row.life_h)), "", 3), figure(row.base_life_h, "", 3))
             for row in feeder.transformers
         ),
+    )
+
+
+def _inverter_table(facts: SimulationFacts, feeder: FeederFact) -> Table:
+    rows = feeder.inverters
+    if rows is None:
+        return Table("feeder-inverters", "", (), ())
+    withheld = rows.withheld_import_kwh + rows.withheld_export_kwh
+    touched = int(((withheld > _NOTICED_KWH) | (rows.trips > 0.0)).sum())
+    order = np.lexsort((-rows.trips, -withheld))[:min(_WORST, touched)].tolist()
+    per = "" if facts.replicas == 1 else " per course"
+    volts = "each bus's rating" if rows.nominal_volts is None else f"{rows.nominal_volts:g} V"
+    whole = (
+        f"All {len(rows.ids)} together", "", "", figure(float(rows.withheld_import_kwh.sum()), "", 2),
+        figure(float(rows.withheld_export_kwh.sum()), "", 2), figure(float(rows.trips.sum())),
+    )
+    return Table(
+        "feeder-inverters", f"What inverters withheld{per}",
+        (("EVSE", False), ("Point (phases)", False), ("kVA", True), ("Charging, kWh", True), ("Feeding in, kWh", True),
+         ("Disconnections", True)),
+        (*((rows.ids[row], f"{rows.points[row]} ({rows.phases[row]})", figure(float(rows.rated_kva[row]), "", 2),
+            figure(float(rows.withheld_import_kwh[row]), "", 2), figure(float(rows.withheld_export_kwh[row]), "", 2),
+            figure(float(rows.trips[row]))) for row in order), whole),
+        f"{rows.code}, per unit of {volts}. {touched} of {len(rows.ids)} EVSEs were touched; those that lost most "
+        "stand here. What a car could not take at one time it may have taken later.",
     )
 
 

@@ -107,6 +107,25 @@ class TransformerRow:
 
 
 @dataclass(frozen=True, eq=False)
+class InverterRows:
+    """One row per EVSE whose inverter keeps to a grid code; energies and trips are means per course.
+
+    code: its name. nominal_volts: phase to neutral, what it takes for 1 p.u.; None: each bus's rating.
+    withheld_import_kwh, withheld_export_kwh: what cars would have taken and given without it, and did not.
+    """
+
+    ids: tuple[str, ...]
+    points: tuple[str, ...]
+    phases: tuple[str, ...]
+    code: str
+    nominal_volts: float | None
+    rated_kva: Floats
+    withheld_import_kwh: Floats
+    withheld_export_kwh: Floats
+    trips: Floats
+
+
+@dataclass(frozen=True, eq=False)
 class FeederFact:
     """The feeder under one run.
 
@@ -115,7 +134,8 @@ class FeederFact:
     balanced, base_balanced: share of the time in which each bus keeps the unbalance of EN 50160, in the worst week.
     beyond_share, caused_share: share of the courses with anything beyond its limit, and because of EVs, per step.
     unsolved: steps without solution, of each course. second_engine: what it says, in words; agrees: None if not asked.
-    pictures: SVG by name. ten_minutes: EN 50160 is counted in true 10-minute means; days: of the weeks that it counts.
+    inverters: None where EVSEs do as they are told, whatever the voltage. pictures: SVG by name. ten_minutes: EN 50160
+    is counted in true 10-minute means; days: of the weeks that it counts.
     """
 
     name: str
@@ -143,3 +163,4 @@ class FeederFact:
     days: tuple[float, ...]
     unrated: int
     pictures: Mapping[str, str]
+    inverters: InverterRows | None = None

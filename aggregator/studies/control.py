@@ -31,6 +31,7 @@ from twin.engine import run
 from twin.ensemble import Ensemble, Outcome
 from twin.faults import FaultPlan
 from twin.scenario.experiment import Control
+from twin.scenario.on_feeder import OnFeeder
 from twin.visits import VisitTable
 
 Floats = NDArray[np.float64]
@@ -91,11 +92,15 @@ def rule(control: Control, ensemble: Ensemble) -> Controller:
 
 @dataclass(frozen=True)
 class RuleRunner:
-    """Implements `Runner`: all replicas in one array under one of the twin's rules, which answer no event."""
+    """Implements `Runner`: all replicas in one array under one of the twin's rules, which answer no event.
+
+    on_feeder: what the inverters of its EVSEs withhold is not delivered.
+    """
 
     control: Control
     drawn: Drawn
     faults: FaultPlan | None
+    on_feeder: OnFeeder | None = None
     assumed: tuple[str, ...] = ()
     committed: Mapping[str, Floats] = field(default_factory=dict)
 
@@ -106,7 +111,7 @@ class RuleRunner:
         return run(
             ensemble, in_turn(self.drawn.visits), rule(self.control, ensemble), faults=self.faults,
             revisions=self.drawn.revisions if len(self.drawn.revisions) else None, record_evses=record_evses,
-            progress=tell,
+            grid=None if self.on_feeder is None else self.on_feeder.response(ensemble.replicas), progress=tell,
         )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from aggregator.reports.simulation_feeder_facts import FeederFact
+from aggregator.reports.simulation_feeder_facts import FeederFact, InverterRows
 from aggregator.studies.on_feeder import QUANTITIES
 
 
@@ -53,3 +53,12 @@ def step_columns(fact: FeederFact) -> dict[str, Any]:
                     "hot_spot_c_mean": band.mean, "hot_spot_c_replica0": band.first,
                     "hot_spot_c_base": hottest.base_hot_spot}
     return {**columns, "beyond_share": fact.beyond_share, "caused_share": fact.caused_share}
+
+
+def inverter_columns(rows: InverterRows) -> dict[str, Any]:
+    """One row per EVSE. Energies and trips are means per course."""
+    return {
+        "evse": list(rows.ids), "point": list(rows.points), "phases": list(rows.phases), "rated_kva": rows.rated_kva,
+        "withheld_import_kwh": rows.withheld_import_kwh, "withheld_export_kwh": rows.withheld_export_kwh,
+        "trips": rows.trips,
+    }

@@ -21,8 +21,9 @@ KIND = "v2g-simulation"
 """What `result.json` says it is the result of."""
 FILES = frozenset({
     RESULT, "report.html", *(
-        f"{table}.{kind}" for table in ("visits", "site", "evses", "feeder_points", "feeder_lines", "feeder_steps")
-        for kind in ("parquet", "csv")
+        f"{table}.{kind}" for table in (
+            "visits", "site", "evses", "feeder_points", "feeder_lines", "feeder_steps", "feeder_inverters",
+        ) for kind in ("parquet", "csv")
     ),
 })
 """All that a run writes."""

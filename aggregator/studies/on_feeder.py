@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from aggregator.reports.feeder_pictures import heat_strip, one_line
 from aggregator.reports.simulation_band import Band
 from aggregator.reports.simulation_feeder_facts import FeederFact, LineRows, PointRows, TransformerRow
+from aggregator.studies.inverters import inverter_result
+from twin.ensemble import Outcome
 from twin.feeder.impact.judging import KINDS, Course, Impact
 from twin.feeder.powerflow.flow import Solution
 from twin.feeder.scene import Limits
@@ -36,8 +38,8 @@ class OnFeederResult:
     measures: Mapping[str, Floats]
 
 
-def on_feeder_result(on: OnFeeder, impact: Impact) -> OnFeederResult:
-    """What the courses of a run did to the feeder."""
+def on_feeder_result(on: OnFeeder, impact: Impact, outcome: Outcome) -> OnFeederResult:
+    """What the courses of a run did to the feeder, and its inverters to them."""
     transformers = _transformers(on, impact)
     points, lines = _points(on, impact), _lines(impact)
     checked = impact.checked
@@ -63,7 +65,9 @@ def on_feeder_result(on: OnFeeder, impact: Impact) -> OnFeederResult:
         ten_minutes=weekly.is_of_ten_minutes, days=tuple(weekly.days.tolist()),
         unrated=int(np.isnan(impact.readings.flow.ampacity).sum()), pictures=_pictures(on, impact),
     )
-    return OnFeederResult(fact, _measures(impact, points.places, transformers))
+    inverters, held = inverter_result(on, outcome)
+    measures = {**_measures(impact, points.places, transformers), **held}
+    return OnFeederResult(replace(fact, inverters=inverters), measures)
 
 
 def _measures(impact: Impact, places: NDArray[np.intp], transformers: tuple[TransformerRow, ...]) -> dict[str, Floats]:
@@ -78,6 +82,11 @@ def _measures(impact: Impact, places: NDArray[np.intp], transformers: tuple[Tran
         "feeder_losses_kwh": impact.losses_kwh,
         "feeder_unsolved": impact.no_solution.sum(axis=1).astype(np.float64),
     }
+    if impact.apart is not None:
+        any_kind = KINDS.index("any")
+        found["feeder_event_minutes"] = impact.apart.somewhere.attributable[any_kind]
+        found["feeder_event_voltage_minutes"] = impact.apart.points.attributable[places].sum(axis=0)
+        found["feeder_plain_minutes"] = impact.apart.without[any_kind]
     if hot:
         found["feeder_hot_spot_c"] = np.max([row.hot_spot_c for row in hot], axis=0)
         found["feeder_ageing_h"] = np.max([row.life_h for row in hot], axis=0)
@@ -295,5 +304,6 @@ def _solved(impact: Impact, replica: int, steps: slice) -> tuple[Solution, Solut
     """Whole flows of some steps, with EVs and without."""
     scene = impact.scene
     flow = scene.flow()
-    with_evs = flow.solve(*scene.demand_of(impact.evse_kw[:, replica, steps], steps))
+    kvar = None if impact.evse_kvar is None else impact.evse_kvar[:, replica, steps]
+    with_evs = flow.solve(*scene.demand_of(impact.evse_kw[:, replica, steps], steps, kvar))
     return with_evs, flow.solve(scene.base_w[:, steps], scene.base_var[:, steps])

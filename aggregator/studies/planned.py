@@ -6,11 +6,9 @@ building. It learns of departures when they happen and of events when they are a
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import pickle
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -74,7 +72,6 @@ class PlannerRunner:
             share = replica / own.replicas
 
             def told(when: datetime, share: float = share) -> None:
-                gc.collect()
                 whole = (own.grid.end - own.grid.start).total_seconds()
                 tell(share + (when - own.grid.start).total_seconds() / whole / own.replicas)
 
@@ -89,11 +86,11 @@ class PlannerRunner:
         visits, rows, revisions = course_of(self.drawn, replica)
         world = world_of(ensemble, visits)
         controller = loop_controller(self.experiment, self.terms, world, visits, revisions, events, told, self.memory)
-        with _collecting_between_plans():
-            outcome = run(
-                ensemble, visits, WorldController(world, controller), faults=self._faults(replica, visits),
-                revisions=revisions, record_evses=record_evses,
-            )
+        outcome = run(
+            ensemble, visits, WorldController(world, controller), faults=self._faults(replica, visits),
+            revisions=revisions, record_evses=record_evses,
+            grid=None if self.experiment.feeder is None else self.experiment.feeder.response(1),
+        )
         for number, one in enumerate(events):
             self.committed[one.event.id][replica] = promised_net_kw(controller.log, _signal_id(number), one)
         return replace(outcome, visits=replace(outcome.visits, row=rows[outcome.visits.row]))
@@ -134,24 +131,6 @@ class PlanMemory:
         else:
             self.hits += 1
         return known
-
-
-@contextmanager
-def _collecting_between_plans() -> Iterator[None]:
-    """No garbage is collected while a plan is made: a Pyomo model is a hundred thousand small objects in cycles.
-
-    What was there before is frozen, so that `gc.collect` between two plans looks at those alone.
-    """
-    was_enabled = gc.isenabled()
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        if was_enabled:
-            gc.enable()
 
 
 def course_of(drawn: Drawn, replica: int) -> tuple[VisitTable, Ints, Revisions]:
@@ -210,7 +189,7 @@ def loop_controller(
         later.append((world.grid.start + timedelta(seconds=time_s), replace(
             before,
             departure=before.departure if np.isnan(declared_s) else world.grid.start + timedelta(seconds=declared_s),
-            requested_kwh=before.requested_kwh if np.isnan(target_kwh) else max(target_kwh - visit.energy_kwh, 0.0),
+            requested_kwh=before.requested_kwh if np.isnan(target_kwh) else target_kwh - visit.energy_kwh,
         )))
     evses = {evse.id: evse for evse in world.evses}
 
@@ -249,7 +228,7 @@ def _said(world: World, visit: Visit, declared_s: float, *, discharges: bool) ->
     capacity = visit.vehicle.battery.capacity_kwh
     consents = discharges and visit.vehicle.max_discharge_kw > 0 and visit.floor_kwh < capacity
     return DepartureTarget(
-        visit.id, world.grid.start + timedelta(seconds=declared_s), max(visit.target_kwh - visit.energy_kwh, 0.0),
+        visit.id, world.grid.start + timedelta(seconds=declared_s), visit.target_kwh - visit.energy_kwh,
         visit.vehicle.model, consents, visit.floor_kwh / capacity if consents else _FLOOR_SOC,
     )
 

@@ -118,6 +118,10 @@ def _feeder(fact: FeederFact | None) -> dict[str, Any] | None:
                              "life_h": _number(row.base_life_h)}}
             for row in fact.transformers
         ],
+        "inverters": None if fact.inverters is None else {
+            "grid_code": fact.inverters.code, "nominal_volts": fact.inverters.nominal_volts,
+            "evses": len(fact.inverters.ids), "rated_kva": _total(fact.inverters.rated_kva),
+        },
         "lines_without_rating": fact.unrated, "second_engine": {"agrees": fact.agrees, "said": fact.second_engine},
     }
 

@@ -144,11 +144,13 @@ def simulate_scenario(
     without_wear: StayWear | None = None
     asked: tuple[Asked, ...] = ()
     if experiment.events:
-        judges = record and experiment.ageing is not None
+        judges = record and (experiment.ageing is not None or experiment.feeder is not None)
         without = outcome_of(ensemble, (), "run without the event", record_evses=judges)
         if judges:
             without_wear = wear_of(without)
-            without = replace(without, evse_kwh=None, battery_kwh=None)
+            # The feeder asks for powers alone; nobody else asks for either.
+            kept = without.evse_kwh if experiment.feeder is not None else None
+            without = replace(without, evse_kwh=kept, battery_kwh=None)
         asked = tuple(ask(event, without) for event in experiment.events)
         limited = under(ensemble, asked)
         outcome = outcome_of(limited, asked, "run with the event", record_evses=record)
@@ -158,9 +160,10 @@ def simulate_scenario(
     on_feeder: OnFeederResult | None = None
     if experiment.feeder is not None and outcome.evse_kwh is not None:
         with watch.phase("solve the feeder") as tell:
-            on_feeder = on_feeder_result(
-                experiment.feeder, experiment.feeder.judge(outcome, drawn.visits, progress=tell)
-            )
+            impact = experiment.feeder.judge(outcome, drawn.visits, without_event=without, progress=tell)
+            on_feeder = on_feeder_result(experiment.feeder, impact, outcome)
+    if without is not None:
+        without = replace(without, evse_kwh=None)
     with watch.phase("find out why drivers were short"):
         facts = _facts(experiment, drawn, faults, outcome, without, asked, runner, wear, without_wear, on_feeder)
     return SimulationResult(replace(facts, seconds=watch.seconds), outcome, without, digest, settings)
@@ -237,7 +240,7 @@ def _runner(path: Path, experiment: Experiment, drawn: Drawn, faults: FaultPlan 
         from aggregator.studies.terms import load_terms  # noqa: PLC0415 - as above
 
         return PlannerRunner(experiment, drawn, load_terms(path))
-    return RuleRunner(experiment.control, drawn, faults)
+    return RuleRunner(experiment.control, drawn, faults, experiment.feeder)
 
 
 def _facts(

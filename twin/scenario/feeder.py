@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from math import gcd, sqrt
@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.assets import Current, Evse, TimeGrid
+from twin.feeder.inverters.behaviour import Inverter
+from twin.feeder.inverters.grid_codes import grid_code, grid_code_names
 from twin.feeder.network.model import PHASES, Feeder
 from twin.feeder.network.validity import faults
 from twin.feeder.on_disk.example import european_lv, european_lv_home_day
@@ -25,7 +27,7 @@ from twin.feeder.powerflow.flow import FeederInvalid
 from twin.feeder.scene import Limits, Scene, SceneError
 from twin.importers.cells import read_csv
 from twin.scenario.fleet import group_ids
-from twin.scenario.on_feeder import OnFeeder
+from twin.scenario.on_feeder import Inverters, OnFeeder
 from twin.scenario.tables import FeederTable, ScenarioFile
 from twin.scenario.world import Station
 from twin.scenario_error import ScenarioError
@@ -77,6 +79,7 @@ def feeder_of(
     if values > MOST_VALUES:
         raise context.fault("", f"{values:,} values of load", f"at most {MOST_VALUES:,} terminals x steps")
     limits = _limits(context, table, feeder)
+    inverters = _inverters(context, table, list(evses.values()))
     try:
         scene = Scene(
             feeder, grid, *_base(context, table, feeder, homes), evse_ids=tuple(evses), evse_points=tuple(points),
@@ -89,10 +92,40 @@ def feeder_of(
         raise context.fault("", str(error.value), f"{error.expected} ({error.field})") from error
     monthly = table.ambient_c if isinstance(table.ambient_c, list) else [table.ambient_c] * 12
     return OnFeeder(
-        scene, tuple(wiring), table.nominal_volts, tuple(monthly), zone.key,
-        assumed=tuple(_assumed(table, feeder, points, wiring, homes)),
+        scene, tuple(wiring), table.nominal_volts, tuple(monthly), zone.key, inverters,
+        assumed=(*_assumed(table, feeder, points, wiring, homes), *_inverters_assumed(table, inverters, wiring)),
         warnings=tuple(_warnings(feeder, list(evses.values()), points, wiring)),
     )
+
+
+def _inverters(context: _Context, table: FeederTable, evses: Sequence[Evse]) -> Inverters | None:
+    own = table.inverters
+    if own is None:
+        return None
+    if own.grid_code not in grid_code_names():
+        raise context.fault(".inverters.grid_code", own.grid_code, f"one of {', '.join(grid_code_names())}")
+    code = grid_code(own.grid_code)
+    if not own.lag:
+        code = code.without_lag()
+    kva = [own.rated_kva or max(evse.max_charge_kw, evse.max_discharge_kw) for evse in evses]
+    each = tuple(Inverter(code, 1000.0 * rated) for rated in kva)
+    return Inverters(each, table.nominal_volts if own.nominal_volts is None else own.nominal_volts)
+
+
+def _inverters_assumed(
+    table: FeederTable, inverters: Inverters | None, wiring: Sequence[str]
+) -> Iterator[str]:
+    if inverters is None or table.inverters is None or not inverters.each:
+        return
+    code = inverters.each[0].code
+    volts = "each bus's rating" if inverters.nominal_volts is None else f"{inverters.nominal_volts:g} V"
+    yield (
+        f"The EVSEs' inverters keep to {code.name}, per unit of {volts}"
+        + ("." if table.inverters.lag else "; their curves answer at once.")
+    )
+    yield from (f"{code.name}, {part.replace('_', '-')}: {text}." for part, text in code.assumed.items())
+    if any(len(phases) > 1 for phases in wiring):
+        yield "An inverter answers as if its car took all phases of the EVSE."
 
 
 def _feeder(context: _Context, table: FeederTable) -> tuple[Feeder, list[str], list[str]]:
@@ -107,6 +140,8 @@ def _feeder(context: _Context, table: FeederTable) -> tuple[Feeder, list[str], l
             raise context.fault(".folder", str(table.folder), f"the folder of a feeder ({error})") from error
     else:
         feeder = european_lv()
+    if table.source_pu is not None:
+        feeder = replace(feeder, source=replace(feeder.source, u_pu=table.source_pu))
     every = [point.id for point in feeder.connection_points]
     for name in ("points", "homes"):
         _require_points(context, f".{name}", getattr(table, name), every)
@@ -313,6 +348,8 @@ def _assumed(
 ) -> Iterator[str]:
     licence = f" ({feeder.licence})" if feeder.licence else ""
     yield f"The grid is {feeder.name}{licence}. {feeder.provenance}".rstrip(". ") + "."
+    if table.source_pu is not None:
+        yield f"The grid above it stands at {table.source_pu:g} p.u., as the scenario says."
     where = {"even": "evenly spread over", "seeded": "drawn among", "listed": "in the order of"}[table.spread]
     counts = {phase: sum(phase in phases for phases in wiring) for phase in PHASES}
     yield (

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from twin.assets import Current
 from twin.ensemble import Outcome
-from twin.feeder.impact.judging import Impact, judge
+from twin.feeder.impact.judging import EvsePowers, Impact, judge
+from twin.feeder.inverters.behaviour import Inverter
+from twin.feeder.inverters.in_time import GridResponse
 from twin.feeder.scene import Scene
 from twin.scenario.ageing import months_of
 from twin.visits import VisitTable
@@ -24,12 +26,23 @@ class NotRecorded(ValueError):
 
 
 @dataclass(frozen=True, eq=False)
+class Inverters:
+    """What the EVSEs' inverters do by themselves. each: of every EVSE; nominal_volts: phase to neutral, what they take
+    for 1 p.u., None: each bus's rating.
+    """
+
+    each: tuple[Inverter, ...]
+    nominal_volts: float | None
+
+
+@dataclass(frozen=True, eq=False)
 class OnFeeder:
     """A scenario's feeder with its loads and EVSEs.
 
     wiring: phases of each EVSE, its first conductor's first. nominal_volts: phase to neutral, by which voltages are
     told; None: by each bus's rating. monthly_c: air around the transformer, in the twelve months of `timezone`.
-    assumed, warnings: sentences for the report.
+    inverters: None where the EVSEs take what they are told, whatever the voltage. assumed, warnings: sentences for the
+    report.
     """
 
     scene: Scene
@@ -37,6 +50,7 @@ class OnFeeder:
     nominal_volts: float | None
     monthly_c: tuple[float, ...]
     timezone: str
+    inverters: Inverters | None = None
     assumed: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -61,22 +75,40 @@ class OnFeeder:
         seconds = grid.step_s * np.arange(grid.steps, dtype=np.float64)
         return np.array(self.monthly_c)[months_of(grid, ZoneInfo(self.timezone), seconds)]
 
+    def response(self, replicas: int) -> GridResponse | None:
+        """The inverters at the start of a run of so many replicas; None where there are none."""
+        if self.inverters is None:
+            return None
+        return GridResponse(self.scene, self.inverters.each, replicas, nominal_volts=self.inverters.nominal_volts)
+
     def judge(
-        self, outcome: Outcome, visits: VisitTable, *, progress: Callable[[float], None] | None = None
+        self, outcome: Outcome, visits: VisitTable, *, without_event: Outcome | None = None,
+        progress: Callable[[float], None] | None = None,
     ) -> Impact:
         """What the run `outcome` of `visits` did to the feeder, by the mean power of every EVSE in every step.
 
-        Raises:
-            NotRecorded: the run kept no record by EVSE.
-        """
-        if outcome.evse_kwh is None:
-            raise NotRecorded("outcome.evse_kwh: None, expected a run that recorded its chargers")
-        kw = outcome.evse_kwh.transpose(1, 0, 2) / outcome.ensemble.grid.step_hours
-        scene, powers = self._by_phases(outcome, visits, kw)
-        return judge(scene, powers, nominal_volts=self.nominal_volts, progress=progress)
+        Where inverters acted, their vars are those that they drew in the run. without_event: of the same visits.
 
-    def _by_phases(self, outcome: Outcome, visits: VisitTable, kw: Floats) -> tuple[Scene, Floats]:
-        """EVSEs at which cars of fewer phases stand, once more for those cars: on the first phases alone."""
+        Raises:
+            NotRecorded: a run kept no record by EVSE.
+        """
+        scene, split = self._by_phases(outcome, visits)
+        runs = [
+            EvsePowers(split(_mean(run, run.evse_kwh)), None if run.grid is None else split(
+                _mean(run, run.grid.evse_kvarh)
+            ))
+            for run in (outcome, without_event) if run is not None
+        ]
+        return judge(
+            scene, runs[0], without_event=runs[1] if len(runs) > 1 else None, nominal_volts=self.nominal_volts,
+            progress=progress,
+        )
+
+    def _by_phases(self, outcome: Outcome, visits: VisitTable) -> tuple[Scene, Callable[[Floats], Floats]]:
+        """EVSEs at which cars of fewer phases stand, once more for those cars: on the first phases alone.
+
+        Gives the scene, and what makes its powers of those by EVSE.
+        """
         car = np.array([vehicle.ac_phases for vehicle in outcome.ensemble.vehicles], dtype=np.int64)
         wired = np.array([
             len(phases) if evse.current is Current.AC else 1
@@ -85,20 +117,34 @@ class OnFeeder:
         done = outcome.visits
         evse, phases = visits.evse[done.row], car[visits.vehicle[done.row]]
         if not (phases < wired[evse]).any():
-            return self.scene, kw
+            return self.scene, lambda powers: powers
         standing = _standing(outcome, visits, phases)
         ids, points, legs = (list(getattr(self.scene, f"evse_{name}")) for name in ("ids", "points", "phases"))
-        parts = [kw.copy()]
+        moved: list[tuple[int, NDArray[np.bool_]]] = []
         for fewer in (1, 2):
             for number in np.unique(evse[(phases == fewer) & (wired[evse] > fewer)]).tolist():
-                here = standing[number] == fewer
-                parts.append(np.where(here, kw[number], 0.0)[None])
-                parts[0][number][here] = 0.0
+                moved.append((number, standing[number] == fewer))
                 ids.append(f"{ids[number]} ({fewer} of {wired[number]} phases)")
                 points.append(points[number])
                 legs.append("".join(sorted(self.wiring[number][:fewer])))
         scene = replace(self.scene, evse_ids=tuple(ids), evse_points=tuple(points), evse_phases=tuple(legs))
-        return scene, np.concatenate(parts)
+
+        def split(powers: Floats) -> Floats:
+            parts = [powers.copy()]
+            for number, here in moved:
+                parts.append(np.where(here, powers[number], 0.0)[None])
+                parts[0][number][here] = 0.0
+            return np.concatenate(parts)
+
+        return scene, split
+
+
+def _mean(run: Outcome, by_step: Floats | None) -> Floats:
+    """Mean power of each EVSE from its energy in each step, (evse, replica, step)."""
+    if by_step is None:
+        raise NotRecorded("outcome.evse_kwh: None, expected a run that recorded its chargers")
+    power: Floats = by_step.transpose(1, 0, 2) / run.ensemble.grid.step_hours
+    return power
 
 
 def _standing(outcome: Outcome, visits: VisitTable, phases: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -345,6 +345,19 @@ class FeederLimitsTable(Table, frozen=True):
     unbalance: Positive = 0.02
 
 
+class InvertersTable(Table, frozen=True):
+    """What the EVSEs' inverters do by themselves: a name of `twin/data/grid_codes.toml`.
+
+    rated_kva: of each; None: the larger of its charging and discharging power. nominal_volts: phase to neutral, what
+    they take for 1 p.u.; None: as the feeder. lag: their curves take the time that the code says; false: none.
+    """
+
+    grid_code: Name
+    rated_kva: Positive | None = None
+    nominal_volts: Positive | None = None
+    lag: bool = False
+
+
 class FeederTable(Table, frozen=True):
     """The grid on which homes and EVSEs hang: a shipped one or the folder of one.
 
@@ -352,7 +365,8 @@ class FeederTable(Table, frozen=True):
     offset) and a column of kW for each connection point. homes: points that draw hourly_kw.
     points, groups, spread: where EVSEs hang: points for all, or by station group or station; evenly spread in the
     feeder's order, drawn by truth.seed, or one after the other. phases: of all EVSEs or of each; rotate: the first
-    conductor is another phase from EVSE to EVSE. ambient_c: air around the transformer, all the time or by month.
+    conductor is another phase from EVSE to EVSE. source_pu: of the grid above; None: as the feeder says. ambient_c: air
+    around the transformer, all the time or by month.
     """
 
     example: Literal["european_lv"] | None = None
@@ -369,6 +383,8 @@ class FeederTable(Table, frozen=True):
     rotate: bool = True
     power_factor: PowerFactor = 1.0
     nominal_volts: Positive | None = None
+    source_pu: PerUnit | None = None
+    inverters: InvertersTable | None = None
     limits: FeederLimitsTable = FeederLimitsTable()
     ambient_c: Celsius | Monthly = 20.0
 

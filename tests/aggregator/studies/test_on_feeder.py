@@ -18,6 +18,7 @@ from aggregator.studies import simulate as module
 from aggregator.studies.compare import compare
 from aggregator.studies.on_feeder import on_feeder_result
 from aggregator.studies.simulate import SimulationResult, simulate_into, simulate_scenario
+from twin.ensemble import Outcome
 from twin.feeder import Bus, ConnectionPoint, Feeder, Line, Rating, Source, Transformer
 from twin.feeder.impact.judging import Impact
 from twin.feeder.on_disk.files import write
@@ -89,9 +90,9 @@ def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[SimulationR
     """A run and the judgement in it."""
     kept: list[Impact] = []
 
-    def listen(on: OnFeeder, impact: Impact) -> Any:
+    def listen(on: OnFeeder, impact: Impact, outcome: Outcome) -> Any:
         kept.append(impact)
-        return on_feeder_result(on, impact)
+        return on_feeder_result(on, impact, outcome)
 
     monkeypatch.setattr(module, "on_feeder_result", listen)
     return simulate_scenario(street(tmp_path)), kept[0]

@@ -7,7 +7,7 @@ The file is `twin/data/grid_codes.toml`; it names the source of every figure.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
 from importlib.resources import files
@@ -139,6 +139,14 @@ class GridCode:
                 raise GridCodeError(f"{self.name}: {name}", curve.value_pu, "limits from 0 to 1")
         if not 0.0 < self.full_var_from_pu <= 1.0:
             raise GridCodeError(f"{self.name}: full_var_from_pu", self.full_var_from_pu, "above 0, at most 1")
+
+    def without_lag(self) -> GridCode:
+        """The same with curves that answer at once."""
+        var, out, into = (
+            None if curve is None else replace(curve, response_s=0.0)
+            for curve in (self.volt_var, self.volt_watt, self.charge_volt_watt)
+        )
+        return replace(self, volt_var=var, volt_watt=out, charge_volt_watt=into)
 
     @property
     def has_curves(self) -> bool:

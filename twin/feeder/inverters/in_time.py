@@ -132,9 +132,7 @@ class GridResponse:
             is_first = self._step < 0
             self._step = step
             self._ordered_kw[:, columns], self._limit[:, columns] = ordered[:, columns], limit[:, columns]
-            memory = self._memory.columns(columns)
-            memory = replace(memory if is_first else self._constants.at_once(memory), limit_pu=limit[:, columns])
-            self._solve(columns, memory)
+            self._solve(columns, None if self._constants.are_prompt else self._now(columns, is_first=is_first))
         self._now_s = now_s
         self._watch(now_s)
         return Answer(
@@ -144,8 +142,20 @@ class GridResponse:
 
     # ------------------------------------------------------------------ flow and curves
 
-    def _solve(self, columns: NDArray[np.intp], memory: Memory) -> None:
+    def _now(self, columns: NDArray[np.intp], *, is_first: bool) -> Memory:
+        """Before any time has passed since the last answer; there is nothing to lag behind at the first."""
+        memory = self._memory.columns(columns)
+        return memory if is_first else self._constants.at_once(memory)
+
+    def _solve(self, columns: NDArray[np.intp], lagging: Memory | None) -> None:
         """These replicas under the orders, the base load and the limits that were asked for last."""
+        limit = self._limit[:, columns]
+        memory: Memory | None = None
+        if lagging is not None:
+            memory = replace(lagging, limit_pu=limit)
+        elif limit.min(initial=1.0) < 1.0:
+            ones = np.ones_like(limit)
+            memory = Memory(0.0 * ones, ones, ones, ones, ones, limit)
         base_w, base_var = (
             np.repeat(each[:, self._step, None], len(columns), axis=1)
             for each in (self.scene.base_w, self.scene.base_var)
@@ -162,7 +172,8 @@ class GridResponse:
         self._delivered_kw[:, columns] = np.where(solved, found.delivered_w, 0.0) / 1000.0
         self._q_kvar[:, columns] = np.where(solved, found.q_var, 0.0) / 1000.0
         self._has_solution[columns], self._settled[columns] = solved, found.settled
-        self._memory.put(columns, self._couple.behaviour.remember(seen, memory))
+        if lagging is not None and memory is not None:
+            self._memory.put(columns, self._couple.behaviour.remember(seen, memory))
 
     def _go_on(self, passed_s: float) -> None:
         """Curves have gone on towards where the voltages that come of it lead them; the time before is as it was."""
@@ -221,7 +232,10 @@ class GridResponse:
 
 
 class _Constants:
-    """Of all EVSEs as columns (evse, 1); EVSEs without a code are never disconnected and never lag."""
+    """Of all EVSEs as columns (evse, 1); EVSEs without a code are never disconnected and never lag.
+
+    are_prompt: none of them lags.
+    """
 
     def __init__(self, inverters: Sequence[Inverter | None]) -> None:
         codes = [None if inverter is None else inverter.code for inverter in inverters]
@@ -244,7 +258,7 @@ class _Constants:
             ) for code in codes
         ])
 
-        self._lags = bool((self._var_s > 0.0).any() or (self._watt_s > 0.0).any())
+        self.are_prompt = not ((self._var_s > 0.0).any() or (self._watt_s > 0.0).any())
 
     def news(self, passed_s: float) -> tuple[Floats, Floats]:
         """Share of what curves say that has come about after this time: exponential answers."""
@@ -261,7 +275,7 @@ class _Constants:
 
     def lag_left(self, behaviour: Behaviour, voltage_pu: Floats, memory: Memory) -> Floats:
         """Seconds after which to look again at curves that have not arrived, (replica,); inf where all have."""
-        if not self._lags:
+        if self.are_prompt:
             return np.full(voltage_pu.shape[1], NEVER_S)
         ones = np.ones_like(memory.var_pu)
         ends = behaviour.remember(voltage_pu, replace(memory, var_news=ones, watt_news=ones))
