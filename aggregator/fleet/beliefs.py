@@ -223,7 +223,7 @@ class Beliefs:
             energy = arrival + session.moved_kwh
             source, soc_at = SocSource.ESTIMATED, session.last_at
         energy = min(max(energy, 0.0), capacity)
-        wanted = min(arrival + requested, top)
+        wanted = max(0.0, min(arrival + requested, top))
         departure = target.departure if target else session.started_at + self._defaults.stay
         floor_soc = target.floor_soc if target else self._defaults.floor_soc
         return LiveSession(

@@ -20,7 +20,8 @@ class DepartureTarget:
     """What a driver or fleet system declared for one charging session.
 
     id_token: the card or account used at the charger (personal data: never logged).
-    requested_kwh: battery-side energy wanted on top of what was there on arrival.
+    requested_kwh: battery-side energy wanted on top of what was there on arrival; below 0 for a driver who needs less
+        than that and whose car need not be charged.
     floor_soc: discharge never goes below it. v2g_consent: False withdraws discharge at once.
     """
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aggregator.planning.problem import Floats, Plan, Problem
 from aggregator.planning.windows import Window, event_limits, site_limits, step_hours, windows
@@ -97,7 +98,9 @@ def check(problem: Problem, plan: Plan, *, tolerance: float = 1e-6) -> tuple[str
     """
     faults: list[str] = []
     for row, span in enumerate(windows(problem)):
-        faults += _power_faults(span, plan.charge_kw[row], plan.discharge_kw[row], tolerance)
+        faults += _power_faults(
+            span, plan.charge_kw[row], plan.discharge_kw[row], tolerance,
+            _held_by_battery(span, plan.energy_kwh[row], plan.charge_kw[row], tolerance))
         faults += _energy_faults(span, plan.energy_kwh[row], plan.charge_kw[row], plan.discharge_kw[row], tolerance)
     truth = evaluate(problem, plan.charge_kw, plan.discharge_kw)
     for name in ("energy_kwh", "net_kw", "cap_slack_kw"):
@@ -119,7 +122,18 @@ def check(problem: Problem, plan: Plan, *, tolerance: float = 1e-6) -> tuple[str
     return tuple(faults)
 
 
-def _power_faults(span: Window, charge: Floats, discharge: Floats, tolerance: float) -> list[str]:
+def _held_by_battery(span: Window, energy: Floats, charge: Floats, tolerance: float) -> NDArray[np.bool_]:
+    """Steps in which the car is full at the end, or takes all that a taper leaves."""
+    mean = (energy + np.concatenate(([span.ev.energy_kwh], energy[:-1]))) / 2
+    held: NDArray[np.bool_] = energy >= span.upper_kwh - tolerance
+    for line in span.tapers:
+        held |= charge >= line.at_empty_kw - line.slope_per_h * mean - tolerance
+    return held
+
+
+def _power_faults(
+    span: Window, charge: Floats, discharge: Floats, tolerance: float, held: NDArray[np.bool_]
+) -> list[str]:
     ev, faults = span.ev, []
     if min(charge.min(), discharge.min()) < 0:
         faults.append(f"{ev.id}: a power is negative")
@@ -127,7 +141,7 @@ def _power_faults(span: Window, charge: Floats, discharge: Floats, tolerance: fl
         faults.append(f"{ev.id}: a power is above its limit, or the EV is not plugged")
     if ((charge > tolerance) & (discharge > tolerance)).any():
         faults.append(f"{ev.id}: charges and discharges at once")
-    weak = (charge > tolerance) & (charge < ev.min_charge_kw - tolerance) & ~span.is_capped_below_minimum
+    weak = (charge > tolerance) & (charge < ev.min_charge_kw - tolerance) & ~span.is_capped_below_minimum & ~held
     if weak.any():
         faults.append(f"{ev.id}: charges below its minimum in step {int(np.argmax(weak))}")
     weak = (discharge > tolerance) & (discharge < ev.min_discharge_kw - tolerance)

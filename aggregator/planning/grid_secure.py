@@ -25,7 +25,7 @@ from aggregator.planning.grid_program import FeederRows, GridProgram
 from aggregator.planning.grid_rows import GridRows, RowKind
 from aggregator.planning.grid_verdict import ask
 from aggregator.planning.problem import Floats, Problem
-from aggregator.planning.repair import round_down
+from aggregator.planning.rounding import round_down
 from aggregator.planning.safe import early_charging, plan_from
 from aggregator.planning.windows import ProblemError, require_possible, windows
 from twin.feeder.powerflow.flow import Solution

@@ -2,7 +2,11 @@
 
 Charging is 0 or at least the minimum current, discharging 0 or at least what the car sustains, and never both in one
 step. Failing cells are decided and the rest is solved again, warm: everything the model knows (cap, event, departure,
-prices) then decides where the moved energy goes. What no solve can save is rounded by hand, downwards.
+prices) then decides where the moved energy goes. What no solve can save is rounded by hand, downwards; a car that is
+then short of less than its minimum brings gets one step of it where there is room.
+
+Less than the minimum is followable where the battery itself takes no more: such a car is ordered the minimum and stops,
+or tapers, by itself.
 """
 
 from __future__ import annotations
@@ -15,12 +19,12 @@ from numpy.typing import NDArray
 
 from aggregator.planning.answer import Answer, Solvable
 from aggregator.planning.problem import Floats, Problem
-from aggregator.planning.windows import Window, step_hours
+from aggregator.planning.rounding import HELD_KW, TINY_KW, most_by_battery, round_down, top_up
+from aggregator.planning.windows import Window, site_limits, step_hours
 
 Decision = tuple[str, int, int, float, float]  # flow, ev, step, lower, upper
 Mask = NDArray[np.bool_]
 
-_TINY_KW = 1e-7
 _ROUNDS = 12
 
 
@@ -40,7 +44,7 @@ class Cells:
             if columns:
                 rows, steps = zip(*columns, strict=True)
                 grid[list(rows), list(steps)] = np.maximum(0.0, x[list(columns.values())])
-            grid[grid < _TINY_KW] = 0.0
+            grid[grid < TINY_KW] = 0.0
             grids.append(grid)
         return grids[0], grids[1]
 
@@ -50,9 +54,10 @@ def repair(problem: Problem, spans: tuple[Window, ...], lp: Solvable, cells: Cel
     """Powers that cars can follow, and the answer of the last solve that led to them."""
     began = perf_counter()
     best, hours = answer, step_hours(problem)
+    room_kw = site_limits(problem)[0] - problem.base_kw
     for attempt in range(_ROUNDS):
         charge, discharge = cells.powers(best.x)
-        decisions = _decide(hours, spans, charge, discharge, is_last=attempt >= _ROUNDS - 2)
+        decisions = _with_room(_decide(hours, spans, charge, discharge, is_last=attempt >= _ROUNDS - 2), room_kw)
         left = time_limit_s - (perf_counter() - began)
         if not decisions or left <= 0:
             break
@@ -61,7 +66,7 @@ def repair(problem: Problem, spans: tuple[Window, ...], lp: Solvable, cells: Cel
             break
         best = again
     charge, discharge = cells.powers(best.x)
-    return *round_down(problem, spans, charge, discharge), best
+    return *top_up(problem, spans, *round_down(problem, spans, charge, discharge)), best
 
 
 def _decide(hours: Floats, spans: tuple[Window, ...], charge: Floats, discharge: Floats, *,
@@ -73,10 +78,12 @@ def _decide(hours: Floats, spans: tuple[Window, ...], charge: Floats, discharge:
             for step in np.flatnonzero((charge[row] > 0) & (discharge[row] > 0)):
                 flow = "discharge" if charge[row, step] >= discharge[row, step] else "charge"
                 decisions.append((flow, row, int(step), 0.0, 0.0))
-        weak = (charge[row] > 0) & (charge[row] < ev.min_charge_kw - _TINY_KW) & ~span.is_capped_below_minimum
+        weak = (charge[row] > 0) & (charge[row] < ev.min_charge_kw - TINY_KW) & ~span.is_capped_below_minimum
+        if weak.any():
+            weak &= charge[row] < most_by_battery(hours, span, charge[row], discharge[row]) - HELD_KW
         decisions += _round("charge", row, np.flatnonzero(weak), charge[row], ev.min_charge_kw, span.charge_kw,
                             is_last=is_last)
-        weak = (discharge[row] > 0) & (discharge[row] < ev.min_discharge_kw - _TINY_KW)
+        weak = (discharge[row] > 0) & (discharge[row] < ev.min_discharge_kw - TINY_KW)
         decisions += _round("discharge", row, np.flatnonzero(weak), discharge[row], ev.min_discharge_kw,
                             span.discharge_kw, is_last=is_last)
         if span.starts_below_floor and discharge[row].any():
@@ -100,11 +107,24 @@ def _round(flow: str, row: int, weak: NDArray[np.intp], power: Floats, minimum: 
     return decisions
 
 
+def _with_room(decisions: list[Decision], room_kw: Floats) -> list[Decision]:
+    """Raise to a minimum only while the minimums of a step fit under the cap; `room_kw` is what is left of it."""
+    found: list[Decision] = []
+    for flow, row, step, least, most in decisions:
+        if flow == "charge" and least > 0.0:
+            if least > room_kw[step] + TINY_KW:
+                found.append((flow, row, step, 0.0, 0.0))
+                continue
+            room_kw[step] -= least
+        found.append((flow, row, step, least, most))
+    return found
+
+
 def _below_floor(hours: Floats, span: Window, charge: Floats, discharge: Floats) -> Mask:
     """Cells that discharge although the cap kept the car from reaching its floor first."""
     ev = span.ev
     change = hours * (ev.charge_efficiency * charge - discharge / ev.discharge_efficiency)
-    return (discharge > 0) & (ev.energy_kwh + np.cumsum(change) < ev.floor_kwh - _TINY_KW)
+    return (discharge > 0) & (ev.energy_kwh + np.cumsum(change) < ev.floor_kwh - TINY_KW)
 
 
 def _solve_with(lp: Solvable, cells: Cells, decisions: list[Decision], time_limit_s: float) -> Answer | None:
@@ -124,44 +144,3 @@ def _solve_with(lp: Solvable, cells: Cells, decisions: list[Decision], time_limi
         lp.set_bounds(at, np.zeros_like(low), np.where(low > 0, 0.0, high))
         answer = lp.run(time_limit_s)
     return answer
-
-
-def round_down(problem: Problem, spans: tuple[Window, ...], charge: Floats, discharge: Floats) -> tuple[Floats, Floats]:
-    """Make any powers followable, EV by EV, without a solver.
-
-    Cells are only ever lowered, so the import cap cannot be crossed by it; energies stay between floor and capacity.
-    """
-    hours = step_hours(problem)
-    charge, discharge = charge.copy(), discharge.copy()
-    for row, span in enumerate(spans):
-        energy = span.ev.energy_kwh
-        for step in range(len(hours)):
-            up = float(min(charge[row, step], span.charge_kw[step]))
-            down = float(min(discharge[row, step], span.discharge_kw[step]))
-            up, down = _single_direction(up, down)
-            up, down = _within_battery(span, step, up, down, energy, float(hours[step]))
-            charge[row, step], discharge[row, step] = up, down
-            energy += hours[step] * (span.ev.charge_efficiency * up - down / span.ev.discharge_efficiency)
-    return charge, discharge
-
-
-def _single_direction(up: float, down: float) -> tuple[float, float]:
-    if up > 0 and down > 0:
-        return (up - down, 0.0) if up >= down else (0.0, down - up)
-    return up, down
-
-
-def _within_battery(span: Window, step: int, up: float, down: float, energy_kwh: float,
-                    hours: float) -> tuple[float, float]:
-    ev = span.ev
-    stored = hours * ev.charge_efficiency
-    up = min([up, max(0.0, span.upper_kwh - energy_kwh) / stored,
-              *(max(0.0, line.most_kw(energy_kwh, stored)) for line in span.tapers)])
-    down = min(down, max(0.0, energy_kwh - ev.floor_kwh) * ev.discharge_efficiency / hours)
-    least = 0.0 if span.is_capped_below_minimum[step] else ev.min_charge_kw
-    # Solver tolerance must not drop a cell that stands at its minimum.
-    if up < least:
-        up = least if up >= least - 1e-6 else 0.0
-    if down < ev.min_discharge_kw:
-        down = ev.min_discharge_kw if down >= ev.min_discharge_kw - 1e-6 else 0.0
-    return (up if up > _TINY_KW else 0.0), (down if down > _TINY_KW else 0.0)

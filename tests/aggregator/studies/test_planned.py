@@ -17,6 +17,7 @@ from tests.aggregator.studies.conftest import EVENT, scenario, visit, write_day
 from twin.drivers import draw
 from twin.engine import run
 from twin.engine.of_world import WorldController
+from twin.ensemble import Outcome
 from twin.faults import FaultIntervals, FaultKind, FaultModel
 from twin.faults import draw as draw_faults
 from twin.scenario import load_scenario
@@ -97,6 +98,69 @@ def test_a_broken_charger_neither_stalls_the_loop_nor_is_counted_on(tmp_path: Pa
     dead = [is_offered for now, is_offered in offered.items() if now < world.grid.start + timedelta(seconds=6000.0)]
     assert dead[0]
     assert 0 < sum(dead) < len(dead)
+
+
+PL = """
+name = "Three at home"
+start = 2025-01-14T15:15:00+01:00
+end = 2025-01-14T23:15:00+01:00
+[site]
+timezone = "Europe/Berlin"
+import_cap_kw = 30.0
+[[station_groups]]
+id = "home"
+type = "ac-wallbox-11"
+count = 3
+[drivers]
+departures = "perfect"
+[control]
+name = "planner"
+"""
+
+
+def test_a_car_without_reported_soc_is_not_left_short_by_what_is_assumed_of_it(tmp_path: Path) -> None:
+    """Its battery is believed half full, so what it asks for would fill it; its minimum is 4.1 kW, the losses uneven.
+
+    Three cars share the cap of two: none may wait until only minimum powers remain that never end at the target.
+    """
+    file = tmp_path / "three.toml"
+    stays = (("1", "15:31", 0.34, 23.8), ("2", "16:36", 0.25, 28.6), ("3", "17:38", 0.54, 13.5))
+    file.write_text(PL + "".join(
+        f'[[visits]]\nid = "v{post}"\nstation = "home-{post.zfill(2)}"\nvehicle = "renault-zoe-ze50"\n'
+        f"arrival = 2025-01-14T{at}:00+01:00\ndeparture = 2025-01-14T23:05:00+01:00\narrival_soc = {soc}\n"
+        f"requested_kwh = {kwh}\n" for post, at, soc, kwh in stays), "utf-8")
+    facts = simulate_scenario(file).facts
+    assert facts.measures["short_kwh"] == pytest.approx([0.0], abs=1e-6)
+    assert facts.measures["over_cap_kwh"] == pytest.approx([0.0], abs=1e-9)
+
+
+def with_less_wanted(file: Path) -> Outcome:
+    """The day of `file` in which the car at post 1 has 30 kWh and its driver needs 20, with the event."""
+    experiment = load_scenario(file).experiment()
+    drawn = draw(experiment.visits, experiment.drivers, replicas=1, seed=1)
+    table = drawn.visits
+    drawn = replace(drawn, visits=replace(table, target_kwh=np.where(table.evse == 0, 20.0, table.target_kwh)))
+    runner = PlannerRunner(experiment, drawn)
+    quiet = runner(experiment.ensemble, (), record_evses=False, tell=lambda _: None)
+    asked = tuple(ask(event, quiet) for event in experiment.events)
+    return runner(experiment.ensemble, asked, record_evses=False, tell=lambda _: None)
+
+
+def test_a_driver_who_wants_less_than_the_car_has_is_not_charged(tmp_path: Path) -> None:
+    file = tmp_path / "less.toml"
+    file.write_text(midday(*STAYS).replace("discharges = true", "discharges = false"), "utf-8")
+    outcome = with_less_wanted(file)
+    assert outcome.visits.imported_kwh == pytest.approx([0.0, 5.0], abs=0.1)
+    assert outcome.visits.exported_kwh == pytest.approx([0.0, 0.0])
+
+
+def test_what_such_a_driver_consents_to_give_is_not_put_back(tmp_path: Path) -> None:
+    file = tmp_path / "less.toml"
+    file.write_text(midday(*STAYS), "utf-8")
+    outcome = with_less_wanted(file)
+    left_kwh = outcome.visits.energy_kwh[0]
+    assert 20.0 - 0.3 <= left_kwh <= 27.0  # known to a per cent of 50 kWh
+    assert outcome.visits.shortfall_kwh == pytest.approx([0.0, 0.0], abs=0.3)
 
 
 def test_faults_in_every_course_leave_the_planner_running_and_its_books_closed(tmp_path: Path) -> None:
