@@ -265,7 +265,8 @@ def _load(circuit: Any, active: Any, name: str, factor: float) -> LoadFound:
     return LoadFound(
         load.kW * times, load.kvar * times, load.kV, int(load.Model), (load.Vminpu, load.Vmaxpu), bool(load.IsDelta),
         int(active.NumPhases), [float(share) for share in load.ZIPV] if int(load.Model) == 8 else [],  # noqa: PLR2004 - OpenDSS's number of the ZIP model
-        (load.CVRwatts, load.CVRvars), (shape or "").lower(), kind if shape else "",
+        (load.CVRwatts, load.CVRvars), float(active.Properties("Vlowpu").Val), (shape or "").lower(),
+        kind if shape else "",
     )
 
 

@@ -35,7 +35,7 @@ class WindingFound(msgspec.Struct, frozen=True):
 
 
 class LoadFound(msgspec.Struct, frozen=True):
-    """kw, kvar: as they count in a snapshot, the circuit's multiplier included."""
+    """kw, kvar: as they count in a snapshot, the circuit's multiplier included. low_pu: Vlowpu."""
 
     kw: float
     kvar: float
@@ -46,6 +46,7 @@ class LoadFound(msgspec.Struct, frozen=True):
     phases: int
     zipv: list[float]
     cvr: tuple[float, float]
+    low_pu: float = 0.5
     shape: str = ""
     shape_kind: str = ""
 

@@ -30,6 +30,7 @@ LOAD_TYPES = (
     LoadType("power"),
     LoadType("mixed", Zip(0.3, 0.3, 0.4), Zip(0.6, 0.1, 0.3)),
     LoadType("narrow", valid_pu=(0.99, 1.01)),
+    LoadType("fading", Zip(0.2, 0.3, 0.5), Zip(), valid_pu=(1.0, 1.01), low_pu=0.6),
     LoadType("british", Zip(0.0, 0.5, 0.5), Zip(1.0, 0.0, 0.0), valid_pu=(0.9, 1.1), rated_volts=240.0),
 )
 

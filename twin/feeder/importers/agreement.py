@@ -39,7 +39,7 @@ def agreement(imported: Imported, flow: Flow | None = None) -> Agreement | None:
     apart, node = _apart(flow or Flow(imported.feeder), imported.loads.given(), reference.volts)
     opened = None
     if reference.volts_open:
-        kinds = tuple(replace(kind, valid_pu=(0.0, inf)) for kind in imported.feeder.load_types)
+        kinds = tuple(replace(kind, valid_pu=(0.0, inf), low_pu=0.0) for kind in imported.feeder.load_types)
         feeder: Feeder = replace(imported.feeder, load_types=kinds)
         opened, _ = _apart(Flow(feeder), imported.loads.given(), reference.volts_open)
     return Agreement(reference.program, apart, opened, node)

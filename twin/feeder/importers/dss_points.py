@@ -32,6 +32,13 @@ MODELS: Final = {
 }
 """Active and reactive part, by OpenDSS's number of a load model."""
 
+JUMPING: Final = frozenset({3, 4})
+"""Models that outside their range go on as constant power does."""
+
+FIXED: Final = 6
+FIXED_Q: Final = frozenset({6, 7})
+"""Models whose current below their range is that of an impedance, down to Vlowpu, where it jumps."""
+
 CVR: Final = 4
 ZIP: Final = 8
 SHARES: Final = 7
@@ -89,7 +96,7 @@ class Points:
         if load.shape:
             self._shape_of[element.name] = load.shape
             self._rated_kw[element.name] = load.kw
-        self._range(element, bus, named, kind, is_delta)
+        self._range(element, bus, named, kind, load, volts)
 
     def infeed(self, element: ElementFound) -> None:
         """A generator, PV system or storage: what it feeds in where OpenDSS solved it."""
@@ -176,12 +183,15 @@ class Points:
             active, reactive = POWER, POWER
         is_impedance = active == reactive == IMPEDANCE
         low, high = (0.0, float("inf")) if is_impedance else load.valid_pu
+        # OpenDSS asks first whether the voltage is below Vlowpu.
+        low = max(low, 0.0 if is_impedance else load.low_pu)
+        floor = load.low_pu if 0.0 < load.low_pu < low and load.model not in FIXED_Q else 0.0
         name = f"{connection} model {load.model}, {volts:.6g} V"
         if not is_impedance:
-            name += f", {low:g} to {high:g} p.u."
+            name += f", {low:g} to {high:g} p.u." + (f", impedance at {floor:g}" if floor else "")
         if load.model in {CVR, ZIP}:
             name += f", {_shares(active)}, {_shares(reactive)}"
-        return LoadType(name, active, reactive, (low, high), volts, connection)
+        return LoadType(name, active, reactive, (low, high), volts, connection, floor, load.model in JUMPING)
 
     def _at_bus(self, element: ElementFound, kind: LoadType, power: complex) -> tuple[LoadType, complex]:
         """The same load told at the volts of its bus, where its own are others for a reason.
@@ -205,18 +215,29 @@ class Points:
         reactive, times_q = _rebased(kind.reactive, across / volts)
         low, high = (bound * volts / across for bound in kind.valid_pu)
         name = kind.id.replace(f"{volts:.6g} V", f"{across:.6g} V")
-        same = replace(kind, id=name, rated_volts=across, active=active, reactive=reactive, valid_pu=(low, high))
+        same = replace(kind, id=name, rated_volts=across, active=active, reactive=reactive, valid_pu=(low, high),
+                       low_pu=0.0, jumps=False)
         return same, complex(power.real * times_p, power.imag * times_q)
 
-    def _range(self, element: ElementFound, bus: str, phases: str, kind: LoadType, is_delta: bool) -> None:
-        """Below its range OpenDSS turns a load into an impedance little by little, we do at once."""
+    def _range(self, element: ElementFound, bus: str, phases: str, kind: LoadType, load: LoadFound,
+               own_volts: float) -> None:
+        """Say where OpenDSS's law of a load below its range is not the one that it has here."""
         ends = [self._reference.get((bus, phase), 0j) for phase in phases]
+        is_delta = kind.connection is Connection.DELTA
         across = [abs(one - other) for one, other in zip(ends, ends[1:] + ends[:1], strict=True)] if is_delta else [
             abs(one) for one in ends
         ]
-        if kind.rated_volts and across and 0.0 < (lowest := min(across) / kind.rated_volts) < kind.valid_pu[0]:
-            self._say(Degree.APPROXIMATED, element.kind, element.name, f"at {lowest:.4g} p.u. lies below its Vminpu "
-                      f"{kind.valid_pu[0]:g}, where OpenDSS goes over into an impedance little by little, here at once")
+        if not kind.rated_volts or not across:
+            return
+        lowest = min(across) / kind.rated_volts
+        same_from = 0.0
+        if kind.rated_volts != own_volts or load.model == FIXED:
+            same_from = kind.valid_pu[0]
+        elif load.model in FIXED_Q:
+            same_from = load.low_pu
+        if 0.0 < lowest < same_from:
+            self._say(Degree.APPROXIMATED, element.kind, element.name, f"at {lowest:.4g} p.u. lies below "
+                      f"{same_from:g}, where OpenDSS goes over otherwise into the impedance of its rated power")
 
 
 def _rebased(shares: Zip, ratio: float) -> tuple[Zip, float]:

@@ -307,9 +307,12 @@ def branches(phases: str, connection: Connection) -> tuple[str, ...]:
 class LoadType:
     """How a load answers to its voltage.
 
-    valid_pu: inside, its ZIP shares hold; outside it is a constant impedance, without a jump at the border (as
-        OpenDSS does beyond vmaxpu, and below vminpu with vlowpu = 0; with its usual vlowpu = 0.5 the current there
-        falls in a straight line to that of the rated impedance at half the voltage).
+    valid_pu: inside, its ZIP shares hold; outside it is a constant impedance, without a jump at the border (OpenDSS
+        beyond vmaxpu, and below vminpu with vlowpu = 0).
+    low_pu: where it is above 0, a load below its range falls less: from the border its current goes in a straight line
+        to that of its rated impedance at this voltage, and below is that impedance (OpenDSS: vlowpu, by custom 0.5).
+    jumps: outside its range it goes on from its rated power, as a load of constant power does, and not from what its
+        shares make of it at the border (OpenDSS: load models 3 and 4).
     rated_volts: what 1 p.u. is, across its terminals; None: the bus's rating.
     """
 
@@ -319,11 +322,15 @@ class LoadType:
     valid_pu: tuple[float, float] = (0.0, inf)
     rated_volts: float | None = None
     connection: Connection = Connection.WYE
+    low_pu: float = 0.0
+    jumps: bool = False
 
     def __post_init__(self) -> None:
         low, high = self.valid_pu
-        if not 0.0 <= low < high:
+        if not 0.0 <= low < high or low > Most.RATIO.value:
             raise FeederError(f"load type {self.id}", "valid_pu", self.valid_pu, "0 <= lowest < highest")
+        if not (self.low_pu == 0.0 or 0.0 < self.low_pu < low):
+            raise FeederError(f"load type {self.id}", "low_pu", self.low_pu, f"0, or above 0 and below {low:g}")
         if self.rated_volts is not None:
             _positive(f"load type {self.id}", "rated_volts", self.rated_volts, Most.VOLTS)
 

@@ -90,7 +90,9 @@ class SourceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LoadTypeEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """zip: shares of impedance, current, power. valid_pu: the upper end may be null: none."""
+    """zip: shares of impedance, current, power. valid_pu: the upper end may be null: none. low_pu, jumps: missing
+    means 0 and no.
+    """
 
     id: str
     active_zip: tuple[float, float, float] = (0.0, 0.0, 1.0)
@@ -98,6 +100,8 @@ class LoadTypeEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     valid_pu: tuple[float, float | None] = (0.0, None)
     rated_volts: float | None = None
     connection: Connection = Connection.WYE
+    low_pu: float | msgspec.UnsetType = msgspec.UNSET
+    jumps: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class EnvelopeEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -258,7 +262,7 @@ def _feeder(grid: dict[str, list[Any]], sidecar: Sidecar, path: Path) -> Feeder:
         load_types=tuple(
             LoadType(kind.id, Zip(*kind.active_zip), Zip(*kind.reactive_zip),
                      (kind.valid_pu[0], inf if kind.valid_pu[1] is None else kind.valid_pu[1]), kind.rated_volts,
-                     kind.connection)
+                     kind.connection, kind.low_pu or 0.0, bool(kind.jumps))
             for kind in sidecar.load_types
         ),
         capacitors=capacitors,
@@ -319,7 +323,7 @@ def _sidecar_text(feeder: Feeder, numbers: Numbers) -> str:
                 kind.id, (kind.active.impedance, kind.active.current, kind.active.power),
                 (kind.reactive.impedance, kind.reactive.current, kind.reactive.power),
                 (kind.valid_pu[0], None if kind.valid_pu[1] == inf else kind.valid_pu[1]), kind.rated_volts,
-                kind.connection,
+                kind.connection, kind.low_pu or msgspec.UNSET, kind.jumps or msgspec.UNSET,
             )
             for kind in feeder.load_types
         ],

@@ -28,6 +28,8 @@ class Loads:
 
         self._active = [column([getattr(kind.active, part) for kind in kinds]) for part in _PARTS]
         self._reactive = [column([getattr(kind.reactive, part) for kind in kinds]) for part in _PARTS]
+        self._floor = column([kind.low_pu for kind in kinds])
+        self._jumps = column([float(kind.jumps) for kind in kinds]) > 0.0
         self._low = column([kind.valid_pu[0] for kind in kinds])
         self._high = column([kind.valid_pu[1] for kind in kinds])
 
@@ -35,30 +37,42 @@ class Loads:
         """Power drawn at voltage `u` (p.u., point x step)."""
         if self.are_constant_power:
             return s
-        held, outside = self._held(u)
-        return self._at(s, held) * outside**2
+        impedance, current, power = self.law(s, u)
+        drawn: Complex = (impedance * u + current) * u + power
+        return drawn
 
     def slope(self, s: Complex, u: Real) -> Complex:
         """Derivative of `drawn` by u; at the border of the valid range that of the inside."""
         if self.are_constant_power:
             return np.zeros_like(s)
-        held, outside = self._held(u)
-        z, i, _ = self._active
-        zq, iq, _ = self._reactive
-        inside = s.real * (2.0 * z * u + i) + 1j * s.imag * (2.0 * zq * u + iq)
-        impedance = self._at(s, held) * (2.0 * u / np.where(held > 0.0, held, 1.0) ** 2)
-        return np.where(outside == 1.0, inside, impedance)
+        impedance, current, _ = self.law(s, u)
+        slope: Complex = 2.0 * impedance * u + current
+        return slope
 
-    def _held(self, u: Real) -> tuple[Real, Real]:
-        """The voltage within the valid range, and how far outside of it u is, as a ratio."""
-        held = np.minimum(np.maximum(u, self._low), self._high)
-        return held, np.divide(u, held, out=np.ones_like(u), where=held > 0.0)
+    def law(self, s: Complex, u: Real) -> tuple[Complex, Complex, Complex]:
+        """(z, i, p) with which a load draws z u^2 + i u + p as long as `u` stays in the range in which it lies.
 
-    def _at(self, s: Complex, u: Real) -> Complex:
-        z, i, p = self._active
-        zq, iq, pq = self._reactive
-        drawn: Complex = s.real * ((z * u + i) * u + p) + 1j * (s.imag * ((zq * u + iq) * u + pq))
-        return drawn
+        ```
+        drawn / u      impedance | line | ZIP shares | impedance
+                                low_pu  valid_pu[0]  valid_pu[1]      u
+        ```
+        """
+        z, i, p = (s.real * active + 1j * (s.imag * reactive)
+                   for active, reactive in zip(self._active, self._reactive, strict=True))
+        under, over = u < self._low, u > self._high
+        if over.any():
+            high = np.where(np.isfinite(self._high), self._high, 1.0)
+            beyond = np.where(self._jumps, s, (z * high + i) * high + p) / high**2
+            z, i, p = np.where(over, beyond, z), np.where(over, 0.0, i), np.where(over, 0.0, p)
+        if under.any():
+            low = np.where(self._low > 0.0, self._low, 1.0)
+            border = np.where(self._jumps, s, (z * low + i) * low + p)
+            steep = (border / low - s * self._floor) / (low - self._floor)
+            bottom = u < self._floor
+            line = np.where(bottom, s, steep)
+            z, i = np.where(under, line, z), np.where(under, (s - line) * self._floor, i)
+            p = np.where(under, 0.0, p)
+        return z, i, p
 
     def inject(self, p: Real, q: Real, x: Real, into: Real) -> None:
         """`current` for demand p + jq at voltages whose real parts stand above their imaginary parts in `x`."""

@@ -270,21 +270,9 @@ class Checker:
         """(power, impedance, current) of every terminal at the bus's rated voltage, given the range it is in."""
         demand = block.demand
         u = np.nan_to_num(np.abs(block.terminal_voltages()) / self._rated[:, None], nan=1.0)
-        low = np.array([kind.valid_pu[0] for kind in self._types])[:, None]
-        high = np.array([kind.valid_pu[1] for kind in self._types])[:, None]
-        inside = (u >= low) & (u <= high)
         scale = (self._base / self._rated)[:, None]
-
-        def share(name: str) -> Complex:
-            active, reactive = (
-                np.array([getattr(getattr(kind, side), name) for kind in self._types])[:, None]
-                for side in ("active", "reactive")
-            )
-            return np.where(inside, demand.real * active + 1j * demand.imag * reactive, 0.0)
-
-        border = np.where(u < low, low, np.where(np.isfinite(high), high, 1.0))
-        beyond = np.where(inside, 0.0, self._loads.drawn(demand, border) / np.where(border > 0.0, border, 1.0) ** 2)
-        return [share("power"), (share("impedance") + beyond) * scale**2, share("current") * scale]
+        impedance, current, power = self._loads.law(demand, u)
+        return [power, impedance * scale**2, current * scale]
 
     def solve(self, block: Solution) -> Answers:
         """The steps of `block` in power-grid-model: its loads and its source's voltage, not its results."""

@@ -37,8 +37,8 @@ class OpenDssChecker:
     says nothing new but how they act on the rest.
 
     Raises:
-        NotCheckable: the extra `dss` is not installed, or an element conducts otherwise in one direction than in the
-            other.
+        NotCheckable: the extra `dss` is not installed; an element conducts otherwise in one direction than in the
+            other, or a load that jumps at its border goes with no power of its voltage.
     """
 
     def __init__(self, feeder: Feeder) -> None:
@@ -47,9 +47,8 @@ class OpenDssChecker:
         except ImportError:
             raise NotCheckable("OpenDSS needs the extra dss: pip install 'v2g-aggregator[dss]'") from None
         written = circuit(feeder)
-        if written.not_reciprocal:
-            raise NotCheckable(f"feeder {feeder.name}: {'; '.join(written.not_reciprocal)}: not reciprocal, and "
-                               "OpenDSS is given matrices as reactors")
+        if written.unsaid:
+            raise NotCheckable(f"feeder {feeder.name}: {'; '.join(written.unsaid)}")
         self.as_matrices = written.as_matrices
         self._feeder = feeder
         self._bus = {bus.id: number for number, bus in enumerate(feeder.buses)}

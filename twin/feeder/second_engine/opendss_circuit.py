@@ -16,7 +16,7 @@ import numpy as np
 
 from twin.feeder.network.admittance import Terminal, source_impedance, terminals_of
 from twin.feeder.network.grounding import Node, Tie, ties
-from twin.feeder.network.model import PHASES, Feeder, Line, LoadType, Matrix, Transformer
+from twin.feeder.network.model import PHASES, Feeder, Line, LoadType, Matrix, Transformer, Zip
 from twin.feeder.network.transformer_model import TO_SEQUENCE, Complex, Winding, admittance, vector_group
 
 RECIPROCAL: Final = 1e-9
@@ -41,6 +41,9 @@ FIRST_NEUTRAL: Final = 4
 MODELS: Final = {"impedance": 2, "current": 5, "power": 1}
 """OpenDSS's load models of the parts of a ZIP load."""
 
+CVR: Final = "4 cvrwatts={:g} cvrvars={:g}"
+"""Its model of a load whose power is that of its voltage to some power, and jumps where it leaves its range."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -55,13 +58,13 @@ class Part:
 class Circuit:
     """commands: that build it. parts: its loads, in their order. as_matrices: transformers written as lattices.
 
-    not_reciprocal: elements that a lattice cannot be.
+    unsaid: what it has no words for, each with why.
     """
 
     commands: tuple[str, ...]
     parts: tuple[Part, ...]
     as_matrices: tuple[str, ...]
-    not_reciprocal: tuple[str, ...]
+    unsaid: tuple[str, ...]
 
 
 def circuit(feeder: Feeder) -> Circuit:
@@ -76,7 +79,7 @@ class _Writer:
         self._volts = {bus.id: bus.volts for bus in feeder.buses}
         self._commands: list[str] = []
         self._reactors = 0
-        self._not_reciprocal: list[str] = []
+        self._unsaid: list[str] = []
 
     def _node(self, node: Node) -> str:
         return f"b{self._number[node[0]]}.{PHASES.index(node[1]) + 1}"
@@ -107,7 +110,7 @@ class _Writer:
                 )
                 branches += 1
         parts = self._loads()
-        return Circuit(tuple(self._commands), parts, as_matrices, tuple(self._not_reciprocal))
+        return Circuit(tuple(self._commands), parts, as_matrices, tuple(dict.fromkeys(self._unsaid)))
 
     def _source(self) -> None:
         source = self._feeder.source
@@ -178,7 +181,7 @@ class _Writer:
     def _lattice(self, name: str, nodes: Sequence[Node], matrix: Complex) -> None:
         largest = float(np.abs(matrix).max())
         if np.abs(matrix - matrix.T).max() > RECIPROCAL * largest:
-            self._not_reciprocal.append(name)
+            self._unsaid.append(f"{name}: not reciprocal, and OpenDSS is given matrices as reactors")
             return
         for i, node in enumerate(nodes):
             for j in range(i + 1, len(nodes)):
@@ -205,18 +208,32 @@ class _Writer:
         for row, terminal in enumerate(terminals_of(self._feeder)):
             point = places[terminal.connection_point]
             kind = kinds[point.load_type]
+            if kind.jumps:
+                exponents = _exponent(kind.active), _exponent(kind.reactive)
+                if None in exponents:
+                    self._unsaid.append(f"load type {kind.id}: shares of several kinds, and a jump at its border")
+                    continue
+                self._load(len(found), CVR.format(*exponents), point.bus, terminal, kind)
+                found.append(Part(row, 1.0, 1.0))
+                continue
             for name, model in MODELS.items():
                 part = Part(row, getattr(kind.active, name), getattr(kind.reactive, name))
                 if part.active or part.reactive:
-                    self._load(len(found), model, point.bus, terminal, kind)
+                    self._load(len(found), str(model), point.bus, terminal, kind)
                     found.append(part)
         return tuple(found)
 
-    def _load(self, number: int, model: int, bus: str, terminal: Terminal, kind: LoadType) -> None:
+    def _load(self, number: int, model: str, bus: str, terminal: Terminal, kind: LoadType) -> None:
         phases = terminal.phase + (terminal.other or "")
         volts = kind.rated_volts or self._volts[bus] / (1.0 if terminal.other else float(np.sqrt(3.0)))
         low, high = max(kind.valid_pu[0], 10.0 * LOWEST_PU), min(kind.valid_pu[1], HIGHEST_PU)
         self._commands.append(
             f"new load.d{number} bus1={self._bus(bus, phases)} phases=1 conn={'delta' if terminal.other else 'wye'} "
-            f"kv={volts / 1e3!r} model={model} kw=0 kvar=0 vlowpu={LOWEST_PU!r} vminpu={low!r} vmaxpu={high!r}"
+            f"kv={volts / 1e3!r} model={model} kw=0 kvar=0 vlowpu={kind.low_pu or LOWEST_PU!r} vminpu={low!r} "
+            f"vmaxpu={high!r}"
         )
+
+
+def _exponent(shares: Zip) -> int | None:
+    """The power of the voltage with which a load goes; None: there is none."""
+    return {Zip(): 0, Zip(0.0, 1.0, 0.0): 1, Zip(1.0, 0.0, 0.0): 2}.get(shares)

@@ -15,7 +15,7 @@ from power_grid_model.validation import validate_input_data
 from power_grid_model.validation.errors import NotGreaterThanError
 
 from twin.assets import TimeGrid
-from twin.feeder import Envelope, Flow, Paper, ThermalConstants
+from twin.feeder import Envelope, Flow, LoadType, Paper, ThermalConstants
 from twin.feeder.on_disk.files import GRID_FILE, SIDECAR_FILE, read, write
 from twin.feeder.on_disk.pgm_json import FeederFileError
 from twin.feeder.second_engine.pgm import Numbers
@@ -143,6 +143,15 @@ def test_every_mistake_is_one_line_that_says_where(
     message = broken(tmp_path, name, change)
     assert complaint in message, message
     assert message.startswith((GRID_FILE, SIDECAR_FILE))
+
+
+def test_what_a_load_does_outside_its_range_is_kept(build: Any, tmp_path: Path) -> None:
+    kind = LoadType("odd", valid_pu=(0.9, 1.1), low_pu=0.5, jumps=True)
+    feeder = build.two_buses(kind=kind)
+    write(feeder, tmp_path)
+    assert read(tmp_path).load_types == (kind,)
+    assert "low_pu: 0.95, expected 0, or above 0 and below 0.9" in broken(
+        tmp_path, SIDECAR_FILE, lambda side: side["load_types"][0].update(low_pu=0.95))
 
 
 def test_missing_and_torn_files_are_named(build: Any, tmp_path: Path) -> None:

@@ -128,6 +128,32 @@ def test_below_its_valid_range_a_load_is_an_impedance_without_a_jump(build: Any)
     assert solution.terminal_powers()[0] == pytest.approx([500.0, 40e3 * (u[1] / 0.98) ** 2], rel=1e-8)
 
 
+@given(
+    low=st.floats(0.85, 1.1), floor=st.floats(0.3, 0.8), jumps=st.booleans(),
+    watts=st.lists(st.floats(0.0, 60e3), min_size=2, max_size=6),
+)
+@settings(max_examples=40, deadline=None)
+def test_below_its_range_a_load_goes_in_a_straight_line_to_its_rated_impedance(
+    build: Any, low: float, floor: float, jumps: bool, watts: list[float]
+) -> None:
+    """Against the law in plain words: amperes are interpolated between the border and `low_pu`."""
+    kind = LoadType("fading", Zip(0.0, 0.6, 0.4), Zip(0.5, 0.5, 0.0), (low, 1.3), low_pu=floor, jumps=jumps)
+    flow = Flow(build.two_buses(kind=kind))
+    p_w = np.zeros((3, len(watts)))
+    p_w[0] = watts
+    solution = flow.solve(p_w, 0.4 * p_w)
+    for step in np.flatnonzero(solution.has_solution):
+        u = abs(solution.terminal_voltages()[0, step]) / (400.0 / sqrt(3.0))
+        drawn = solution.terminal_powers()[0, step] / max(watts[step], 1e-9)
+        for part, shares, told in ((drawn.real, kind.active, 1.0), (drawn.imag, kind.reactive, 0.4)):
+            inside = told * (shares.impedance * u**2 + shares.current * u + shares.power)
+            border = told * (1.0 if jumps else shares.impedance * low**2 + shares.current * low + shares.power) / low
+            line = floor * told + (border - floor * told) * (u - floor) / (low - floor)
+            expected = inside if u >= low else line * u if u >= floor else told * u**2
+            assert watts[step] * (part - expected) == pytest.approx(0.0, abs=1e-3)
+    assert solution.has_solution[np.array(watts) < 1e3].all() or jumps
+
+
 def test_an_impossible_load_is_marked_and_leaves_the_other_steps_alone(build: Any) -> None:
     flow = Flow(build.two_buses())
     power = np.full((3, 5), 2000.0)
