@@ -81,7 +81,7 @@ def _values(problem: Problem) -> Iterator[Fault]:
     for event in problem.events:
         yield from _event(event, problem.steps)
     if problem.feeders is not None:
-        yield from _feeders(problem.feeders)
+        yield from _feeders(problem.feeders, problem.sites.ids)
     if problem.reserve is not None:
         yield from _reserve(problem.reserve)
 
@@ -156,15 +156,15 @@ def _event(event: Event, steps: int) -> Iterator[Fault]:
     yield from _scalar(where, "shortfall_per_kwh", event.shortfall_per_kwh)
 
 
-def _feeders(feeders: Feeders) -> Iterator[Fault]:
+def _feeders(feeders: Feeders, ids: tuple[str, ...]) -> Iterator[Fault]:
     for name in ("line_kw", "r_per_kw", "x_per_kw", "reactive_kw"):
         value = getattr(feeders, name)
         bad = ~np.isfinite(value) if name == "reactive_kw" else ~(value >= 0) | np.isinf(value)
         for site in np.unique(np.nonzero(bad)[0]):
-            yield Fault(f"feeders, site {site}", name, str(np.atleast_1d(value[site])[np.atleast_1d(bad[site])][0]),
+            yield Fault(f"feeders, site {ids[site]}", name, str(np.atleast_1d(value[site])[np.atleast_1d(bad[site])][0]),
                         "a finite number" if name == "reactive_kw" else "0 or more")
     for site in np.flatnonzero((feeders.feeder < 0) | (feeders.feeder >= len(feeders.ids))):
-        yield Fault(f"feeders, site {site}", "feeder", str(feeders.feeder[site]), "a feeder of the problem")
+        yield Fault(f"feeders, site {ids[site]}", "feeder", str(feeders.feeder[site]), "a feeder of the problem")
     for number, name in enumerate(feeders.ids):
         places = np.sort(feeders.position[feeders.feeder == number])
         if not np.array_equal(places, np.arange(len(places))):

@@ -34,7 +34,9 @@ def test_the_arrays_are_the_pyomo_model(seed: int, kind: dict[str, Any], make_fl
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_checker_finds_the_plan_sound_and_its_cost_that_of_the_solver(seed: int, kind: dict[str, Any], make_fleet: Make) -> None:
+def test_the_checker_finds_the_plan_sound_and_its_cost_that_of_the_solver(
+    seed: int, kind: dict[str, Any], make_fleet: Make
+) -> None:
     problem = make_fleet(seed, **kind)
     try:
         plan = solve_whole(problem)
