@@ -23,16 +23,18 @@ def named(title: str, heading: str) -> list[str]:
 
 @pytest.fixture
 def out(day: Path, tmp_path: Path) -> Path:
-    """A run that writes all there is: an event, faults, wear, a feeder."""
+    """A run that writes all there is: an event, faults, wear, a feeder with inverters."""
     text = re.sub(r"\[building\]\n.*\n", "", day.read_text("utf-8")).replace(
         "max_discharge_kw = 11.0\n[[station", "max_discharge_kw = 11.0\nac_phases = 1\n[[station"
     )
-    day.write_text(text + '[ageing]\nchemistry = "nmc"\n[feeder]\nexample = "european_lv"\n', "utf-8")
+    day.write_text(text + '[ageing]\nchemistry = "nmc"\n[feeder]\nexample = "european_lv"\n'
+                   + 'inverters = { grid_code = "ieee-1547-2018-b", nominal_volts = 240.0 }\n', "utf-8")
     simulate_into(day, tmp_path / "out")
     return tmp_path / "out"
 
 
-@pytest.mark.parametrize("table", ["visits", "site", "evses", "feeder_points", "feeder_lines", "feeder_steps"])
+@pytest.mark.parametrize("table", ["visits", "site", "evses", "feeder_points", "feeder_lines", "feeder_steps",
+                                   "feeder_inverters"])
 def test_every_column_is_explained(out: Path, table: str) -> None:
     columns = pyarrow.parquet.read_table(out / f"{table}.parquet").column_names
     assert named(f"`{table}`", "column") == columns

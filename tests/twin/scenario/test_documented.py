@@ -29,7 +29,8 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`[[duties]]`": tables.DutyTable, "A time of day": tables.TimeTable, "A distribution of SoC": tables.SocTable,
     "`[drivers]`": tables.DriversTable, "`[truth]`": tables.TruthTable, "`[truth.arrival]`": tables.ArrivalTable,
     "`[building]`": tables.BuildingTable, "`[pv]`": tables.PvTable,
-    "`[feeder]`": tables.FeederTable, "`[feeder.limits]`": tables.FeederLimitsTable, "`[control]`": tables.ControlTable,
+    "`[feeder]`": tables.FeederTable, "`[feeder.inverters]`": tables.InvertersTable,
+    "`[feeder.limits]`": tables.FeederLimitsTable, "`[control]`": tables.ControlTable,
     "`[[events]]`": tables.EventRow, "`[ageing]`": tables.AgeingTable, "`[run]`": tables.RunTable,
 }
 

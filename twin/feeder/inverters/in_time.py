@@ -196,9 +196,13 @@ class GridResponse:
             rows = judge.rows
             falls = judge.is_due(now_s, passed, self._high[rows] if judge.trip.is_above else self._low[rows])
             falls &= self._is_connected[rows]
+            if not falls.any():
+                continue
             self.trips[rows] += falls
             self._is_connected[rows] &= ~falls
             self._in_band_since[rows] = np.where(falls, NEVER_S, self._in_band_since[rows])
+        if self._is_connected.all():
+            return
         waited = ~self._is_connected & (now_s >= self._in_band_since + self._constants.delay_s)
         self._is_connected |= waited
         self._back_since[waited] = now_s
