@@ -24,8 +24,9 @@ def envelope(
     ] = "equal",
     guarantee: Annotated[
         Literal["mix", "together"],
-        typer.Option(help="mix: no limit is crossed whatever each point does between its limits, of the worst mixes "
-                          "found. together: with all at their import, or all at their export limit."),
+        typer.Option(help="mix: no limit is crossed in any mix that was found, each point anywhere between its "
+                          "limits; it is told whether all or a sample were solved. together: with all at their "
+                          "import, or all at their export limit."),
     ] = "mix",
     points: Annotated[
         str | None, typer.Option(help="Connection points that get one, such as 'home-*'. Default: those without a "

@@ -11,23 +11,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.feeder import apart
+from aggregator.feeder.apart import finite
 from aggregator.feeder.flow_words import shortened
 from aggregator.feeder.given import Given, Unusable, given
 from aggregator.feeder.output import require_writable, write_files
 from aggregator.refusal import Refused
 from aggregator.reports.feeder_pictures import BEGINNING, one_line, side_by_side
-from twin.feeder.envelopes.dynamic import EnvelopeError, Envelopes, Guarantee, Rule, corners, envelopes
+from twin.feeder.envelopes.dynamic import EnvelopeError, Envelopes, Guarantee, Rule, corners, envelopes, worst_mix
 from twin.feeder.envelopes.files import beginning, envelope_bytes
 from twin.feeder.powerflow.flow import FeederInvalid, Solution
 from twin.feeder.scene import Limits, Scene
-from twin.feeder.second_engine.check import Checker, Difference, NotCheckable
+from twin.feeder.second_engine.check import Difference, NotCheckable
+from twin.feeder.second_engine.either import second_engine
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class EnvelopeRun:
-    """is_sound: every step has a solution, and the second engine agrees at both corners, as far as it can be asked."""
+    """is_sound: every step has a solution, and the second engine agrees, as far as it can be asked, with all at their
+    limits and in the worst mix.
+    """
 
     in_words: str
     as_json: dict[str, Any]
@@ -61,12 +66,13 @@ def run_envelope(
     except EnvelopeError as error:
         raise Refused(str(error)) from None
     ends = corners(scene, found)
-    opinion, unasked = _second_opinion(scene, ends)
+    worst = worst_mix(scene, found)
+    opinion, engine = _second_opinion(scene, ends if worst is None else (*ends, worst))
     contents = {out: envelope_bytes(found, is_csv=out.suffix.lower() == ".csv")}
     if picture is not None:
         contents[picture] = _picture(scene, found, ends).encode("utf-8")
     write_files(contents)
-    return _said(what, found, opinion, unasked, out)
+    return _said(what, found, opinion, engine, out)
 
 
 def _points(what: Given, pattern: str | None) -> list[str]:
@@ -80,15 +86,16 @@ def _points(what: Given, pattern: str | None) -> list[str]:
     return matching
 
 
-def _second_opinion(scene: Scene, ends: tuple[Solution, Solution]) -> tuple[list[Difference], str]:
+def _second_opinion(scene: Scene, ends: tuple[Solution, ...]) -> tuple[list[Difference], str]:
+    """What the second engine says, and its name; or nothing, and why it is not asked."""
     try:
-        checker = Checker(scene.feeder)
+        engine = second_engine(scene.feeder)
     except NotCheckable as error:
         return [], str(error)
-    return [checker.check(end) for end in ends], ""
+    return [engine.check(end) for end in ends], engine.name
 
 
-def _said(what: Given, found: Envelopes, opinion: list[Difference], unasked: str, out: Path) -> EnvelopeRun:
+def _said(what: Given, found: Envelopes, opinion: list[Difference], engine: str, out: Path) -> EnvelopeRun:
     steps = found.grid.steps
     promise = "in any mix" if found.guarantee is Guarantee.MIX else "all together"
     counted = f"{len(found.points)} connection points over {steps} steps of {found.grid.step_s} s"
@@ -114,21 +121,29 @@ def _said(what: Given, found: Envelopes, opinion: list[Difference], unasked: str
             first = found.grid.at(int(np.argmax(claims)))
             lines.append(f"{int(claims.sum())} of {steps} steps, from {first:%d %b %H:%M}: {words}")
     agree = all(one.agrees for one in opinion)
+    if found.guarantee is Guarantee.MIX:
+        lines.append("any mix: " + (
+            "all mixes of these limits were solved, and a sample between them; none crosses a limit"
+            if found.is_every_corner else
+            "the worst found for each limit, and a sample, were solved; none crosses a limit. A worse one may exist"
+        ) + (" but where base loads alone do" if found.unfixable.any() or found.no_solution.any() else ""))
     if opinion:
-        worst = max(one.voltage_pu for one in opinion)
-        lines.append(f"second engine (power-grid-model) with all at their limits: {'agrees' if agree else 'DIFFERS'}, "
-                     f"by at most {worst:.1e} p.u.")
+        worst = max(opinion, key=lambda one: (not one.agrees, finite(one.voltage_pu) or 0.0))
+        asked = "with all at their limits" + (" and in the worst mix found" if found.worst_w is not None else "")
+        lines.append(f"second engine ({engine}) {asked}: {'agrees' if agree else 'DIFFERS'}, apart by at most "
+                     f"{apart.in_words(worst)}")
     else:
-        lines.append(f"second engine: not asked: {shortened(unasked)}")
+        lines.append(f"second engine: not asked: {shortened(engine)}")
     lines.append(f"{out}: {len(found.points) * steps} limits, and a default for each point: the lowest of its own")
     sound = agree and not found.no_solution.any()
     return EnvelopeRun("\n".join(lines), {
         "kind": "v2g-feeder-envelope", "feeder": found.feeder, "file": str(out), "points": len(found.points),
         "steps": steps, "step_s": found.grid.step_s, "rule": found.rule, "guarantee": found.guarantee, **numbers,
+        "is_every_corner": found.is_every_corner,
         "unfixable_steps": int(found.unfixable.sum()), "steps_without_solution": int(found.no_solution.sum()),
         "second_engine": {
-            "checked": bool(opinion), "agrees": agree if opinion else None, "reason": unasked,
-            "voltage_pu": max((one.voltage_pu for one in opinion), default=None),
+            "checked": bool(opinion), "agrees": agree if opinion else None, "engine": engine if opinion else None, "reason": "" if opinion else engine,
+            "voltage_pu": max((finite(one.voltage_pu) or 0.0 for one in opinion), default=None),
         },
         "notes": list(what.notes), "is_sound": sound,
     }, sound)

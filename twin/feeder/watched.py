@@ -64,6 +64,9 @@ class Watched:
     in `unrated`.
     """
 
+    SIZES: Final = (Kind.LINE, Kind.UNBALANCE)
+    """Kinds whose value is the size of one complex figure, as `swings` has it."""
+
     def __init__(self, flow: Flow, limits: Limits) -> None:
         self.flow = flow
         network = flow.network
@@ -138,6 +141,28 @@ class Watched:
         found = np.concatenate((-volts, volts, size[self._amperes], power, size[self._negative] / size[self._positive]))
         found[:, ~solution.has_solution.reshape(-1)] = np.inf
         return found
+
+    def swings(self, solution: Solution, per_watt: Complex) -> tuple[Complex, Complex]:
+        """Of rows of SIZES the complex figures whose size is their value, and how they move; 0 in other rows.
+
+        Of an unbalance the positive sequence is taken as it is: it hardly moves.
+
+        Args:
+            solution: columns that have a solution.
+            per_watt: as in `slopes`.
+
+        Returns:
+            figures (row, column) and derivatives (column, row, something).
+        """
+        value = self._matrix @ solution.state
+        figures = np.zeros((len(self.rows), value.shape[1]), dtype=np.complex128)
+        moved = np.zeros((value.shape[1], len(self.rows), per_watt.shape[2]), dtype=np.complex128)
+        size = np.abs(value[self._positive])
+        for kind, part, over in ((Kind.LINE, self._amperes, 1.0), (Kind.UNBALANCE, self._negative, size)):
+            rows = self.kinds == kind
+            figures[rows] = value[part] / over
+            moved[:, rows] = (self._matrix[part, 1:] @ per_watt) / (over if kind is Kind.LINE else size.T[:, :, None])
+        return figures, moved
 
     def slopes(self, solution: Solution, per_watt: Complex) -> tuple[Floats, Floats]:
         """Values and their derivatives.

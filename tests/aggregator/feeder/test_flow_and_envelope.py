@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -21,17 +23,19 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["feeder", *(str(argument) for argument in arguments)])
 
 
+STREET = Feeder(
+    "a street", (Bus("near", 400.0, xy=(0.0, 0.0)), Bus("far", 400.0, xy=(50.0, 10.0))),
+    (Line.of_sequence("line", "near", "far", r1=0.2, x1=0.1, r0=0.2, x0=0.1, ampacity=Rating.even(90.0, "a test")),),
+    Source("near"), (),
+    (ConnectionPoint("home-1", "far", "abc", 63.0), ConnectionPoint("ev-1", "far", "a", 32.0)), licence="none",
+    provenance="drawn",
+)
+"""A stiff source, 0.2 ohm, and two customers at the end, 63 A and 32 A."""
+
+
 @pytest.fixture
 def street(tmp_path: Path) -> Path:
-    """A stiff source, 0.2 ohm, and two customers at the end, 63 A and 32 A."""
-    line = Line.of_sequence("line", "near", "far", r1=0.2, x1=0.1, r0=0.2, x0=0.1, ampacity=Rating.even(90.0, "a test"))
-    feeder = Feeder(
-        "a street", (Bus("near", 400.0, xy=(0.0, 0.0)), Bus("far", 400.0, xy=(50.0, 10.0))), (line,), Source("near"),
-        (),
-        (ConnectionPoint("home-1", "far", "abc", 63.0), ConnectionPoint("ev-1", "far", "a", 32.0)), licence="none",
-        provenance="drawn",
-    )
-    write(feeder, tmp_path / "street")
+    write(STREET, tmp_path / "street")
     return tmp_path / "street"
 
 
@@ -109,13 +113,16 @@ def test_limits_that_are_crossed_are_told_with_place_and_time(street: Path, load
     ("when,home-1\n2026-05-01T10:00:00Z,1\n", "`time`"),
     ("time,home-1\n2026-05-01T10:00:00Z,1\n2026-05-01T10:15:00Z,1\n2026-05-01T10:45:00Z,1\n", "row 4"),
     ("time,home-1\n2026-05-01T10:00:00Z,1\n2026-05-01T09:00:00Z,1\n", "row 3"),
+    ("time\n2026-05-01T10:00:00Z\n", "connection points"),
+    ("time,home-1\n0001-01-01T00:00:00+14:00,1\n", "years 1 to 9999"),
+    (f"time,home-1\n2026-05-01T10:00:00Z,{'1' * 200_000}\n", "field larger"),
 ])
 def test_wrong_loads_are_refused_by_row(street: Path, tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "wrong.csv"
     path.write_text(text)
     for command in (("flow", street), ("envelope", street, "-o", tmp_path / "e.json")):
         result = run(*command, "--loads", path)
-        assert result.exit_code == 1
+        assert result.exit_code == 2
         assert said in result.output
     assert not (tmp_path / "e.json").exists()
 
@@ -167,8 +174,85 @@ def test_an_option_that_cannot_be_is_refused(
 def test_a_feeder_that_is_none_is_refused(tmp_path: Path) -> None:
     for command in (("flow", tmp_path / "none"), ("envelope", tmp_path / "none", "-o", tmp_path / "e.json")):
         result = run(*command)
-        assert result.exit_code == 1
+        assert result.exit_code == 2
         assert "none" in result.output
+
+
+def test_blank_lines_at_the_end_of_loads_are_no_steps(street: Path, loads: Path) -> None:
+    loads.write_text(loads.read_text() + "\n \n\n")
+    result = run("flow", street, "--loads", loads, "--json")
+    assert (result.exit_code, json.loads(result.output)["steps"]) == (0, 2)
+
+
+def test_a_pipe_is_not_waited_for(street: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    for words in (("flow", street, "--loads", pipe), ("flow", pipe), ("check", pipe)):
+        result = run(*words)
+        assert result.exit_code == 2
+        assert "cannot be read" in result.output
+
+
+def test_a_name_that_is_also_anothers_vars_is_refused(tmp_path: Path) -> None:
+    feeder = replace(STREET, connection_points=(
+        ConnectionPoint("h", "far", "a", 32.0), ConnectionPoint("h var", "far", "b", 32.0)))
+    write(feeder, tmp_path / "street")
+    (tmp_path / "loads.csv").write_text("time,h,h var\n2026-05-01T10:00:00Z,1,2\n")
+    result = run("flow", tmp_path / "street", "--loads", tmp_path / "loads.csv")
+    assert result.exit_code == 2
+    assert "'h var' may be watts of that connection point or vars of 'h'" in result.output
+
+
+def test_steps_without_any_flow_get_no_envelope_and_end_with_one(street: Path, tmp_path: Path) -> None:
+    heavy = tmp_path / "heavy.csv"
+    heavy.write_text("time,home-1\n2026-05-01T10:00:00Z,1e9\n2026-05-01T11:00:00Z,1e9\n")
+    for guarantee in ("mix", "together"):
+        result = run("envelope", street, "--loads", heavy, "-o", tmp_path / "e.json", "--guarantee", guarantee,
+                     "--picture", tmp_path / "e.svg")
+        assert result.exit_code == 1, result.output
+        assert "NO SOLUTION" in result.output
+        found = read_envelopes(tmp_path / "e.json")
+        assert not found.import_w.any()
+        assert not found.export_w.any()
+
+
+def test_a_feeder_without_lines_and_one_without_points_have_a_flow(tmp_path: Path) -> None:
+    bare = replace(STREET, buses=STREET.buses[:1], lines=(),
+                   connection_points=(ConnectionPoint("home", "near", "abc", 63.0),))
+    write(bare, tmp_path / "bare")
+    write(replace(STREET, connection_points=()), tmp_path / "empty")
+    for name in ("bare", "empty"):
+        result = run("flow", tmp_path / name, "-o", tmp_path / "out")
+        assert result.exit_code == 0, result.output
+        for picture in ("one_line.svg", "voltage_strip.svg", "loading_strip.svg"):
+            ET.parse(tmp_path / "out" / picture)  # noqa: S314 - our own file
+
+
+def test_envelopes_never_take_the_place_of_an_input(street: Path, loads: Path, tmp_path: Path) -> None:
+    kept = loads.read_text()
+    picture = ("--picture", tmp_path / "new" / ".." / "e.json")
+    for options in (("-o", loads), ("-o", street / "new.csv"), ("-o", tmp_path / "e.json", *picture)):
+        result = run("envelope", street, "--loads", loads, *options)
+        assert result.exit_code == 1, result.output
+    assert loads.read_text() == kept
+    assert not (street / "new.csv").exists()
+    assert not (tmp_path / "e.json").exists()
+
+
+def test_envelopes_never_take_the_place_of_a_file_of_somebody_else(street: Path, loads: Path, tmp_path: Path) -> None:
+    diary = tmp_path / "diary.csv"
+    diary.write_text("day,what\n")
+    result = run("envelope", street, "--loads", loads, "-o", diary)
+    assert (result.exit_code, diary.read_text()) == (1, "day,what\n")
+    for _ in range(2):
+        result = run("envelope", street, "--loads", loads, "-o", tmp_path / "e.csv", "--picture", tmp_path / "e.svg")
+        assert result.exit_code == 0, result.output
+
+
+def test_a_picture_that_cannot_be_written_leaves_no_envelopes(street: Path, loads: Path, tmp_path: Path) -> None:
+    result = run("envelope", street, "--loads", loads, "-o", tmp_path / "e.json", "--picture", loads / "e.svg")
+    assert result.exit_code == 1
+    assert not (tmp_path / "e.json").exists()
 
 
 def test_the_shipped_example_needs_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

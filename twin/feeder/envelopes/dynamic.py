@@ -11,10 +11,14 @@ below 0. Where even that crosses a limit, the step is `unfixable` and the envelo
 What is guaranteed, at the base loads and the source voltage given, on the network given:
 
 - `together`: with all points at their import limits, or all at their export limits, no limit is crossed.
-- `mix`: nor with any mix, each point anywhere between its two limits, of which the worst for each limit was looked
-  for by ascent along exact gradients (`twin.feeder.envelopes.mixes`). Phases couple: a neighbour who feeds in on phase
-  b can lower the voltage on phase a, so that `together` alone says nothing about a street where some charge and some
-  discharge.
+- `mix`: nor with any mix that was found, each point anywhere between its two limits. The worst for each limit is
+  looked for by ascent along exact gradients (`twin.feeder.envelopes.mixes`), and what is left is examined by exact
+  flows (`twin.feeder.envelopes.audits`): with few points, of every mix of limits (`Envelopes.is_every_corner`), else
+  of a sample; and of some mixes between. That is no proof for mixes that were not solved. Phases couple: a
+  neighbour who feeds in on phase b can lower the voltage on phase a, so that `together` alone says nothing about a
+  street where some charge and some discharge.
+
+After `max-total`, which shares unequally, any mix can cost more than it gained; there the step has equal shares.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.assets import TimeGrid
+from twin.feeder.envelopes.audits import Audit
 from twin.feeder.envelopes.mixes import hold_any_mix
 from twin.feeder.envelopes.most_in_all import most_in_all
 from twin.feeder.envelopes.rays import Problem, Ray, farthest
@@ -37,7 +42,7 @@ from twin.feeder.powerflow.flow import Solution
 from twin.feeder.scene import Scene
 from twin.feeder.watched import Watched
 
-__all__ = ["EnvelopeError", "Envelopes", "Guarantee", "Rule", "corners", "envelopes"]
+__all__ = ["EnvelopeError", "Envelopes", "Guarantee", "Rule", "corners", "envelopes", "worst_mix"]
 
 Floats = NDArray[np.float64]
 Claims = NDArray[np.bool_]
@@ -60,6 +65,9 @@ class Envelopes:
     unfixable: (step,), base loads alone cross a limit, or, where any mix is promised, base loads that come and go.
     no_solution: (step,), base loads alone have no flow; limits are 0.
     rule, guarantee: None where somebody else worked them out and does not say.
+    worst_w: net power at each point in the mix found that comes nearest to a limit, (point, step); None: any mix is
+        not promised, or not known.
+    is_every_corner: whether all mixes of limits were solved, and not a sample of them.
     """
 
     feeder: str
@@ -75,6 +83,8 @@ class Envelopes:
     export_bound_by: tuple[str, ...]
     unfixable: Claims
     no_solution: Claims
+    worst_w: Floats | None = None
+    is_every_corner: bool = False
 
     def of(self, point: str) -> Envelope:
         """The envelope of one connection point.
@@ -130,10 +140,14 @@ def envelopes(
     places = {point.id: point for point in scene.feeder.connection_points}
     ceilings = np.array([_ceiling(scene.feeder, places[point], most_w) for point in chosen])
     watched = Watched(scene.flow(), scene.limits)
-    parts = [
-        _part(Problem.of(scene, chosen, watched, slice(first, first + PART)), ceilings, rule, guarantee)
-        for first in range(0, scene.grid.steps, PART)
+    problems = [
+        Problem.of(scene, chosen, watched, slice(first, first + PART)) for first in range(0, scene.grid.steps, PART)
     ]
+    audit = Audit.of(problems[0], scene.grid.steps) if guarantee is Guarantee.MIX else None
+    parts = [_part(problem, ceilings, rule, audit) for problem in problems]
+    if rule is Rule.MAX_TOTAL and audit is not None:
+        parts = [_better(_part(problem, ceilings, Rule.EQUAL, audit), part)
+                 for problem, part in zip(problems, parts, strict=True)]
     import_w, export_w = (np.concatenate([getattr(part, name) for part in parts], axis=1)
                           for name in ("import_w", "export_w"))
     return Envelopes(
@@ -141,6 +155,8 @@ def envelopes(
         guarantee, tuple(name for part in parts for name in part.import_bound_by),
         tuple(name for part in parts for name in part.export_bound_by),
         np.concatenate([part.unfixable for part in parts]), np.concatenate([part.no_solution for part in parts]),
+        None if audit is None else np.concatenate([part.worst_w for part in parts], axis=1),
+        audit is not None and audit.is_every_corner,
     )
 
 
@@ -154,28 +170,54 @@ class _Part:
     export_bound_by: tuple[str, ...]
     unfixable: Claims
     no_solution: Claims
+    worst_w: Floats
 
 
-def _part(problem: Problem, ceilings: Floats, rule: Rule, guarantee: Guarantee) -> _Part:
+def _part(problem: Problem, ceilings: Floats, rule: Rule, audit: Audit | None) -> _Part:
+    """Envelopes that hold together; with `audit` in any mix."""
     rays = _ray(problem, ceilings, rule, 1.0), _ray(problem, ceilings, rule, -1.0)
     reached = [farthest(problem, ray) for ray in rays]
-    reach = [one.reach for one in reached]
+    reach = reached[0].reach, reached[1].reach
     bound_by = [one.bound_by for one in reached]
-    unfixable = problem.unfixable
-    if guarantee is Guarantee.MIX:
-        share, mixed, restless = hold_any_mix(problem, rays, (reach[0], reach[1]))
-        reach = [one * share for one in reach]
+    unfixable, worst = problem.unfixable, problem.base_net
+    if audit is not None:
+        held = hold_any_mix(problem, rays, reach, audit)
+        reach = reach[0] * held.share, reach[1] * held.share
         bound_by = [
-            tuple(f"{mix} in some mix" if mix else alone for mix, alone in zip(mixed, names, strict=True))
+            tuple(f"{mix} in some mix" if mix else alone for mix, alone in zip(held.bound_by, names, strict=True))
             for names in bound_by
         ]
-        unfixable = unfixable | restless
+        unfixable, worst = unfixable | held.is_restless, held.worst_w
     steps = np.arange(problem.steps)
     limits = [
         np.where(problem.no_solution, 0.0, np.maximum(sign * ray.net(one, steps), 0.0))
         for sign, ray, one in zip((1.0, -1.0), rays, reach, strict=True)
     ]
-    return _Part(limits[0], limits[1], bound_by[0], bound_by[1], unfixable, problem.no_solution)
+    return _Part(limits[0], limits[1], bound_by[0], bound_by[1], unfixable, problem.no_solution, worst)
+
+
+def _better(equal: _Part, most: _Part) -> _Part:
+    """By step `most` where it gives no less than `equal` in all, in both directions, and `equal` elsewhere.
+
+    A box of the most in all has to shrink more than one of equal shares: neighbours that are far from equal hurt each
+    other more.
+    """
+    take = np.logical_and.reduce([
+        getattr(most, name).sum(axis=0) >= getattr(equal, name).sum(axis=0) for name in ("import_w", "export_w")
+    ])
+
+    def chosen(name: str) -> Floats:
+        taken: Floats = np.where(take, getattr(most, name), getattr(equal, name))
+        return taken
+
+    def causes(name: str) -> tuple[str, ...]:
+        return tuple(one if is_most else other for is_most, one, other in
+                     zip(take, getattr(most, name), getattr(equal, name), strict=True))
+
+    return _Part(
+        chosen("import_w"), chosen("export_w"), causes("import_bound_by"), causes("export_bound_by"),
+        np.where(take, most.unfixable, equal.unfixable), equal.no_solution, chosen("worst_w"),
+    )
 
 
 def corners(scene: Scene, found: Envelopes) -> tuple[Solution, Solution]:
@@ -183,6 +225,14 @@ def corners(scene: Scene, found: Envelopes) -> tuple[Solution, Solution]:
     problem = Problem.of(scene, found.points, Watched(scene.flow(), scene.limits))
     steps = np.arange(scene.grid.steps)
     return problem.solve(found.import_w, steps), problem.solve(-found.export_w, steps)
+
+
+def worst_mix(scene: Scene, found: Envelopes) -> Solution | None:
+    """The feeder in the mix found that comes nearest to a limit, at every step; None where any mix is not promised."""
+    if found.worst_w is None:
+        return None
+    problem = Problem.of(scene, found.points, Watched(scene.flow(), scene.limits))
+    return problem.solve(found.worst_w, np.arange(scene.grid.steps))
 
 
 def _chosen(scene: Scene, points: Sequence[str] | None) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from twin.feeder.envelopes.mixes import slopes_at
+from twin.feeder.envelopes.boxes import slopes_at
 from twin.feeder.envelopes.rays import SLACK, Problem, Ray
 
 Floats = NDArray[np.float64]
@@ -38,7 +38,7 @@ def most_in_all(problem: Problem, equal: Ray, reach: Floats, ceilings: Floats, s
     most = np.maximum(least, ceilings[:, None])
     best = fair.copy()
     for trust in TRUST[:ROUNDS]:
-        values, slopes, solved = slopes_at(problem, best[:, steps], steps)
+        values, slopes, solved, _ = slopes_at(problem, best[:, steps], steps)
         for column in np.flatnonzero(solved):
             step = steps[column]
             here = sign * best[:, step]
