@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -15,21 +15,15 @@ from twin.feeder.importers import Finding, Imported
 from twin.feeder.importers.agreement import Agreement, agreement
 from twin.feeder.importers.imported import Floats
 from twin.feeder.network.validity import FeederFault, faults
-from twin.feeder.powerflow.flow import Flow, Solution
-from twin.feeder.second_engine.check import Checker, Difference, NotCheckable
-from twin.feeder.second_engine.opendss import OpenDssChecker
+from twin.feeder.powerflow.flow import Flow
+from twin.feeder.second_engine.check import Difference, NotCheckable
+from twin.feeder.second_engine.either import SecondEngine, second_engine
 
 LONGEST = 200
 """Letters of a reason that names many elements."""
 
 SHOWN = 5
 """Of faults or findings that say the same of several elements, so many are written out."""
-
-
-class Engine(Protocol):
-    """Whoever solves the same steps again."""
-
-    def check(self, solution: Solution) -> Difference: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +81,12 @@ def examine(imported: Imported) -> Examination:
     return Examination(imported, found, name, engine is not None, cases, agreement(imported, flow))
 
 
-def _second(imported: Imported) -> tuple[Engine | None, str]:
+def _second(imported: Imported) -> tuple[SecondEngine | None, str]:
     try:
-        return Checker(imported.feeder), "power-grid-model"
-    except NotCheckable as first:
-        try:
-            return OpenDssChecker(imported.feeder), "OpenDSS"
-        except NotCheckable as second:
-            return None, f"none: {_cut(str(first))}; {_cut(str(second))}"
+        engine = second_engine(imported.feeder)
+    except NotCheckable as error:
+        return None, f"none: {_cut(str(error))}"
+    return engine, engine.name
 
 
 def _cut(text: str) -> str:
@@ -113,7 +105,7 @@ def _loads(imported: Imported) -> Mapping[str, tuple[Floats, Floats]]:
     return cases
 
 
-def _case(flow: Flow, engine: Engine | None, name: str, p_w: Floats, q_var: Floats) -> Case:
+def _case(flow: Flow, engine: SecondEngine | None, name: str, p_w: Floats, q_var: Floats) -> Case:
     solution = flow.solve(p_w, q_var)
     volts = solution.voltages_pu()
     lowest, highest = float(volts.min(initial=np.inf)), float(volts.max(initial=-np.inf))

@@ -10,7 +10,8 @@ from aggregator.feeder.given import Unusable, given
 from aggregator.feeder.output import replaced_folder, require_replaceable
 from twin.feeder.powerflow.flow import FeederInvalid, Flow, Solution
 from twin.feeder.scene import Limits
-from twin.feeder.second_engine.check import Checker, Difference, NotCheckable
+from twin.feeder.second_engine.check import Difference, NotCheckable
+from twin.feeder.second_engine.either import second_engine
 from twin.feeder.watched import Watched
 
 
@@ -29,8 +30,8 @@ def run_flow(path: Path, loads: Path | None, out: Path | None, limits: Limits) -
     except FeederInvalid as error:
         raise Unusable("\n".join(str(fault) for fault in error.faults)) from None
     solution = flow.solve(what.p_w, what.q_var)
-    difference, unchecked = _second_opinion(flow, solution)
-    run = Told(what, flow, solution, Watched(flow, limits), limits, difference, unchecked)
+    difference, engine = _second_opinion(flow, solution)
+    run = Told(what, flow, solution, Watched(flow, limits), limits, difference, engine)
     said = run.said()
     if out is not None:
         with replaced_folder(out, KIND, FILES) as folder:
@@ -40,7 +41,9 @@ def run_flow(path: Path, loads: Path | None, out: Path | None, limits: Limits) -
 
 
 def _second_opinion(flow: Flow, solution: Solution) -> tuple[Difference | None, str]:
+    """What the second engine says, and its name; or None, and why it is not asked."""
     try:
-        return Checker(flow.feeder).check(solution), ""
+        engine = second_engine(flow.feeder)
     except NotCheckable as error:
         return None, str(error)
+    return engine.check(solution), engine.name

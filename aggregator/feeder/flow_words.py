@@ -32,7 +32,7 @@ class FlowRun:
 
 @dataclass(frozen=True, eq=False)
 class Told:
-    """A solved feeder and what there is to say about it."""
+    """A solved feeder and what there is to say about it. engine: the second one, or why there is none."""
 
     what: Given
     flow: Flow
@@ -40,7 +40,7 @@ class Told:
     watched: Watched
     limits: Limits
     difference: Difference | None
-    unchecked: str
+    engine: str
 
     def said(self) -> FlowRun:
         grid, solution = self.what.grid, self.solution
@@ -113,11 +113,11 @@ class Told:
 
     def _agreement(self, figures: dict[str, Any]) -> str:
         if self.difference is None:
-            figures["second_engine"] = {"checked": False, "reason": self.unchecked}
-            return f"second engine: not asked: {shortened(self.unchecked)}"
+            figures["second_engine"] = {"checked": False, "reason": self.engine}
+            return f"second engine: not asked: {shortened(self.engine)}"
         one = self.difference
-        figures["second_engine"] = apart.as_figures(one)
-        return (f"second engine (power-grid-model): {'agrees' if one.agrees else 'DIFFERS'} over {one.steps} steps, "
+        figures["second_engine"] = {"engine": self.engine, **apart.as_figures(one)}
+        return (f"second engine ({self.engine}): {'agrees' if one.agrees else 'DIFFERS'} over {one.steps} steps, "
                 f"apart by at most {apart.in_words(one)}")
 
 
