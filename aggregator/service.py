@@ -338,7 +338,10 @@ async def assemble(settings: Settings) -> Service:  # noqa: C901, PLR0915 - one 
         evses=model.evses, fallback_kw=assets.fallback_kw(), sessions=loop.sessions, outbox=outbox, clock=clock,
         on_trim=on_trim, feeder_room=feeder_room(assets),
     )
-    stop = DischargeStop(store, outbox, clock, dict.fromkeys(model.evses, model.site.id))
+    stop = DischargeStop(
+        store, outbox, clock, dict.fromkeys(model.evses, model.site.id),
+        {} if assets.street is None else dict.fromkeys(model.evses, assets.street.feeder.name),
+    )
     loop.attach(outbox, fast, desk, stop)
     planner = PlannerProcess(settings.planner_timeout_s)
 

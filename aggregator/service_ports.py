@@ -81,17 +81,21 @@ class DischargeStopPort:
     def latched(self) -> Collection[str]:
         return self._stop.latched
 
-    async def latch(self, evse_id: str | None, site_id: str | None, *, by: str, reason: str) -> StopView:
+    async def latch(
+        self, evse_id: str | None, site_id: str | None, feeder_id: str | None, *, by: str, reason: str
+    ) -> StopView:
         try:
-            outcome = await self._stop.latch(StopScope(evse_id, site_id), by=by, reason=reason)
+            outcome = await self._stop.latch(StopScope(evse_id, site_id, feeder_id), by=by, reason=reason)
         except StopError as error:
             raise StopRefused(str(error), is_unknown=True) from None
         self._replan("discharge stop")
         answers = {evse_id: delivery.state.value for evse_id, delivery in outcome.deliveries.items()}
         return StopView(outcome.scope.subject, answers)
 
-    async def rearm(self, evse_id: str | None, site_id: str | None, *, by: str) -> tuple[str, bool]:
-        scope = StopScope(evse_id, site_id)
+    async def rearm(
+        self, evse_id: str | None, site_id: str | None, feeder_id: str | None, *, by: str
+    ) -> tuple[str, bool]:
+        scope = StopScope(evse_id, site_id, feeder_id)
         try:
             is_rearmed = await self._stop.rearm(scope, by=by)
         except StopError as error:

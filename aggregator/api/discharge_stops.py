@@ -22,16 +22,17 @@ router = APIRouter(prefix="/v1/discharge-stops", tags=["discharge stops"])
 
 
 class ScopeIn(BaseModel):
-    """What a stop covers: one EVSE, one site, or everything if neither is named."""
+    """What a stop covers: one EVSE, one site, all that hangs on one feeder, or everything if none is named."""
 
     model_config = ConfigDict(extra="forbid")
     evse_id: _Id | None = None
     site_id: _Id | None = None
+    feeder_id: _Id | None = None
 
     @model_validator(mode="after")
     def _one_scope(self) -> ScopeIn:
-        if self.evse_id is not None and self.site_id is not None:
-            raise ValueError("expected evse_id or site_id or none of them")
+        if sum(name is not None for name in (self.evse_id, self.site_id, self.feeder_id)) > 1:
+            raise ValueError("expected evse_id, site_id or feeder_id, or none of them")
         return self
 
 
@@ -42,7 +43,10 @@ class StopIn(ScopeIn):
 
 
 class StopOut(BaseModel):
-    """What is stopped now. scope: "fleet", "site:…" or "evse:…". answers: by EVSE that had discharge in its orders."""
+    """What is stopped now.
+
+    scope: "fleet", "site:…", "feeder:…" or "evse:…". answers: by EVSE that had discharge in its orders.
+    """
 
     scope: str
     answers: dict[str, str]
@@ -60,7 +64,9 @@ async def stop_discharge(request: Request, principal: Keeper, body: StopIn) -> S
     """Take every discharge out of the chargers' orders at once; it stays so, also over a restart, until re-armed."""
     stops = services_of(request).discharge_stops
     with _as_problem():
-        stop = await stops.latch(body.evse_id, body.site_id, by=principal.client_id, reason=body.reason)
+        stop = await stops.latch(
+            body.evse_id, body.site_id, body.feeder_id, by=principal.client_id, reason=body.reason
+        )
     return StopOut(scope=stop.scope, answers=dict(stop.answers))
 
 
@@ -75,7 +81,7 @@ async def rearm(request: Request, principal: Keeper, body: ScopeIn) -> RearmOut:
     """Ask for the end of a stop, or agree to what somebody else asked for; nobody can do both."""
     with _as_problem():
         scope, is_rearmed = await services_of(request).discharge_stops.rearm(
-            body.evse_id, body.site_id, by=principal.client_id
+            body.evse_id, body.site_id, body.feeder_id, by=principal.client_id
         )
     return RearmOut(scope=scope, is_rearmed=is_rearmed)
 

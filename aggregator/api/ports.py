@@ -77,28 +77,35 @@ class StopRefused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class StopView:
-    """What a stop covers ("fleet", "site:…" or "evse:…") and, by EVSE that had discharge in its orders, the answer."""
+    """What was stopped.
+
+    scope: "fleet", "site:…", "feeder:…" or "evse:…". answers: by EVSE that had discharge in its orders.
+    """
 
     scope: str
     answers: Mapping[str, str]
 
 
 class DischargeStops(Protocol):
-    """The latch that ends discharge at once. A scope is an EVSE, a site, or everything (both None)."""
+    """The latch that ends discharge at once. A scope is an EVSE, a site, a feeder, or everything (all None)."""
 
     def latched(self) -> Collection[str]:
         """Scopes under a stop."""
         ...
 
-    async def latch(self, evse_id: str | None, site_id: str | None, *, by: str, reason: str) -> StopView:
+    async def latch(
+        self, evse_id: str | None, site_id: str | None, feeder_id: str | None, *, by: str, reason: str
+    ) -> StopView:
         """Stop now; durable when it returns.
 
         Raises:
-            StopRefused: no such EVSE or site.
+            StopRefused: no such EVSE, site or feeder.
         """
         ...
 
-    async def rearm(self, evse_id: str | None, site_id: str | None, *, by: str) -> tuple[str, bool]:
+    async def rearm(
+        self, evse_id: str | None, site_id: str | None, feeder_id: str | None, *, by: str
+    ) -> tuple[str, bool]:
         """The scope, and True once a second person has agreed.
 
         Raises:

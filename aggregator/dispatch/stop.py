@@ -31,19 +31,22 @@ class StopError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StopScope:
-    """What a stop covers: one EVSE, one site, or everything (both None)."""
+    """What a stop covers: one EVSE, one site, all that hangs on one feeder, or everything (all None)."""
 
     evse_id: str | None = None
     site_id: str | None = None
+    feeder_id: str | None = None
 
     def __post_init__(self) -> None:
-        if self.evse_id is not None and self.site_id is not None:
-            raise ValueError("stop scope: both an EVSE and a site, expected one of them or none")
+        if sum(name is not None for name in (self.evse_id, self.site_id, self.feeder_id)) > 1:
+            raise ValueError("stop scope: several of EVSE, site and feeder, expected one of them or none")
 
     @property
     def subject(self) -> str:
         if self.evse_id is not None:
             return f"evse:{self.evse_id}"
+        if self.feeder_id is not None:
+            return f"feeder:{self.feeder_id}"
         return "fleet" if self.site_id is None else f"site:{self.site_id}"
 
 
@@ -59,14 +62,18 @@ class StopOutcome:
 class DischargeStop:
     """The latch. Call `load` before the first plan.
 
-    site_of: the site of every EVSE known.
+    site_of: the site of every EVSE known. feeder_of: the feeder's name, for those of which it is known.
     """
 
-    def __init__(self, store: Store, outbox: Outbox, clock: Clock, site_of: Mapping[str, str]) -> None:
+    def __init__(
+        self, store: Store, outbox: Outbox, clock: Clock, site_of: Mapping[str, str],
+        feeder_of: Mapping[str, str] | None = None,
+    ) -> None:
         self._store = store
         self._outbox = outbox
         self._clock = clock
         self._site_of = site_of
+        self._feeder_of = feeder_of or {}
         self._latched: set[str] = set()
 
     async def load(self) -> None:
@@ -76,17 +83,20 @@ class DischargeStop:
 
     @property
     def latched(self) -> frozenset[str]:
-        """Subjects under a stop: "fleet", "site:…", "evse:…"."""
+        """Subjects under a stop: "fleet", "site:…", "feeder:…", "evse:…"."""
         return frozenset(self._latched)
 
     def is_stopped(self, evse_id: str) -> bool:
-        return not self._latched.isdisjoint({"fleet", f"site:{self._site_of.get(evse_id)}", f"evse:{evse_id}"})
+        own = {"fleet", f"site:{self._site_of.get(evse_id)}", f"evse:{evse_id}"}
+        if evse_id in self._feeder_of:
+            own.add(f"feeder:{self._feeder_of[evse_id]}")
+        return not self._latched.isdisjoint(own)
 
     async def latch(self, scope: StopScope, *, by: str, reason: str) -> StopOutcome:
         """Stop discharge in `scope` now: every order of theirs that discharges is replaced by 0.
 
         Raises:
-            StopError: the scope names an EVSE or site that does not exist.
+            StopError: the scope names an EVSE, site or feeder that does not exist.
         """
         covered = self._covered(scope)
         self._latched.add(scope.subject)  # before anything can fail: no permit is in force from here on
@@ -136,10 +146,12 @@ class DischargeStop:
     def _covered(self, scope: StopScope) -> frozenset[str]:
         if scope.evse_id is not None:
             covered = frozenset({scope.evse_id} & self._site_of.keys())
+        elif scope.feeder_id is not None:
+            covered = frozenset(e for e, feeder in self._feeder_of.items() if feeder == scope.feeder_id)
         else:
             covered = frozenset(e for e, site in self._site_of.items() if scope.site_id in {None, site})
         if not covered:
-            raise StopError(f"scope: {scope.subject}, expected a known EVSE or site")
+            raise StopError(f"scope: {scope.subject}, expected a known EVSE, site or feeder")
         return covered
 
 

@@ -141,7 +141,8 @@ async def serving(folder: Path, web_router: APIRouter | None = None) -> AsyncIte
         desk = SignalDesk(store, clock, programmes, ["site"], rooms.on_mandatory, rooms.on_signal)
         tokens = TokenService(load_or_create_key(folder / "keys"), find)
         outbox = Outbox(store, rooms, clock, permit_of=no_permit, transaction_of=lambda _evse_id: None)
-        stops = DischargeStopPort(DischargeStop(store, outbox, clock, {"CA-1": "site"}), rooms.replans.append)
+        stops = DischargeStopPort(DischargeStop(
+            store, outbox, clock, {"CA-1": "site"}, {"CA-1": "garage"}), rooms.replans.append)
         services = Services(store, clock, desk, rooms, rooms, rooms, stops, tokens, rooms, rooms, web_router)
         app = create_app(services)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)

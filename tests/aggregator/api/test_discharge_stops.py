@@ -16,7 +16,10 @@ def person(served: Any, name: str, role: str = "operator") -> Any:
 
 
 @pytest.mark.parametrize(
-    ("body", "scope"), [({}, "fleet"), ({"site_id": "site"}, "site:site"), ({"evse_id": "CA-1"}, "evse:CA-1")]
+    ("body", "scope"), [
+        ({}, "fleet"), ({"site_id": "site"}, "site:site"), ({"evse_id": "CA-1"}, "evse:CA-1"),
+        ({"feeder_id": "garage"}, "feeder:garage"),
+    ],
 )
 async def test_a_stop_takes_one_person_and_its_end_two(served: Any, body: dict[str, str], scope: str) -> None:
     ann, bob = person(served, "ann"), person(served, "bob", "technician")
@@ -52,7 +55,8 @@ async def test_nothing_is_re_armed_that_was_not_stopped(served: Any) -> None:
 @pytest.mark.parametrize(("body", "status"), [
     ({"evse_id": "CA-9", "reason": "x"}, 404), ({"site_id": "moon", "reason": "x"}, 404), ({}, 400),
     ({"reason": ""}, 400), ({"reason": "x" * 501}, 400), ({"evse_id": "CA-1", "site_id": "site", "reason": "x"}, 400),
-    ({"reason": "x", "by": "bob"}, 400),
+    ({"reason": "x", "by": "bob"}, 400), ({"feeder_id": "site", "reason": "x"}, 404),
+    ({"feeder_id": "garage", "site_id": "site", "reason": "x"}, 400),
 ])
 async def test_a_stop_of_nothing_is_refused_and_nothing_latches(
     served: Any, body: dict[str, str], status: int

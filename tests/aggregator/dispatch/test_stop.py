@@ -14,10 +14,12 @@ from aggregator.dispatch import DischargeStop, PermitGap, StopError, StopScope, 
 pytestmark = pytest.mark.anyio
 
 SITE_OF = {"A": "north", "B": "north", "C": "south"}
+FEEDER_OF = {"B": "elm street", "C": "elm street"}
+"""Nothing is known of the feeder of A."""
 
 
 def stop_of(bench: Any) -> DischargeStop:
-    return DischargeStop(bench.store, bench.outbox, bench.clock, SITE_OF)
+    return DischargeStop(bench.store, bench.outbox, bench.clock, SITE_OF, FEEDER_OF)
 
 
 async def discharge(kit: Any, bench: Any) -> None:
@@ -32,7 +34,8 @@ async def discharge(kit: Any, bench: Any) -> None:
 
 @pytest.mark.parametrize(
     ("scope", "stopped"),
-    [(StopScope(), "AC"), (StopScope(site_id="north"), "A"), (StopScope(evse_id="C"), "C")],
+    [(StopScope(), "AC"), (StopScope(site_id="north"), "A"), (StopScope(evse_id="C"), "C"),
+     (StopScope(feeder_id="elm street"), "C")],
 )
 async def test_discharge_ends_within_a_second_where_the_stop_reaches(
     scope: StopScope, stopped: str, kit: Any, tmp_path: Path
@@ -108,9 +111,25 @@ async def test_nothing_can_discharge_under_a_stop_whatever_is_queued(kit: Any, t
 
 async def test_a_scope_that_reaches_nothing_is_refused(kit: Any, tmp_path: Path) -> None:
     async with kit.bench(tmp_path) as bench:
-        with pytest.raises(StopError, match="known EVSE or site"):
+        with pytest.raises(StopError, match="known EVSE, site or feeder"):
             await stop_of(bench).latch(StopScope(evse_id="nowhere"), by="operator-1", reason="typo")
         with pytest.raises(StopError, match="latched"):
             await stop_of(bench).rearm(StopScope(), by="operator-1")
     with pytest.raises(ValueError, match="one of them"):
         StopScope("A", "north")
+
+
+async def test_a_stop_of_a_feeder_reaches_every_site_on_it_and_survives_a_restart(kit: Any, tmp_path: Path) -> None:
+    scope = StopScope(feeder_id="elm street")
+    async with kit.bench(tmp_path) as bench, kit.running(bench.outbox):
+        outcome = await stop_of(bench).latch(scope, by="operator-1", reason="line down")
+        assert outcome.scope.subject == "feeder:elm street"
+    async with kit.bench(tmp_path) as bench:
+        stop = stop_of(bench)
+        await stop.load()
+        assert [evse_id for evse_id in "ABC" if stop.is_stopped(evse_id)] == ["B", "C"]
+        assert not await stop.rearm(scope, by="operator-1")
+        assert await stop.rearm(scope, by="operator-2")
+        assert not any(stop.is_stopped(evse_id) for evse_id in "ABC")
+        with pytest.raises(StopError, match="known EVSE, site or feeder"):
+            await stop.latch(StopScope(feeder_id="oak street"), by="operator-1", reason="typo")
