@@ -181,7 +181,7 @@ class Loop:
             decision = decide(
                 signal, request.problem, outcome.plan, without.net_kw,
                 could_discharge_kw=could_discharge_kw(self.model, situation.sessions),
-                now=self.clock.now(), plan_id=plan_id,
+                now=self.clock.now(), plan_id=plan_id, held_by=outcome.held_by,
             )
             try:
                 await self.desk.record_decision(decision)

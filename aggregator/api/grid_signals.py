@@ -74,10 +74,14 @@ class IntervalOut(BaseModel):
 
 
 class ReasonOut(BaseModel):
-    """Why less than asked, and how many vehicles or EVSEs it concerns."""
+    """Why less than asked, and how many vehicles or EVSEs it concerns.
+
+    limits: of `feeder_limit`, which limits of the feeder are reached, nearest first.
+    """
 
     code: ReasonCode
     count: int
+    limits: list[str] = []
 
 
 class DecisionOut(BaseModel):
@@ -253,6 +257,11 @@ def _decision_out(view: SignalView) -> DecisionOut | None:
     return DecisionOut(
         state=decision.state, requested_kw=decision.requested_kw, committed_kw=decision.committed_kw,
         baseline_kw=decision.baseline_kw, committed_net_kw=list(decision.committed_net_kw),
-        reasons=[ReasonOut(code=code, count=count) for code, count in decision.reasons],
+        reasons=[
+            ReasonOut(
+                code=code, count=count, limits=list(decision.feeder_limits) if code is ReasonCode.FEEDER else []
+            )
+            for code, count in decision.reasons
+        ],
         decided_at=decision.decided_at, plan_id=decision.plan_id,
     )

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.fleet.model import LiveSession
+from aggregator.planning.feeder_lessons import Crossed
 from aggregator.planning.horizon import SiteModel
 from aggregator.planning.problem import EvDemand, Plan, Problem
 from aggregator.signals.model import NO_LIMIT_KW, Decision, GridSignal, ReasonCode, SignalState
@@ -20,11 +21,13 @@ from twin.assets import TimeGrid
 
 _NEGLIGIBLE_KW = 0.05
 _AT_LIMIT = 0.98
+_FULL_KWH = 0.5
+_MOST_LIMITS = 3
 
 
 def decide(
     signal: GridSignal, problem: Problem, plan: Plan, baseline_net_kw: NDArray[np.float64], *,
-    could_discharge_kw: Mapping[str, float], now: datetime, plan_id: str,
+    could_discharge_kw: Mapping[str, float], now: datetime, plan_id: str, held_by: Sequence[Crossed] = (),
 ) -> Decision:
     """Promise what `plan` holds of `signal`.
 
@@ -36,6 +39,7 @@ def decide(
         could_discharge_kw: by EVSE id of plugged cars, what hardware allows if every permit were in force.
         now: when the answer is given.
         plan_id: the plan the promise stands on.
+        held_by: limits of the feeder that the plan is near to, nearest first.
     """
     grid = plan.grid
     declared = _declared_shortfall(signal.id, problem, plan)
@@ -55,12 +59,12 @@ def decide(
         requested.append(max(0.0, baseline - interval.max_net_kw))
         committed.append(max(0.0, baseline - held))
     is_full = all(p <= i.max_net_kw + _NEGLIGIBLE_KW for p, i in zip(promised, signal.intervals, strict=True))
+    reasons, limits = ((), ()) if is_full else _reasons(signal, problem, plan, could_discharge_kw, held_by)
     return Decision(
         signal_id=signal.id, state=SignalState.ACCEPTED if is_full else SignalState.PARTIAL,
         requested_kw=_mean(requested), committed_kw=_mean(committed), baseline_kw=_mean(base),
         committed_net_kw=tuple(promised),
-        reasons=() if is_full else _reasons(signal, problem, plan, could_discharge_kw),
-        decided_at=now, plan_id=plan_id,
+        reasons=reasons, decided_at=now, plan_id=plan_id, feeder_limits=limits,
     )
 
 
@@ -83,18 +87,43 @@ def _declared_shortfall(signal_id: str, problem: Problem, plan: Plan) -> dict[in
 
 
 def _reasons(
-    signal: GridSignal, problem: Problem, plan: Plan, could_discharge_kw: Mapping[str, float]
-) -> tuple[tuple[ReasonCode, int], ...]:
-    """Count, for each plugged car that could help, the first thing that keeps it from helping more."""
+    signal: GridSignal, problem: Problem, plan: Plan, could_discharge_kw: Mapping[str, float],
+    held_by: Sequence[Crossed],
+) -> tuple[tuple[tuple[ReasonCode, int], ...], tuple[str, ...]]:
+    """Count, for each plugged car that could help, the first thing that keeps it from helping more.
+
+    Second: the limits of the feeder that hold any of them, in words.
+    """
     counts: dict[ReasonCode, int] = {}
+    limits: dict[str, str] = {}
     steps = _steps(plan.grid, signal.start, signal.end)
+    declared = _declared_shortfall(signal.id, problem, plan)
+    missed = [step for step in steps if declared.get(step, 0.0) > _NEGLIGIBLE_KW]
     for row, demand in enumerate(problem.evs):
         reason = _reason(demand, steps, plan.discharge_kw[row], could_discharge_kw.get(demand.evse_id, 0.0))
+        if reason is ReasonCode.ENERGY:
+            holding = [one for one in held_by if _holds(one, demand, plan, row, missed)]
+            reason = ReasonCode.FEEDER if holding else reason
+            for one in holding:
+                limits.setdefault(f"{one.kind} {one.element}", one.words)
         if reason is not None:
             counts[reason] = counts.get(reason, 0) + 1
     if not counts:
         counts[ReasonCode.BUILDING] = 0
-    return tuple(sorted(counts.items()))
+    return tuple(sorted(counts.items())), tuple(limits.values())[:_MOST_LIMITS]
+
+
+def _holds(limit: Crossed, demand: EvDemand, plan: Plan, row: int, missed: Sequence[int]) -> bool:
+    """Whether it keeps this car from giving more where the event is missed, or from storing more before that."""
+    per_kw = limit.per_kw.get(demand.evse_id, 0.0)
+    if limit.step in missed and per_kw < 0.0:
+        return True
+    is_there = demand.arrive <= limit.step < demand.depart
+    return bool(
+        missed and limit.step < missed[0] and is_there and per_kw > 0.0
+        and plan.charge_kw[row, limit.step] < _AT_LIMIT * demand.max_charge_kw
+        and plan.energy_kwh[row, limit.step:missed[0]].max(initial=-np.inf) < demand.capacity_kwh - _FULL_KWH
+    )
 
 
 def _reason(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aggregator.planning.feeder_lessons import Change, TangentLike, rows_from
+from aggregator.planning.feeder_lessons import Change, Crossed, TangentLike, crossed_by, rows_from
 from aggregator.planning.lessons import Refusal, Replayed, learn
 from aggregator.planning.problem import Commitment, Cut, FeederRow, Floats, Plan, Problem
 from aggregator.planning.safe import safe_plan
@@ -94,6 +94,7 @@ class GateOutcome:
     counterfactual: the plan without grid signals, where there were any; counterfactual_s: what it took.
     watched: limits of the feeder that refused this plan or an earlier one; the next problem begins with their rows.
     changes: what the feeder took from which EVSE, beside the first plan of this request that it refused.
+    held_by: limits of the feeder that the plan is near to until the end of an event that it misses, nearest first.
     """
 
     plan: Plan
@@ -107,6 +108,7 @@ class GateOutcome:
     counterfactual_s: float = 0.0
     watched: tuple[tuple[str, str], ...] = ()
     changes: tuple[Change, ...] = ()
+    held_by: tuple[Crossed, ...] = ()
 
     @property
     def refused(self) -> int:
@@ -238,7 +240,21 @@ def _rounds(request: PlanRequest, street: StreetRounds, problem: Problem) -> Gat
 def _told(request: PlanRequest, street: StreetRounds, outcome: GateOutcome) -> GateOutcome:
     """The outcome with what the feeder changed, and what is watched from now on."""
     plan, found = street.told(request.problem, outcome.plan)
-    return replace(outcome, plan=plan, changes=found, watched=street.watched)
+    return replace(outcome, plan=plan, changes=found, watched=street.watched, held_by=_held_by(request, outcome))
+
+
+def _held_by(request: PlanRequest, outcome: GateOutcome) -> tuple[Crossed, ...]:
+    missed = [
+        step for event in request.problem.commitments
+        for step, kw in zip(event.steps, outcome.plan.event_shortfall_kw.get(event.signal_id, ()), strict=False)
+        if kw > _FORGIVEN_KW
+    ]
+    replay = outcome.report.feeder if outcome.report is not None else None
+    if not missed or replay is None:
+        return ()
+    from twin.validation import near_limits  # noqa: PLC0415 - power flows load only where there is a feeder
+
+    return crossed_by(near_limits(replay, max(missed) + 1), replay.scene.evse_ids)
 
 
 def _lasting(cuts: tuple[Cut, ...]) -> tuple[Cut, ...]:

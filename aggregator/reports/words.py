@@ -13,6 +13,7 @@ REASONS: dict[ReasonCode, str] = {
     ReasonCode.DEPARTURE: "vehicles that leave before the end",
     ReasonCode.POWER: "chargers at their power limit",
     ReasonCode.PERMIT: "vehicles or chargers without a discharge permit",
+    ReasonCode.FEEDER: "vehicles that the feeder's limits hold back",
     ReasonCode.BUILDING: "building load above the target",
     ReasonCode.NOT_ENROLLED: "programme not enrolled",
     ReasonCode.TOO_LATE: "notice too short",

@@ -250,6 +250,7 @@ class SignalDesk:
             state = held.state
             if state in _BEFORE_DISPATCH and decision.state is not state:
                 detail = f"{decision.committed_kw:.1f} of {decision.requested_kw:.1f} kW"
+                detail += f": {'; '.join(decision.feeder_limits)}" if decision.feeder_limits else ""
                 await tx.signals.transition(decision.signal_id, decision.state, decision.decided_at, detail)
                 state = decision.state
         self._keep(Held(held.signal, state, decision))

@@ -106,6 +106,7 @@ class ReasonCode(StrEnum):
     DEPARTURE = "vehicles_leave_before_end"
     POWER = "charger_power_limit"
     PERMIT = "no_discharge_permit"
+    FEEDER = "feeder_limit"
     BUILDING = "building_load"
     NOT_ENROLLED = "programme_not_enrolled"
     TOO_LATE = "notice_too_short"
@@ -117,6 +118,7 @@ class Decision:
 
     committed_net_kw: what the site promises to hold, one value per interval of the signal.
     reasons: (code, number of vehicles or EVSEs concerned).
+    feeder_limits: with ReasonCode.FEEDER the limits that are reached, in words: `highest voltage at board-dc phase b`.
     """
 
     signal_id: str
@@ -128,3 +130,4 @@ class Decision:
     reasons: tuple[tuple[ReasonCode, int], ...]
     decided_at: datetime
     plan_id: str | None = None
+    feeder_limits: tuple[str, ...] = ()

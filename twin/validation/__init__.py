@@ -15,16 +15,18 @@ from twin.validation.report import DepartureOutcome, ScheduleMismatch, Validatio
 if TYPE_CHECKING:
     from twin.validation.futures import Futures, PromiseSpread, Spread
     from twin.validation.grid import FeederReplay, tangents_of
+    from twin.validation.room import near_limits
     from twin.validation.tangents import Tangent
 
 __all__ = [
     "Breach", "BreachKind", "DepartureOutcome", "EventPromise", "FeederReplay", "Futures", "PromiseSpread",
-    "ScheduleMismatch", "Spread", "Tangent", "Tolerances", "ValidationReport", "tangents_of", "validate",
+    "ScheduleMismatch", "Spread", "Tangent", "Tolerances", "ValidationReport", "near_limits",
+    "tangents_of", "validate",
 ]
 
 _LATER = {
     "FeederReplay": "grid", "Futures": "futures", "PromiseSpread": "futures", "Spread": "futures",
-    "Tangent": "tangents", "tangents_of": "grid",
+    "Tangent": "tangents", "near_limits": "room", "tangents_of": "grid",
 }
 
 

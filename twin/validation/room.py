@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from twin.feeder.powerflow.flow import Solution
 from twin.feeder.scene import Scene
-from twin.feeder.watched import Watched
+from twin.feeder.watched import Kind, Watched
 from twin.validation.breaches import BreachKind, Tolerances
-from twin.validation.grid import tolerance_of, watched_of
-from twin.validation.tangents import KINDS, allowed_beside, columns_of, name_of, slopes_of
+from twin.validation.grid import FeederReplay, tolerance_of, watched_of
+from twin.validation.tangents import KINDS, Tangent, allowed_beside, columns_of, name_of, slopes_of, tangents_at
 
 Floats = NDArray[np.float64]
 Claims = NDArray[np.bool_]
@@ -65,6 +65,30 @@ def crossings(scene: Scene, evse_kw: Floats, beside_kw: Floats | None = None) ->
                 float(allowed[row, at] + worst[row]), float(allowed[row, at]),
             ))
     return tuple(found)
+
+
+_NEAR = {Kind.VOLTAGE_LOW: 0.003, Kind.VOLTAGE_HIGH: 0.003, Kind.LINE: 0.05, Kind.TRANSFORMER: 0.05,
+         Kind.UNBALANCE: 0.002}
+"""As near to a limit as a plan stays that was refused for it five times; see the margins of its rows."""
+
+
+def near_limits(replay: FeederReplay, steps: int) -> tuple[Tangent, ...]:
+    """Tangents of what a replay brought near its limit in the first `steps`, each where it is nearest in its step."""
+    scene, watched = replay.scene, watched_of(replay.scene)
+    columns = np.flatnonzero(replay.step < steps)
+    if not len(columns):
+        return ()
+    step, evse_kw = replay.step[columns], replay.evse_kw[:, columns]
+    solution = watched.flow.solve(*scene.demand_of(evse_kw, step))
+    allowed = allowed_beside(watched, watched.flow.solve(scene.base_w, scene.base_var))
+    near = np.array([_NEAR[row.kind] for row in watched.rows])
+    left = np.where(solution.has_solution, allowed[:, step] - watched.values(solution), np.inf)
+    pairs = []
+    for row in np.flatnonzero((left < near[:, None]).any(axis=1)).tolist():
+        for one in np.unique(step[left[row] < near[row]]).tolist():
+            here = np.flatnonzero(step == one)
+            pairs.append((row, int(here[left[row, here].argmin()])))
+    return tangents_at(scene, watched, solution, evse_kw, allowed, step, pairs)
 
 
 def fitted(scene: Scene, evse_kw: Floats, gives_way: Claims, least_kw: Floats) -> Floats:

@@ -106,8 +106,13 @@ class Signals(Repository):
     async def decide(self, decision: Decision) -> None:
         """Keep the answer to a signal; a later one replaces it (the audit chain has them all)."""
         net = list(decision.committed_net_kw)
-        reasons: list[list[Any]] = [[code.value, count] for code, count in decision.reasons]
+        # The feeder's limits stand beside the reason that they explain.
+        reasons: list[list[Any]] = [
+            [code.value, count, *(decision.feeder_limits if code is ReasonCode.FEEDER else ())]
+            for code, count in decision.reasons
+        ]
         row = values(decision) | {"state": decision.state.value, "committed_net_kw": net, "reasons": reasons}
+        del row["feeder_limits"]
         await upsert(self._tx.connection, _DECISIONS, [row])
         self._tx.audit("signal.decided", _subject(decision.signal_id), {
             "state": decision.state.value, "requested_kw": decision.requested_kw,
@@ -121,8 +126,8 @@ class Signals(Repository):
             return None
         return Decision(
             row.signal_id, SignalState(row.state), row.requested_kw, row.committed_kw, row.baseline_kw,
-            tuple(row.committed_net_kw), tuple((ReasonCode(code), count) for code, count in row.reasons),
-            row.decided_at, row.plan_id,
+            tuple(row.committed_net_kw), tuple((ReasonCode(code), count) for code, count, *_ in row.reasons),
+            row.decided_at, row.plan_id, tuple(limit for _, _, *limits in row.reasons for limit in limits),
         )
 
     async def all(self) -> list[GridSignal]:

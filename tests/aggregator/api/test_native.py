@@ -84,7 +84,8 @@ async def test_the_utility_reads_kw_counts_and_codes_and_never_a_driver(served: 
         (signal_id,) = (await utility.post("/v1/grid-signals", json=SIGNAL, headers=key("k"))).json()["signal_ids"]
         await served.services.desk.record_decision(Decision(
             signal_id, SignalState.PARTIAL, 30.0, 24.0, 50.0, (26.0,),
-            ((ReasonCode.ENERGY, 3), (ReasonCode.DEPARTURE, 1)), served.clock.time, "plan-9",
+            ((ReasonCode.ENERGY, 3), (ReasonCode.FEEDER, 1)), served.clock.time, "plan-9",
+            ("highest voltage at board-dc phase b at 1.099 p.u.",),
         ))
         answer = await utility.get(f"/v1/grid-signals/{signal_id}")
         assert answer.json()["state"] == "partial"
@@ -92,7 +93,8 @@ async def test_the_utility_reads_kw_counts_and_codes_and_never_a_driver(served: 
             "state": "partial", "requested_kw": 30.0, "committed_kw": 24.0, "baseline_kw": 50.0,
             "committed_net_kw": [26.0], "decided_at": "2019-07-15T17:00:00Z", "plan_id": "plan-9",
             "reasons": [
-                {"code": "vehicles_lack_energy", "count": 3}, {"code": "vehicles_leave_before_end", "count": 1},
+                {"code": "vehicles_lack_energy", "count": 3, "limits": []},
+                {"code": "feeder_limit", "count": 1, "limits": ["highest voltage at board-dc phase b at 1.099 p.u."]},
             ],
         }
         for private in ("token-ann", "token-bob", "CA-1", "sedan"):

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.planning.decision import decide
-from aggregator.planning.problem import Commitment, EvDemand, Plan, Problem
+from aggregator.planning.feeder_lessons import Crossed
+from aggregator.planning.problem import Commitment, EvDemand, FeederRow, Plan, Problem
 from aggregator.planning.solve import solve
 from aggregator.signals.model import (
     NO_LIMIT_KW,
@@ -162,3 +163,40 @@ def test_no_answer_promises_what_its_plan_does_not_hold(
     assert promised >= max_net_kw
     assert decision.committed_kw <= decision.requested_kw + 1e-9
     assert (decision.state is SignalState.ACCEPTED) == (decision.reasons == ())
+
+
+def limit(step: int, per_kw: float, *, element: str = "board.b", at: str = "1.099 p.u.") -> Crossed:
+    return Crossed("voltage_high", element, step, {"evse-a": per_kw, "evse-b": per_kw},
+                   f"highest voltage at {element} at {at}")
+
+
+def held(cars: tuple[EvDemand, ...], *held_by: Crossed) -> Decision:
+    """The answer to an event that asks for far more than `cars` can give."""
+    # Before the event little can be stored: the feeder has rows there.
+    rows = tuple(FeederRow("line_overload", "cable.a", step, {cars[0].id: 1.0}, 0.5) for step in range(EVENT_STEPS[0]))
+    problem = replace(site(*cars, max_net_kw=-200.0), feeder_rows=rows)
+    plan, without = solve(problem), solve(site(*cars))
+    return decide(
+        asked(-200.0), problem, plan, without.net_kw, could_discharge_kw={ev.evse_id: 20.0 for ev in cars},
+        now=NOW, plan_id="plan-7", held_by=held_by,
+    )
+
+
+def test_cars_that_a_limit_of_the_feeder_keeps_from_giving_more_are_counted_and_the_limit_is_told() -> None:
+    """They hold energy for half of their power; the limit lies in the way of discharge in the event."""
+    cars = (car("a", energy_kwh=35.0, max_discharge_kw=20.0), car("b", energy_kwh=35.0, max_discharge_kw=20.0),
+            car("c", energy_kwh=35.0, max_discharge_kw=20.0), car("d", max_discharge_kw=0.0))
+    told = held(cars, limit(9, -0.004), limit(10, -0.003), limit(9, -0.002, element="end.c"))
+    assert dict(told.reasons) == {ReasonCode.FEEDER: 2, ReasonCode.ENERGY: 1, ReasonCode.PERMIT: 1}
+    assert told.feeder_limits == ("highest voltage at board.b at 1.099 p.u.", "highest voltage at end.c at 1.099 p.u.")
+
+
+@pytest.mark.parametrize(("step", "per_kw", "reason"), [
+    (9, -0.004, ReasonCode.FEEDER), (9, 0.004, ReasonCode.ENERGY), (3, -0.004, ReasonCode.ENERGY),
+    (3, 0.004, ReasonCode.FEEDER), (13, 0.004, ReasonCode.ENERGY),
+])
+def test_a_limit_counts_only_where_it_is_in_the_way(step: int, per_kw: float, reason: ReasonCode) -> None:
+    """On discharge while the event is missed, and on charging before it where the battery has room."""
+    told = held((car("a", energy_kwh=14.0, target_kwh=14.0),), limit(step, per_kw))
+    assert [code for code, _ in told.reasons] == [reason]
+    assert bool(told.feeder_limits) is (reason is ReasonCode.FEEDER)
