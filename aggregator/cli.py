@@ -117,6 +117,44 @@ def simulate(
     typer.echo(json.dumps(result.written) if as_json else result.in_words)
 
 
+@app.command(epilog="Example: v2g plan problem.json -o plan.json --explain ev-7")
+def plan(
+    problem: Annotated[Path, typer.Argument(help="Problem file of a fleet (JSON or NPZ).")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The plan to write: .npz, or JSON under any other name.")],
+    gap: Annotated[float, typer.Option(min=0.0, help="Relative gap to the proven bound that is good enough.")] = 1e-3,
+    time_limit: Annotated[
+        float, typer.Option("--time-limit", min=0.0, help="Seconds after which the best plan so far is written.")
+    ] = 60.0,
+    explain: Annotated[
+        list[str] | None, typer.Option(help="Id of an EV whose every step the plan says the reason of; may repeat.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Plan a fleet of one to many sites, and say what the plan costs, what is proven and what decided.
+
+    Ends with 0, with 1 if nothing keeps all limits, with 2 and every fault of the file if it cannot be planned.
+    """
+    from aggregator.feeder.output import write_files  # noqa: PLC0415 - see serve
+    from aggregator.planning.fleet import ProblemFaults  # noqa: PLC0415 - see serve
+    from aggregator.planning.fleet.command import run_plan, written_plan  # noqa: PLC0415 - see serve
+    from aggregator.planning.fleet.problem_file import Unreadable  # noqa: PLC0415 - see serve
+
+    console = Console(stderr=True)
+
+    def told(number: int, bound: float, cost: float) -> None:
+        console.print(f"pass {number}: bound {bound:.2f}, cost {cost:.2f}", highlight=False)
+
+    try:
+        planned = run_plan(problem, out, tuple(explain or ()), gap, time_limit, told)
+        write_files({out: written_plan(planned)})
+    except (Unreadable, ProblemFaults) as refusal:
+        typer.echo(str(refusal), err=True)
+        raise typer.Exit(2) from None
+    except Refused as refusal:
+        fail(str(refusal))
+    typer.echo(json.dumps(planned.written) if as_json else planned.in_words)
+
+
 @app.command(epilog="Example: v2g compare out/edf out/planner -o compare.html")
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Folders that v2g simulate has written; the first is the base.")],

@@ -1,0 +1,88 @@
+"""Plans as files: JSON to read, NPZ for large fleets; docs/planner.md has the schema."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from aggregator.planning.fleet.plan import Plan
+from aggregator.planning.fleet.problem import Problem
+from aggregator.planning.fleet.why import binding, reasons
+
+FORMAT: Final = "v2g-fleet-plan/1"
+_FELT: Final = 1e-6  # kWh; below is solver noise
+_NAMED: Final = 20  # binding limits that a file names, dearest first
+
+
+def summary(problem: Problem, plan: Plan) -> dict[str, Any]:
+    """What a plan comes to, without its series."""
+    evs = problem.evs
+    short = np.flatnonzero(plan.outcome.shortfall_kwh > _FELT)
+    return {
+        "format": FORMAT, "status": plan.status, "objective": plan.objective, "bound": plan.bound, "gap": plan.gap,
+        "costs": plan.outcome.costs, "seconds": plan.seconds, "repair": asdict(plan.repair),
+        "evs": len(evs), "sites": len(problem.sites), "steps": problem.steps,
+        "shortfalls": [{"id": evs.ids[k], "missing_kwh": float(plan.outcome.shortfall_kwh[k]),
+                        "possible_kwh": float(most_energy(problem)[k])} for k in short],
+        "events": _events(problem, plan),
+        "binding": [{**asdict(item), "in_words": str(item)} for item in binding(problem, plan)[:_NAMED]],
+    }
+
+
+def most_energy(problem: Problem) -> Any:
+    """Shape (ev,): what each car could leave with at full power over its whole stay, in kWh."""
+    evs = problem.evs
+    stay = problem.step_h * (evs.depart - evs.arrive)
+    return np.minimum(evs.capacity_kwh, evs.energy_kwh + stay * evs.max_charge_kw * evs.charge_efficiency)
+
+
+def _events(problem: Problem, plan: Plan) -> list[dict[str, Any]]:
+    found, at = [], 0
+    for event in problem.events:
+        own = slice(at, at + len(event.steps))
+        at = own.stop
+        found.append({
+            "id": event.id, "steps": event.steps.tolist(), "max_net_kw": event.max_net_kw.tolist(),
+            "net_kw": plan.outcome.event_net_kw[own].tolist(),
+            "shortfall_kw": plan.outcome.event_shortfall_kw[own].tolist()})
+    return found
+
+
+def as_json(problem: Problem, plan: Plan, explained: tuple[int, ...] = ()) -> dict[str, Any]:
+    """The JSON form of a plan. explained: numbers of EVs whose every step says why."""
+    evs, sites = problem.evs, problem.sites
+    found = summary(problem, plan)
+    found["evs"] = [
+        {"id": name, "site": sites.ids[evs.site[k]], "arrive": int(evs.arrive[k]), "depart": int(evs.depart[k]),
+         "power_kw": plan.power_kw[k, evs.arrive[k]:evs.depart[k]].tolist(),
+         "leaves_with_kwh": float(plan.outcome.energy_kwh[k, -1]),
+         "missing_kwh": float(plan.outcome.shortfall_kwh[k])} for k, name in enumerate(evs.ids)]
+    found["sites"] = [
+        {"id": name, "net_kw": plan.outcome.net_kw[k].tolist(), "peak_kw": float(plan.outcome.peak_kw[k]),
+         "curtailed_kw": plan.schedule.curtailed_kw[k].tolist(),
+         "unserved_kw": plan.schedule.unserved_kw[k].tolist(), "spilled_kw": plan.schedule.spilled_kw[k].tolist()}
+        for k, name in enumerate(sites.ids)]
+    found["reserve_kw"] = plan.schedule.reserve_kw.tolist()
+    found["why"] = {evs.ids[k]: [asdict(reason) for reason in reasons(problem, plan, k)] for k in explained}
+    return found
+
+
+def plan_bytes(problem: Problem, plan: Plan, path: Path, explained: tuple[int, ...] = ()) -> bytes:
+    """What a plan's file holds: .npz arrays and the summary as JSON text, or JSON under any other name."""
+    if path.suffix != ".npz":
+        return (json.dumps(as_json(problem, plan, explained)) + "\n").encode()
+    text = summary(problem, plan)
+    text["why"] = {problem.evs.ids[k]: [asdict(reason) for reason in reasons(problem, plan, k)] for k in explained}
+    file = io.BytesIO()
+    np.savez_compressed(
+        file, summary=np.array(json.dumps(text)), ev_ids=np.array(problem.evs.ids, dtype=str),
+        site_ids=np.array(problem.sites.ids, dtype=str), charge_kw=plan.schedule.charge_kw,
+        discharge_kw=plan.schedule.discharge_kw, energy_kwh=plan.outcome.energy_kwh, net_kw=plan.outcome.net_kw,
+        curtailed_kw=plan.schedule.curtailed_kw, unserved_kw=plan.schedule.unserved_kw,
+        spilled_kw=plan.schedule.spilled_kw, reserve_kw=plan.schedule.reserve_kw)
+    return file.getvalue()

@@ -1,0 +1,151 @@
+"""Why a plan is what it is: for each car and step what decided its power, and for the whole plan what costs most.
+
+Everything follows from the plan's prices. A car charges where a kWh in its battery saves more than a kWh at its site
+costs with losses and wear, discharges where it saves less, and rests in between; the value of a kWh in the battery
+comes from the next thing the battery runs into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from aggregator.planning.fleet.plan import Duals, Plan
+from aggregator.planning.fleet.problem import Floats, Problem
+
+_FELT = 1e-6  # kW, kWh and prices below are solver noise
+
+Decision = Literal["charger", "price", "balance", "vehicle"]
+"""charger: at full power, more would pay. price: at rest, neither direction pays. balance: between, where one more kW
+would be worth exactly what it costs: the limit lies elsewhere. vehicle: it cannot discharge and charging does not pay.
+"""
+Horizon = Literal["target", "missing", "full", "floor", "departure"]
+"""What gives the energy its value: the target at departure, a target that is missed and paid for, a battery that is
+full or at its floor on the way, or a departure with more than the target, after which energy is worth nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a car does what it does in one step.
+
+    site_price: what a kWh costs at the site; price_parts: market, event, peak, cap and feeder, which sum to it.
+    charge_worth, discharge_worth: what the first or next kWh in that direction earns at the connector, after losses,
+        wear and the value of the energy; above 0 it pays. energy_value: of a kWh in the battery.
+    until_step: the step after which `horizon` takes effect.
+    """
+
+    step: int
+    power_kw: float
+    energy_kwh: float
+    decision: Decision
+    site_price: float
+    price_parts: dict[str, float]
+    energy_value: float
+    charge_worth: float
+    discharge_worth: float | None
+    horizon: Horizon
+    until_step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A limit that costs. per_unit: what one more kW throughout its steps (kWh for a target) would save."""
+
+    kind: Literal["import or export cap", "peak", "feeder", "event", "target"]
+    where: str
+    steps: tuple[int, ...]
+    per_unit: float
+
+    def __str__(self) -> str:
+        first, last = min(self.steps), max(self.steps)
+        when = f"step {first}" if first == last else f"{len(self.steps)} steps from {first} to {last}"
+        unit = "kWh" if self.kind == "target" else "kW"
+        return f"{self.kind} of {self.where}, {when}: {self.per_unit:.4g} per {unit}"
+
+
+def reasons(problem: Problem, plan: Plan, ev: int) -> tuple[Reason, ...]:
+    """Why one car does what it does, for every step in which it is plugged.
+
+    Raises:
+        ValueError: the plan has no prices, as one that ran out of time.
+    """
+    if plan.duals is None:
+        raise ValueError("the plan has no prices that could explain it")
+    return tuple(_reasons(problem, plan, plan.duals, ev))
+
+
+def _reasons(problem: Problem, plan: Plan, duals: Duals, ev: int) -> Iterator[Reason]:
+    evs, site = problem.evs, int(problem.evs.site[ev])
+    parts = {name: getattr(duals.site, name)[site] for name in ("market", "event", "peak", "cap", "feeder")}
+    price, worth, energy = duals.site.total[site], duals.energy[ev], plan.outcome.energy_kwh[ev]
+    stored, drawn, wear = evs.charge_efficiency[ev], evs.discharge_efficiency[ev], evs.wear_per_kwh[ev]
+    may, power = bool(evs.may_discharge[ev]), plan.power_kw[ev]
+    for t in range(int(evs.arrive[ev]), int(evs.depart[ev])):
+        charge = float(stored * worth[t] - price[t] - wear)
+        discharge = float(price[t] - wear - worth[t] / drawn) if may else None
+        kw = float(power[t])
+        limit = float(evs.max_charge_kw[ev] if kw > 0 else evs.max_discharge_kw[ev])
+        decision: Decision
+        if abs(kw) <= _FELT:
+            decision = "price" if may else "vehicle"
+        else:
+            decision = "charger" if abs(kw) >= limit - _FELT else "balance"
+        horizon, until = _horizon(problem, plan, ev, t)
+        yield Reason(t, kw, float(energy[t]), decision, float(price[t]),
+                     {name: float(value[t]) for name, value in parts.items()}, float(worth[t]), charge, discharge,
+                     horizon, until)
+
+
+def _horizon(problem: Problem, plan: Plan, ev: int, step: int) -> tuple[Horizon, int]:
+    """The next thing the battery runs into from the end of `step` on."""
+    evs, energy = problem.evs, plan.outcome.energy_kwh[ev]
+    last = int(evs.depart[ev]) - 1
+    low = min(float(evs.floor_kwh[ev]), float(evs.energy_kwh[ev]))
+    has_more = energy[last] > evs.target_kwh[ev] + _FELT  # than its target: that does not decide
+    for t in range(step, last + has_more):
+        if energy[t] >= evs.capacity_kwh[ev] - _FELT:
+            return "full", t
+        if energy[t] <= low + _FELT:
+            return "floor", t
+    if plan.outcome.shortfall_kwh[ev] > _FELT:
+        return "missing", last
+    return ("departure" if has_more else "target"), last
+
+
+def binding(problem: Problem, plan: Plan) -> tuple[Binding, ...]:
+    """The limits that cost, dearest first; none where the plan has no prices."""
+    if plan.duals is None:
+        return ()
+    found = [*_of_sites(problem, plan.duals), *_of_events(problem, plan.duals), *_of_targets(problem, plan.duals)]
+    return tuple(sorted(found, key=lambda item: -item.per_unit))
+
+
+def _of_sites(problem: Problem, duals: Duals) -> Iterator[Binding]:
+    # Between buying and selling the price of a site's own power lies between both: no limit, no price of its own.
+    spread = np.minimum(0.0, problem.export_price - problem.import_price)
+    cap = np.where(duals.site.cap < 0, np.minimum(0.0, duals.site.cap - spread), duals.site.cap)
+    kinds: tuple[tuple[Literal["import or export cap", "peak", "feeder"], Floats], ...] = (
+        ("import or export cap", cap), ("peak", duals.site.peak), ("feeder", duals.site.feeder))
+    for kind, prices in kinds:
+        worth = np.abs(prices) * problem.step_h
+        for site in np.flatnonzero((worth > _FELT).any(axis=1)):
+            steps = np.flatnonzero(worth[site] > _FELT)
+            yield Binding(kind, problem.sites.ids[site], tuple(steps.tolist()), float(worth[site].sum()))
+
+
+def _of_events(problem: Problem, duals: Duals) -> Iterator[Binding]:
+    at = 0
+    for event in problem.events:
+        worth = duals.event_kw[at:at + len(event.steps)]
+        at += len(event.steps)
+        felt = worth > _FELT
+        if felt.any():
+            yield Binding("event", event.id, tuple(event.steps[felt].tolist()), float(worth[felt].sum()))
+
+
+def _of_targets(problem: Problem, duals: Duals) -> Iterator[Binding]:
+    for ev in np.flatnonzero(duals.target > _FELT):
+        yield Binding("target", problem.evs.ids[ev], (int(problem.evs.depart[ev]) - 1,), float(duals.target[ev]))

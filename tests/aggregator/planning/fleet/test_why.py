@@ -1,0 +1,97 @@
+"""Reasons agree with what the plan does: nobody charges where it does not pay, nor rests where it does."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from aggregator.planning.fleet import NoPlan, Problem, solve
+from aggregator.planning.fleet.monolith import solve_whole
+from aggregator.planning.fleet.why import binding, reasons
+
+Make = Callable[..., Problem]
+
+
+@pytest.mark.parametrize("feeders", [False, True])
+def test_powers_follow_from_the_prices_that_the_reasons_name(feeders: bool, make_fleet: Make) -> None:
+    cells = 0
+    for seed in range(12):
+        problem = make_fleet(seed, feeders=feeders)
+        try:
+            plan = solve_whole(problem)
+        except NoPlan:
+            continue
+        for ev in range(len(problem.evs)):
+            found = reasons(problem, plan, ev)
+            assert [reason.step for reason in found] == list(range(problem.evs.arrive[ev], problem.evs.depart[ev]))
+            for reason in found:
+                cells += 1
+                assert sum(reason.price_parts.values()) == pytest.approx(reason.site_price, abs=1e-9)
+                charge = max(0.0, reason.power_kw)
+                if reason.charge_worth > 1e-6:
+                    assert charge == pytest.approx(problem.evs.max_charge_kw[ev], abs=1e-6)
+                if reason.charge_worth < -1e-6:
+                    assert charge == 0.0
+                if reason.discharge_worth is not None and reason.discharge_worth > 1e-6:
+                    assert -reason.power_kw == pytest.approx(problem.evs.max_discharge_kw[ev], abs=1e-6)
+    assert cells > 100
+
+
+def test_energy_keeps_its_value_until_the_horizon_that_the_reason_names(make_fleet: Make) -> None:
+    """Between two things a battery runs into, a kWh is worth the same in every step."""
+    for seed in range(12):
+        problem = make_fleet(seed)
+        plan = solve_whole(problem)
+        for ev in range(len(problem.evs)):
+            found = reasons(problem, plan, ev)
+            by_step = {reason.step: reason for reason in found}
+            for reason in found:
+                assert reason.step <= reason.until_step < problem.evs.depart[ev]
+                assert by_step[reason.until_step].energy_value == pytest.approx(reason.energy_value, abs=1e-6)
+                if reason.horizon == "missing":
+                    assert reason.energy_value == pytest.approx(problem.shortfall_per_kwh, abs=1e-6)
+                if reason.horizon == "departure":
+                    assert reason.energy_value == pytest.approx(0.0, abs=1e-6)
+
+
+def test_what_a_binding_target_names_is_what_a_kwh_less_saves(make_fleet: Make) -> None:
+    problem = make_fleet(4, evs=8)
+    plan = solve_whole(problem)
+    found = {item.where: item.per_unit for item in binding(problem, plan) if item.kind == "target"}
+    assert found
+    for name, per_kwh in found.items():
+        easier = problem.evs.target_kwh.copy()
+        easier[problem.evs.ids.index(name)] -= 1e-4
+        saved = plan.bound - solve_whole(replace(problem, evs=replace(problem.evs, target_kwh=easier))).bound
+        assert saved / 1e-4 == pytest.approx(per_kwh, abs=1e-3)
+
+
+def test_what_a_binding_event_names_is_what_a_kw_more_saves(make_fleet: Make) -> None:
+    checked = 0
+    for seed in range(8):
+        problem = make_fleet(seed, evs=8)
+        plan = solve_whole(problem)
+        for item in binding(problem, plan):
+            if item.kind == "event":
+                event = problem.events[0]
+                wider = replace(event, max_net_kw=event.max_net_kw + 1e-4)
+                saved = plan.bound - solve_whole(replace(problem, events=(wider,))).bound
+                assert saved / 1e-4 == pytest.approx(item.per_unit, abs=1e-3)
+                checked += 1
+    assert checked
+
+
+def test_limits_are_named_dearest_first(make_fleet: Make) -> None:
+    problem = make_fleet(4, evs=8)
+    worth = [item.per_unit for item in binding(problem, solve(problem))]
+    assert worth == sorted(worth, reverse=True)
+    assert np.isfinite(worth).all()
+
+
+def test_a_plan_without_prices_does_not_pretend_to_explain(make_fleet: Make) -> None:
+    problem = make_fleet(2, evs=40, sites=4, steps=96)
+    plan = solve_whole(problem, time_limit_s=0.0)
+    assert binding(problem, plan) == ()
+    with pytest.raises(ValueError, match="no prices"):
+        reasons(problem, plan, 0)
