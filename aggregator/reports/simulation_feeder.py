@@ -46,14 +46,15 @@ def feeder_sentence(facts: SimulationFacts) -> str:
         event, plain = (measured[f"feeder_{part}_minutes"] for part in ("event", "plain"))
         events = "event" if len(facts.events) == 1 else "events"
         words += (
-            f" Without the {events} they would for {typical(plain / 60.0, 'h')}; for {typical(event / 60.0, 'h')} "
-            "something was beyond its limit that was not in the same course without."
+            f" Without the {events} it would have been {typical(plain / 60.0, 'h')}; for {typical(event / 60.0, 'h')} "
+            f"something was beyond its limit only because of the {events}."
         )
     if feeder.inverters is not None:
         taken, given = measured["withheld_import_kwh"], measured["withheld_export_kwh"]
+        trips = measured["inverter_trips"]
         words += (
             f" Inverters withheld {typical(taken, 'kWh')} of charging and {typical(given, 'kWh')} of feeding in, and "
-            f"disconnected {typical(measured['inverter_trips'], '', 0)} times."
+            + (f"disconnected {typical(trips, '', 0)} times." if trips.any() else "never disconnected.")
         )
     return words
 
@@ -98,7 +99,7 @@ def feeder_warnings(facts: SimulationFacts) -> tuple[str, ...]:
 
 def _unsettled_s(facts: SimulationFacts) -> Floats:
     """For how long flow and inverters did not agree, of each course; zeros where there are none."""
-    return facts.measures.get("inverter_unsettled_s", np.zeros(facts.replicas))
+    return facts.measures["inverter_unsettled_s"]
 
 
 def feeder_tables(facts: SimulationFacts) -> tuple[Table, ...]:

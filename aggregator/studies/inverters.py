@@ -13,12 +13,15 @@ from twin.scenario import OnFeeder
 
 Floats = NDArray[np.float64]
 
+MEASURES = ("withheld_import_kwh", "withheld_export_kwh", "inverter_trips", "inverter_unsolved_s",
+            "inverter_unsettled_s")
+
 
 def inverter_result(on: OnFeeder, outcome: Outcome) -> tuple[InverterRows | None, Mapping[str, Floats]]:
-    """Means per course by EVSE, and measures of every course; nothing where the EVSEs have no inverters."""
+    """Means per course by EVSE (None where EVSEs have no inverters), and measures of every course: zeros then."""
     record, inverters = outcome.grid, on.inverters
     if record is None or inverters is None:
-        return None, {}
+        return None, {key: np.zeros(outcome.ensemble.replicas) for key in MEASURES}
     shape = (outcome.ensemble.replicas, len(outcome.ensemble.evses))
     charging, feeding, trips = (
         np.asarray(values, dtype=np.float64).reshape(shape)
@@ -30,8 +33,8 @@ def inverter_result(on: OnFeeder, outcome: Outcome) -> tuple[InverterRows | None
         rated_kva=np.array([inverter.rated_va for inverter in inverters.each]) / 1000.0,
         withheld_import_kwh=charging.mean(axis=0), withheld_export_kwh=feeding.mean(axis=0), trips=trips.mean(axis=0),
     )
-    return rows, {
-        "withheld_import_kwh": charging.sum(axis=1), "withheld_export_kwh": feeding.sum(axis=1),
-        "inverter_trips": trips.sum(axis=1), "inverter_unsolved_s": record.unsolved_s.copy(),
-        "inverter_unsettled_s": record.unsettled_s.copy(),
-    }
+    values = (
+        charging.sum(axis=1), feeding.sum(axis=1), trips.sum(axis=1), record.unsolved_s.copy(),
+        record.unsettled_s.copy(),
+    )
+    return rows, dict(zip(MEASURES, values, strict=True))

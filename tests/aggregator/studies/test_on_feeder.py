@@ -224,3 +224,101 @@ def test_engines_that_disagree_are_a_warning(judged: tuple[SimulationResult, Imp
     told = warnings(replace(facts, feeder=replace(facts.feeder, agrees=False)))
     assert any("second power-flow engine does not agree" in text for text in told)
     assert not any("second" in text for text in warnings(facts))
+
+
+INVERTERS = """
+[feeder.inverters]
+grid_code = "ieee-1547-2018-b"
+rated_kva = 8.0
+"""
+EVENT = """
+[[events]]
+id = "evening"
+start = 2025-03-11T19:00:00+01:00
+end = 2025-03-11T21:00:00+01:00
+max_net_kw = 6.0
+[control]
+name = "laxity"
+"""
+
+
+def test_the_feeder_is_judged_by_what_inverters_really_drew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[Impact] = []
+
+    def listen(on: OnFeeder, impact: Impact, outcome: Outcome) -> Any:
+        kept.append(impact)
+        return on_feeder_result(on, impact, outcome)
+
+    monkeypatch.setattr(module, "on_feeder_result", listen)
+    result = simulate_scenario(street(tmp_path, INVERTERS))
+    (impact,) = kept
+    scene, record = impact.scene, result.outcome.grid
+    assert record is not None
+    assert impact.evse_kvar is not None
+    kw, kvar = impact.evse_kw, impact.evse_kvar
+    np.testing.assert_allclose(kvar, np.asarray(record.evse_kvarh).transpose(1, 0, 2) * 4.0)
+    assert (kvar < -0.5).any(), "vars fed in while voltages are low"
+    spread = scene.spread().toarray()
+    solution = scene.flow().solve(
+        scene.base_w[:, None] + 1000.0 * np.einsum("te,ers->trs", spread, kw),
+        scene.base_var[:, None] + 1000.0 * np.einsum("te,ers->trs", spread, kvar),
+    )
+    volts = np.abs(solution.terminal_voltages())
+    np.testing.assert_allclose(result.facts.measures["feeder_low_pu"], volts.min(axis=(0, 2)) / 230.0)
+    # Where a post's power was the same all through a step, the vars of that step are those of the curve at its voltage.
+    steady = np.abs(kw[:, :, 1:-1] - 7.36) < 1e-9
+    steady &= (np.abs(kw[:, :, :-2] - 7.36) < 1e-9) & (np.abs(kw[:, :, 2:] - 7.36) < 1e-9)
+    seen = np.einsum("te,trs->ers", spread, volts)[:, :, 1:-1] / 230.0
+    curve = -8.0 * np.interp(seen, (0.92, 0.98, 1.02, 1.08), (0.44, 0.0, 0.0, -0.44))
+    room = np.sqrt(8.0**2 - 7.36**2)
+    free = steady & (np.abs(curve) < room) & (np.abs(curve) > 0.01)
+    neighbours = free & (np.diff(kw, axis=2)[:, :, :-1] == 0.0).all(axis=0) & (
+        np.diff(kw, axis=2)[:, :, 1:] == 0.0).all(axis=0)
+    assert neighbours.any()
+    np.testing.assert_allclose(kvar[:, :, 1:-1][neighbours], curve[neighbours], atol=1e-5)
+
+
+def test_inverters_of_another_nominal_voltage_withhold_and_say_so(tmp_path: Path) -> None:
+    file = street(tmp_path, "source_pu = 1.04\n" + INVERTERS + "nominal_volts = 215.0\n")
+    written: Any = simulate_into(file, tmp_path / "out")
+    by_replica = written["by_replica"]
+    rows = pyarrow.parquet.read_table(tmp_path / "out" / "feeder_inverters.parquet").to_pydict()
+    assert rows["evse"] == ["post-01", "post-02", "post-03"]
+    assert sum(rows["withheld_import_kwh"]) == pytest.approx(np.mean(by_replica["withheld_import_kwh"]), rel=1e-5)
+    assert sum(rows["trips"]) == pytest.approx(np.mean(by_replica["inverter_trips"]))
+    assert sum(rows["trips"]) > 0.0
+    assert written["feeder"]["inverters"] == {
+        "grid_code": "IEEE 1547-2018, normal operating category B, abnormal operating category III",
+        "nominal_volts": 215.0, "evses": 3, "rated_kva": 24.0,
+    }
+    assert any("stands at 1.04 p.u." in text for text in written["assumptions"])
+    plain: Any = simulate_into(street(tmp_path, "source_pu = 1.04\n"), tmp_path / "plain")
+    assert plain["feeder"]["inverters"] is None
+    assert not any(plain["by_replica"]["withheld_import_kwh"])
+    facts = compare([tmp_path / "plain", tmp_path / "out"])
+    (row,) = facts.differences
+    more = {one.measure.key: one.mean for one in row}
+    assert more["withheld_import_kwh"] == pytest.approx(np.mean(by_replica["withheld_import_kwh"]))
+    assert more["inverter_trips"] > 0.0
+    assert np.mean(by_replica["ev_import_kwh"]) < np.mean(plain["by_replica"]["ev_import_kwh"])
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert "What inverters withheld per course" in page
+    assert "Inverters withheld" in page
+
+
+def test_an_event_answers_for_what_the_same_courses_without_it_lack(tmp_path: Path) -> None:
+    result = simulate_scenario(street(tmp_path, EVENT))
+    measures = result.facts.measures
+    # Without the event this is the same scenario, and its feeder's minutes are the plain ones.
+    text = (tmp_path / "street.toml").read_text("utf-8").replace(EVENT.split("[control]", maxsplit=1)[0], "")
+    (tmp_path / "street.toml").write_text(text, "utf-8")
+    without = simulate_scenario(tmp_path / "street.toml").facts.measures
+    np.testing.assert_array_equal(measures["feeder_plain_minutes"], without["feeder_caused_minutes"])
+    assert "feeder_event_minutes" not in without
+    more = measures["feeder_caused_minutes"] - measures["feeder_plain_minutes"]
+    assert (measures["feeder_event_minutes"] >= np.maximum(more, 0.0)).all()
+    assert result.without_event is not None
+    assert result.without_event.evse_kwh is None
+    assert "only because of the event." in render_simulation(result.facts)
