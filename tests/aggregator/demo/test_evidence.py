@@ -12,10 +12,11 @@ import pytest
 from aggregator.clock import Segment
 from aggregator.config import load_clock, load_settings
 from aggregator.demo.configuration import Credentials, write_clock, write_configuration
-from aggregator.demo.evidence import day_facts, read_store
+from aggregator.demo.evidence import day_facts
 from aggregator.demo.paired import SimulatedDay
 from aggregator.demo.people import SignalTrace
 from aggregator.demo.scene import Scene, load_scene
+from aggregator.demo.stored import read_store
 from aggregator.ocpp.events import MeterSample
 from aggregator.reports import DayFacts, judge, render_report, result_json
 from aggregator.reports.totals import totals
