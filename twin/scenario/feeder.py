@@ -79,7 +79,7 @@ def feeder_of(
     if values > MOST_VALUES:
         raise context.fault("", f"{values:,} values of load", f"at most {MOST_VALUES:,} terminals x steps")
     limits = _limits(context, table, feeder)
-    inverters = _inverters(context, table, list(evses.values()))
+    inverters = _inverters(context, table, feeder, list(evses.values()))
     try:
         scene = Scene(
             feeder, grid, *_base(context, table, feeder, homes), evse_ids=tuple(evses), evse_points=tuple(points),
@@ -98,12 +98,17 @@ def feeder_of(
     )
 
 
-def _inverters(context: _Context, table: FeederTable, evses: Sequence[Evse]) -> Inverters | None:
+def _inverters(
+    context: _Context, table: FeederTable, feeder: Feeder, evses: Sequence[Evse]
+) -> Inverters | None:
     own = table.inverters
     if own is None:
         return None
     if own.grid_code not in grid_code_names():
         raise context.fault(".inverters.grid_code", own.grid_code, f"one of {', '.join(grid_code_names())}")
+    if own.nominal_volts is not None and len(_ratings(feeder)) > 1:
+        raise context.fault(".inverters.nominal_volts", own.nominal_volts,
+                            "none: the connection points are at buses of different ratings")
     code = grid_code(own.grid_code)
     if not own.lag:
         code = code.without_lag()
@@ -242,13 +247,18 @@ def _limits(context: _Context, table: FeederTable, feeder: Feeder) -> Limits:
         raise context.fault(".limits.voltage_pu", list(own.voltage_pu), "the lowest below the highest")
     scale = 1.0
     if table.nominal_volts is not None:
-        bus_volts = {bus.id: bus.volts for bus in feeder.buses}
-        rated = {bus_volts[point.bus] for point in feeder.connection_points}
+        rated = _ratings(feeder)
         if len(rated) > 1:
             raise context.fault(".nominal_volts", table.nominal_volts,
                                 "none: the connection points are at buses of different ratings")
         scale = table.nominal_volts * sqrt(3.0) / rated.pop()
     return Limits((low * scale, high * scale), own.line_loading, own.transformer_loading, own.unbalance)
+
+
+def _ratings(feeder: Feeder) -> set[float]:
+    """Rated volts of the buses at which somebody is connected."""
+    volts = {bus.id: bus.volts for bus in feeder.buses}
+    return {volts[point.bus] for point in feeder.connection_points}
 
 
 def _base(

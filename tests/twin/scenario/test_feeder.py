@@ -12,9 +12,18 @@ import pytest
 from twin.controllers import Uncontrolled
 from twin.engine import run
 from twin.feeder import Bus, ConnectionPoint, Feeder, Line, Rating, Source
+from twin.feeder.inverters.grid_codes import grid_code
 from twin.feeder.on_disk.example import european_lv_home_day
 from twin.feeder.on_disk.files import write as write_feeder
-from twin.scenario import OnFeeder, ScenarioError, check_scenario, load_scenario, scenario_files, scenario_sha256
+from twin.scenario import (
+    NotRecorded,
+    OnFeeder,
+    ScenarioError,
+    check_scenario,
+    load_scenario,
+    scenario_files,
+    scenario_sha256,
+)
 
 HEAD = """
 name = "A street"
@@ -208,6 +217,36 @@ def test_the_air_around_the_transformer_goes_by_local_months(street: Any) -> Non
     assert street('folder = "grid"\npoints = ["left"]', step_s=3600).ambient_c().tolist() == [20.0] * 47
 
 
+def test_inverters_are_as_large_as_their_evses_and_take_the_streets_voltage_for_theirs(street: Any) -> None:
+    plain = street('folder = "grid"\npoints = ["left"]')
+    assert plain.inverters is None
+    assert plain.response(2) is None
+    named = 'inverters = {{ grid_code = "ieee-1547-2018-b"{} }}'
+    feeder = street('folder = "grid"\npoints = ["left"]\nnominal_volts = 230.0\n' + named.format(""))
+    own = feeder.inverters
+    assert own.nominal_volts == 230.0
+    assert {inverter.rated_va for inverter in own.each} == {7360.0}
+    assert len(own.each) == 4
+    (code,) = {inverter.code for inverter in own.each}
+    assert code == grid_code("ieee-1547-2018-b").without_lag()
+    assert code.volt_var.response_s == code.volt_watt.response_s == 0.0
+    assert feeder.response(2).replicas == 2
+    assert any("answer at once" in text for text in feeder.assumed)
+    assert any("switched on" in text for text in feeder.assumed)
+    other = street('folder = "grid"\npoints = ["left"]\n' + named.format(", rated_kva = 9.0, lag = true"))
+    assert other.inverters.nominal_volts is None
+    assert {inverter.rated_va for inverter in other.inverters.each} == {9000.0}
+    assert other.inverters.each[0].code == grid_code("ieee-1547-2018-b")
+
+
+def test_the_grid_above_stands_where_the_scenario_says(street: Any) -> None:
+    as_built = street('folder = "grid"\npoints = ["left"]').scene
+    lower = street('folder = "grid"\npoints = ["left"]\nsource_pu = 0.975').scene
+    rest = np.zeros((len(lower.flow().terminals), 1))
+    ratio = np.abs(lower.flow().solve(rest).voltages()) / np.abs(as_built.flow().solve(rest).voltages())
+    np.testing.assert_allclose(ratio, 0.975)
+
+
 def test_a_fuse_that_is_too_small_is_a_warning(street: Any) -> None:
     feeder = street('folder = "grid"\npoints = ["left"]', count=1)
     assert feeder.warnings == ("home-01 can draw 32 A at left, whose fuse is 20 A.",)
@@ -229,6 +268,10 @@ def test_a_fuse_that_is_too_small_is_a_warning(street: Any) -> None:
     ('folder = "grid"\nlimits = { unbalanced = 1 }', {}, "did you mean `unbalance`"),
     ('example = "ieee13"', {}, "$.feeder.example: 'ieee13', expected one of european_lv"),
     ('folder = "grid"\nhourly_kw = [1, 2]', {}, "$.feeder.hourly_kw"),
+    ('folder = "grid"\ninverters = { grid_code = "ieee" }', {},
+     "$.feeder.inverters.grid_code: 'ieee', expected one of ieee-1547-2018-a, ieee-1547-2018-b"),
+    ('folder = "grid"\ninverters = { lag = true }', {}, "$.feeder.inverters"),
+    ('folder = "grid"\nsource_pu = 0', {}, "$.feeder.source_pu"),
 ])
 def test_what_does_not_fit_is_told_with_file_and_field(
     tmp_path: Path, feeder: str, changes: dict[str, Any], message: str
@@ -345,3 +388,35 @@ def test_a_car_of_one_phase_loads_the_first_conductor_alone(tmp_path: Path) -> N
     np.testing.assert_allclose(drawn.sum(axis=0) / 4000.0, kwh[0].sum(axis=0), atol=1e-9)
 
 
+def test_vars_go_over_the_phases_of_the_car_too(tmp_path: Path) -> None:
+    small(tmp_path)
+    file = tmp_path / "street.toml"
+    inverters = 'inverters = { grid_code = "ieee-1547-2018-b", nominal_volts = 220.0 }'
+    feeder_table = f'folder = "grid"\npoints = ["three"]\n{inverters}'
+    file.write_text(text(feeder_table, kind="three", count=2, more=PHASES), "utf-8")
+    experiment = load_scenario(file).experiment()
+    feeder = experiment.feeder
+    assert feeder is not None
+    outcome = run(experiment.ensemble, experiment.visits, Uncontrolled(), record_evses=True, grid=feeder.response(1))
+    impact = feeder.judge(outcome, experiment.visits)
+    assert impact.evse_kvar is not None
+    assert outcome.grid is not None
+    kvar = impact.evse_kvar[:, 0]
+    at_one, at_three = 4 + 2, 12 + 2
+    assert kvar[2, at_one] > 0.5
+    assert kvar[1, at_one] == 0.0
+    assert kvar[1, at_three] > 0.5
+    assert kvar[2, at_three] == 0.0
+    np.testing.assert_allclose(kvar.sum(axis=0) / 4.0, np.asarray(outcome.grid.evse_kvarh)[0].sum(axis=0), atol=1e-9)
+    assert any("all phases of the EVSE" in text for text in feeder.assumed)
+
+
+def test_a_run_without_records_cannot_be_judged(tmp_path: Path) -> None:
+    small(tmp_path)
+    file = tmp_path / "street.toml"
+    file.write_text(text('folder = "grid"\npoints = ["three"]', kind="three", count=2, more=PHASES), "utf-8")
+    experiment = load_scenario(file).experiment()
+    assert experiment.feeder is not None
+    outcome = run(experiment.ensemble, experiment.visits, Uncontrolled(), record_evses=False)
+    with pytest.raises(NotRecorded, match="recorded its chargers"):
+        experiment.feeder.judge(outcome, experiment.visits)
