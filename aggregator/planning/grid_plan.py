@@ -44,7 +44,8 @@ class BindingRow:
 class GridPlan:
     """A plan and what the feeder says of it.
 
-    plan: its bound is the cost of the same problem without a feeder, which no plan that the feeder holds can beat.
+    plan: its bound is the least cost under what any schedule that the feeder holds must keep (`grid_bound`): proven,
+        at least the cost of the same problem without a feeder.
     rounds: one by one; the plan is that of the last. violations: (row, step) that break because of EVs, 0 unless time
         or rounds ran out. unfixable: those that break without any EV.
     verdict: of the second engine; None: it was not asked.

@@ -121,7 +121,7 @@ class GridRows:
             if monitor is not None and len(monitor.elements):
                 self.monitors[monitor.kind] = monitor
 
-    def _places(self) -> dict[tuple[str, str], str]:
+    def places(self) -> dict[tuple[str, str], str]:
         """(bus, phase) with a connection point, and the name of the first one there."""
         places: dict[tuple[str, str], str] = {}
         for point in self.flow.feeder.connection_points:
@@ -135,7 +135,7 @@ class GridRows:
         return np.asarray(network.spread[rows] @ network.keys), network.node_volts[rows]
 
     def _voltages(self) -> tuple[Monitor, Monitor]:
-        places = self._places()
+        places = self.places()
         forms, rated = self._node_forms(list(places))
         phase = np.array([PHASES.index(phase) for _, phase in places], dtype=np.intp)
         low, high = self.limits.voltage_pu
@@ -184,7 +184,7 @@ class GridRows:
         if self.limits.unbalance is None:
             return None
         phases = {bus.id: bus.phases for bus in self.flow.feeder.buses}
-        buses = [bus for bus in dict.fromkeys(bus for bus, _ in self._places()) if phases[bus] == PHASES]
+        buses = [bus for bus in dict.fromkeys(bus for bus, _ in self.places()) if phases[bus] == PHASES]
         if not buses:
             return None
         forms, _ = self._node_forms([(bus, phase) for bus in buses for phase in PHASES])

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from aggregator.planning.answer import Answer, SolverFault
 from aggregator.planning.checker import evaluate
+from aggregator.planning.grid_bound import implied_rows, proven_bound
 from aggregator.planning.grid_plan import BindingRow, GridPlan, Round, binding_words
 from aggregator.planning.grid_program import FeederRows, GridProgram
 from aggregator.planning.grid_rows import GridRows, RowKind
@@ -63,6 +64,9 @@ STUBBORN_FROM = 4
 SETTLING = 0.2
 """A step settles while its excess falls to this share of what it was; otherwise its moves cost more."""
 
+SAME_KW, SAME_SHARE = 1e-3, 1e-6
+"""Base loads of problem and scene that differ by less are one: a watt, or what single precision leaves."""
+
 ROUNDING_SHARE = 1e-3
 """Of the cost, that rounding by hand may add before another round is spent on it."""
 
@@ -81,34 +85,50 @@ _BACK = 0.9
 
 def plan_with_feeder(
     problem: Problem, scene: Scene, limits: Limits | None = None, *, time_limit_s: float = 60.0, rounds: int = ROUNDS,
-    verify: bool = True, tangent: bool = False,
+    verify: bool = True, tangent: bool = False, beside_kw: Floats | None = None,
 ) -> GridPlan:
     """The cheapest plan found whose flow breaks no limit that holds without it.
 
-    problem: the street as one site; its base load is what the homes of `scene` draw together, in kW.
+    problem: the street as one site; its base load is what the homes of `scene` draw together, in kW. Where selling pays
+        more than buying costs, the search lets the meter do both within a step: the plan can be followed and its cost
+        and bound are true, but the search may end above what `solve` finds without a feeder.
+    beside_kw: what others on the feeder draw who are no part of the problem's site, shape (steps,); None: nobody is.
     limits: None: those of the scene. verify: ask the second engine. tangent: solve once more, moves for free, to see
         how much the search left; costs about two rounds.
 
     Raises:
-        ProblemError: an EV at an EVSE that the scene does not have, another grid of steps, impossible values.
+        ProblemError: an EV at an EVSE that the scene does not have, another grid of steps or base load than the
+            scene's, impossible values.
         SolverFault: HiGHS failed in a way that is no matter of the problem.
     """
     require_possible(problem)
-    _require_same(problem, scene)
+    _require_same(problem, scene, beside_kw)
     search = _Search(problem, scene, limits or scene.limits, time_limit_s)
     search.run(rounds)
     return search.result(verify=verify, tangent=tangent)
 
 
-def _require_same(problem: Problem, scene: Scene) -> None:
+def _require_same(problem: Problem, scene: Scene, beside_kw: Floats | None) -> None:
     known = set(scene.evse_ids)
     faults = [f"{ev.id}: evse_id: {ev.evse_id!r}, expected an EVSE of the scene"
               for ev in problem.evs if ev.evse_id not in known]
     if problem.grid.steps != scene.grid.steps or problem.grid.step_s != scene.grid.step_s:
         faults.append(f"grid: {problem.grid.steps} steps of {problem.grid.step_s} s, expected the scene's "
                       f"{scene.grid.steps} of {scene.grid.step_s} s")
+    else:
+        faults += _base_differs(problem, scene, beside_kw)
     if faults:
         raise ProblemError(tuple(faults))
+
+
+def _base_differs(problem: Problem, scene: Scene, beside_kw: Floats | None) -> list[str]:
+    base_kw = scene.base_w.sum(axis=0) / 1000.0 - (0.0 if beside_kw is None else beside_kw)
+    apart = np.abs(problem.base_kw - base_kw) > SAME_KW + SAME_SHARE * np.abs(base_kw)
+    if not apart.any():
+        return []
+    step = int(np.argmax(apart))
+    said = f"site: base_kw: {problem.base_kw[step]:g} kW in step {step}, expected the {base_kw[step]:g} kW that the "
+    return [said + f"scene's homes draw then ({int(apart.sum())} of {len(apart)} steps differ)"]
 
 
 class _Kept:
@@ -163,7 +183,7 @@ class _Search:
     def __init__(self, problem: Problem, scene: Scene, limits: Limits, time_limit_s: float) -> None:
         self.began = perf_counter()
         self.problem, self.scene, self.limits, self.time_limit_s = problem, scene, limits, time_limit_s
-        self.seconds = dict.fromkeys(("program", "flow", "rows", "verdict"), 0.0)
+        self.seconds = dict.fromkeys(("program", "flow", "rows", "verdict", "bound"), 0.0)
         self.grid = GridRows(scene, limits)
         self.kinds: tuple[RowKind, ...] = tuple(self.grid.monitors)
         self.kept = _Kept()
@@ -422,6 +442,10 @@ class _Search:
             began = perf_counter()
             verdict = ask(self.scene, self.limits, self.base, seen.solution)
             self.seconds["verdict"] = perf_counter() - began
+        began = perf_counter()
+        proven = proven_bound(self.program.program, implied_rows(self.grid, self.unfixable), self.evse,
+                              max(0.1, self._left_s()))
+        self.seconds["bound"] = perf_counter() - began
         slack = self.program.slack(self.answer)
         used = {kind: float(self.program.hours @ slack[number]) for number, kind in enumerate(self.kinds)}
         result = evaluate(problem, seen.charge, seen.discharge)
@@ -429,7 +453,7 @@ class _Search:
         self.seconds["total"] = perf_counter() - self.began
         left = self._tangent_cost() if tangent else float("nan")
         plan = plan_from(
-            problem, seen.charge, seen.discharge, result, bound=min(self.blind.bound, result.objective),
+            problem, seen.charge, seen.discharge, result, bound=min(max(self.blind.bound, proven), result.objective),
             status=self.answer.status, binding=binding_words(problem, binding), seconds=dict(self.seconds))
         return GridPlan(
             plan, tuple(self.history), seen.violations, sum(int(mask.sum()) for mask in self.unfixable.values()),

@@ -77,7 +77,8 @@ class StreetRounds:
         if self._scene is None or not self._is_crowded:
             return solve(problem, time_limit_s=self._time_limit_s)
         found = plan_with_feeder(
-            problem, self._scene, time_limit_s=_SEARCH_FACTOR * self._time_limit_s, verify=False
+            problem, self._scene, time_limit_s=_SEARCH_FACTOR * self._time_limit_s, verify=False,
+            beside_kw=self._scene.base_w.sum(axis=0) / 1000.0 - problem.base_kw,  # the neighbours
         )
         return replace(found.plan, seconds={name: s for name, s in found.plan.seconds.items() if name != "total"})
 
