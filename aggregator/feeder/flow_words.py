@@ -9,6 +9,7 @@ import numpy as np
 
 from aggregator.feeder import apart
 from aggregator.feeder.given import Given
+from twin.feeder.fuses import Fuses
 from twin.feeder.powerflow.flow import Flow, Solution
 from twin.feeder.scene import Limits
 from twin.feeder.second_engine.check import Difference
@@ -19,6 +20,10 @@ FILES: Final = (
     "voltages.parquet", "currents.parquet", "buses.csv", "lines.csv", "steps.csv", "one_line.svg",
     "voltage_strip.svg", "loading_strip.svg", "result.json",
 )
+
+
+ROUNDING: Final = 1e-9
+"""Of a fuse: what is above it by less is not beyond it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +105,7 @@ class Told:
             over = "" if not places else f"; BEYOND the limit at {places} place{'s' * (places > 1)}"
             over += "" if not places or steady else f", {beyond.sum():g} place-hours"
             lines.append(f"{name}: {shown} at {at}{place.where}{phase}{moment}{over}")
+        lines += self._fuses(worst, hours)
         if self.watched.unrated:
             figures["unrated_segments"] = self.watched.unrated
             lines.append(f"{self.watched.unrated} line phases have no rating and are not judged")
@@ -110,6 +116,28 @@ class Told:
         lines.append(f"from the grid above {round(taken, 1) + 0.0:.1f} {unit}, of which lost "
                      f"{round(kwh, 2) + 0.0:.2f} {unit}")
         return lines
+
+    def _fuses(self, worst: dict[str, Any], hours: float) -> list[str]:
+        """The fuse that carries most of what it is rated for."""
+        fuses = Fuses(self.flow)
+        if not len(fuses.rows):
+            return []
+        loading = fuses.loading(self.solution)
+        number, step = np.unravel_index(np.nanargmax(loading), loading.shape)
+        terminal = self.flow.terminals[fuses.rows[number]]
+        value, when = float(loading[number, step]), self.what.grid.at(int(step))
+        beyond = (loading > 1.0 + ROUNDING).sum(axis=1) * hours
+        places = int((beyond > 0).sum())
+        worst["fuse"] = {
+            "where": terminal.connection_point, "phase": terminal.phase, "value": value, "limit": 1.0,
+            "at": f"{when:%Y-%m-%dT%H:%M:%SZ}", "places_beyond": places, "hours_beyond": float(beyond.sum()),
+        }
+        steady = self.what.grid.steps == 1
+        over = "" if not places else f"; BEYOND its fuse at {places} place{'s' * (places > 1)}"
+        over += "" if not places or steady else f", {beyond.sum():g} place-hours"
+        moment = "" if steady else f", {when:%d %b %H:%M}"
+        where = f"connection point {terminal.connection_point} phase {terminal.phase}"
+        return [f"busiest fuse: {100.0 * value:.1f} % of {fuses.amperes[number]:g} A at {where}{moment}{over}"]
 
     def _agreement(self, figures: dict[str, Any]) -> str:
         if self.difference is None:

@@ -203,6 +203,22 @@ def test_a_name_that_is_also_anothers_vars_is_refused(tmp_path: Path) -> None:
     assert "'h var' may be watts of that connection point or vars of 'h'" in result.output
 
 
+def test_a_fuse_that_is_blown_is_told_and_envelopes_keep_it(street: Path, tmp_path: Path) -> None:
+    """7.4 kW are 32.2 A at 229.8 V; a load that looks harmless in watts at the rated voltage."""
+    loads = tmp_path / "ev.csv"
+    loads.write_text("time,ev-1,ev-1 var\n2026-05-01T10:00:00Z,7300,0\n2026-05-01T10:15:00Z,7300,2000\n")
+    said = run("flow", street, "--loads", loads).output
+    assert "at connection point ev-1 phase a, 01 May 10:15; BEYOND its fuse at 1 place, 0.5 place-hours" in said
+    worst = json.loads(run("flow", street, "--loads", loads, "--json").output)["worst"]["fuse"]
+    volts = 400.0 / 3**0.5
+    assert 1.05 * np.hypot(7300.0, 2000.0) / volts / 32.0 > worst["value"] > np.hypot(7300.0, 2000.0) / volts / 32.0
+    loads.write_text("time,ev-1,ev-1 var\n2026-05-01T10:00:00Z,0,2000\n")
+    result = run("envelope", street, "--loads", loads, "-o", tmp_path / "e.json", "--points", "ev-1", "--json",
+                 "--line-loading", 9, "--unbalance", 0)
+    most_kw = json.loads(result.output)["import"]["highest_kw"]
+    assert most_kw == pytest.approx((((32.0 * 0.9 * volts) ** 2 - 2000.0**2) ** 0.5) / 1000.0, rel=1e-6)
+
+
 def test_steps_without_any_flow_get_no_envelope_and_end_with_one(street: Path, tmp_path: Path) -> None:
     heavy = tmp_path / "heavy.csv"
     heavy.write_text("time,home-1\n2026-05-01T10:00:00Z,1e9\n2026-05-01T11:00:00Z,1e9\n")

@@ -37,6 +37,7 @@ from twin.feeder.envelopes.mixes import hold_any_mix
 from twin.feeder.envelopes.most_in_all import most_in_all
 from twin.feeder.envelopes.rays import Problem, Ray, farthest
 from twin.feeder.envelopes.terms import Guarantee, Rule
+from twin.feeder.fuses import Fuses
 from twin.feeder.network.model import ConnectionPoint, Envelope, Feeder
 from twin.feeder.powerflow.flow import Solution
 from twin.feeder.scene import Scene
@@ -130,8 +131,9 @@ def envelopes(
         guarantee: what the envelopes promise.
         points: connection points that get one; None: those of the scene's EVSEs, and without EVSEs all. The others
             draw their base load. Power above or below its base load is split evenly over a point's phases.
-        most_w: ceiling of a point, where that is less than its own: its fuse, without one the best line at its bus,
-            and without any rating the largest transformer.
+        most_w: ceiling of a point, where that is less than its own: what its fuse lets through, base load and vars
+            included, at any voltage within the limits; without one the best line at its bus, and without any rating the
+            largest transformer.
 
     Raises:
         EnvelopeError: an unknown point, or a ceiling that is none.
@@ -139,15 +141,18 @@ def envelopes(
     chosen = _chosen(scene, points)
     places = {point.id: point for point in scene.feeder.connection_points}
     ceilings = np.array([_ceiling(scene.feeder, places[point], most_w) for point in chosen])
-    watched = Watched(scene.flow(), scene.limits)
-    problems = [
-        Problem.of(scene, chosen, watched, slice(first, first + PART)) for first in range(0, scene.grid.steps, PART)
-    ]
+    watched, fuses = Watched(scene.flow(), scene.limits), Fuses(scene.flow())
+    through = [np.minimum(ceilings[:, None], fuses.most_w(scene, chosen, sign)) for sign in (1.0, -1.0)]
+    problems, tops = [], []
+    for first in range(0, scene.grid.steps, PART):
+        part = slice(first, first + PART)
+        problems.append(Problem.of(scene, chosen, watched, part))
+        tops.append(_Tops(ceilings, through[0][:, part], through[1][:, part]))
     audit = Audit.of(problems[0], scene.grid.steps) if guarantee is Guarantee.MIX else None
-    parts = [_part(problem, ceilings, rule, audit) for problem in problems]
+    parts = [_part(problem, top, rule, audit) for problem, top in zip(problems, tops, strict=True)]
     if rule is Rule.MAX_TOTAL and audit is not None:
-        parts = [_better(_part(problem, ceilings, Rule.EQUAL, audit), part)
-                 for problem, part in zip(problems, parts, strict=True)]
+        parts = [_better(_part(problem, top, Rule.EQUAL, audit), part)
+                 for problem, top, part in zip(problems, tops, parts, strict=True)]
     import_w, export_w = (np.concatenate([getattr(part, name) for part in parts], axis=1)
                           for name in ("import_w", "export_w"))
     return Envelopes(
@@ -158,6 +163,15 @@ def envelopes(
         None if audit is None else np.concatenate([part.worst_w for part in parts], axis=1),
         audit is not None and audit.is_every_corner,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Tops:
+    """Ceilings: rated, by point, which shares are measured by; and how much the fuses let through, (point, step)."""
+
+    rated_w: Floats
+    import_w: Floats
+    export_w: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,9 +187,9 @@ class _Part:
     worst_w: Floats
 
 
-def _part(problem: Problem, ceilings: Floats, rule: Rule, audit: Audit | None) -> _Part:
+def _part(problem: Problem, tops: _Tops, rule: Rule, audit: Audit | None) -> _Part:
     """Envelopes that hold together; with `audit` in any mix."""
-    rays = _ray(problem, ceilings, rule, 1.0), _ray(problem, ceilings, rule, -1.0)
+    rays = _ray(problem, tops, rule, 1.0), _ray(problem, tops, rule, -1.0)
     reached = [farthest(problem, ray) for ray in rays]
     reach = reached[0].reach, reached[1].reach
     bound_by = [one.bound_by for one in reached]
@@ -264,8 +278,9 @@ def _ceiling(feeder: Feeder, point: ConnectionPoint, most_w: float | None) -> fl
     return own if most_w is None else min(own, most_w)
 
 
-def _ray(problem: Problem, ceilings: Floats, rule: Rule, sign: float) -> Ray:
-    shares = ceilings if rule is Rule.PROPORTIONAL else np.ones(len(ceilings))
+def _ray(problem: Problem, tops: _Tops, rule: Rule, sign: float) -> Ray:
+    shares = tops.rated_w if rule is Rule.PROPORTIONAL else np.ones(len(tops.rated_w))
+    ceilings = tops.import_w if sign > 0.0 else tops.export_w
     ray = Ray.by_share(problem.base_net, shares, ceilings, sign)
     if rule is Rule.MAX_TOTAL:
         return most_in_all(problem, ray, farthest(problem, ray).reach, ceilings, sign)

@@ -30,12 +30,12 @@ KEPT: Final = (1.0, 0.9999, 0.999, 0.998, 0.996, 0.99, 0.98, 0.96, 0.92, 0.84, 0
 
 
 def most_in_all(problem: Problem, equal: Ray, reach: Floats, ceilings: Floats, sign: float) -> Ray:
-    """A ray from `equal` at `reach` to the powers that add up to most; sign -1: of exports."""
+    """A ray from `equal` at `reach` to the powers that add up to most; ceilings: (point, step); sign -1: of exports."""
     steps = np.flatnonzero(~problem.no_solution)
     every = np.arange(problem.steps)
     fair = equal.net(reach, every)
     least = sign * equal.net(np.zeros_like(reach), every)
-    most = np.maximum(least, ceilings[:, None])
+    most = np.maximum(least, ceilings)
     best = fair.copy()
     for trust in TRUST[:ROUNDS]:
         values, slopes, solved, _ = slopes_at(problem, best[:, steps], steps)
@@ -44,8 +44,8 @@ def most_in_all(problem: Problem, equal: Ray, reach: Floats, ceilings: Floats, s
             here = sign * best[:, step]
             best[:, step] = sign * _program(
                 here, sign * slopes[column], problem.bound[:, step] - values[:, column],
-                np.maximum(least[:, step], here - trust * ceilings),
-                np.minimum(most[:, step], here + trust * ceilings),
+                np.maximum(least[:, step], here - trust * ceilings[:, step]),
+                np.minimum(most[:, step], here + trust * ceilings[:, step]),
             )
     return _taken_back(problem, equal.net(np.zeros_like(reach), every), fair, best)
 

@@ -113,14 +113,17 @@ class Ray:
 
     @classmethod
     def by_share(cls, base_net: Floats, shares: Floats, ceilings: Floats, sign: float) -> Ray:
-        """Up to reach x share, no farther than its ceiling and no less than its base load. sign: -1 exports."""
+        """Up to reach x share, no farther than its ceiling and no less than its base load.
+
+        shares: (point,). ceilings: (point, step). sign: -1 exports.
+        """
 
         def net(reach: Floats, steps: Indices) -> Floats:
-            wanted = np.minimum(reach * shares[:, None], ceilings[:, None])
+            wanted = np.minimum(reach * shares[:, None], ceilings[:, steps])
             limits: Floats = sign * np.maximum(np.maximum(sign * base_net[:, steps], 0.0), wanted)
             return limits
 
-        return cls(net, np.full(base_net.shape[1], float((ceilings / shares).max())))
+        return cls(net, (ceilings / shares[:, None]).max(axis=0))
 
     @classmethod
     def between(cls, start: Floats, end: Floats) -> Ray:

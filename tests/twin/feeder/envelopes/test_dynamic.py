@@ -12,9 +12,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from twin.assets import TimeGrid
-from twin.feeder import Feeder, Flow, Solution
-from twin.feeder.envelopes.dynamic import EnvelopeError, Envelopes, Guarantee, Rule, corners, envelopes
+from twin.feeder import ConnectionPoint, Feeder, Flow, LoadType, Solution
+from twin.feeder.envelopes.audits import Audit, breaking
+from twin.feeder.envelopes.boxes import Box
+from twin.feeder.envelopes.dynamic import EnvelopeError, Envelopes, Guarantee, Rule, corners, envelopes, worst_mix
+from twin.feeder.envelopes.rays import Problem, Ray
+from twin.feeder.fuses import Fuses
 from twin.feeder.scene import Limits, Scene
+from twin.feeder.watched import Watched
 
 SEEDS = st.integers(0, 2**32 - 1)
 FEW = settings(max_examples=8, deadline=None)
@@ -128,6 +133,90 @@ def test_no_corner_of_the_box_crosses_a_limit_when_any_mix_is_promised(build: An
     assert (every_corner(ends) <= allowed).all()
 
 
+def test_a_box_whose_worst_mix_no_ascent_finds_holds_in_all_of_them(build: Any) -> None:
+    """A street on which following the derivatives, and turning single points, ends in a mix that is not the worst."""
+    seed = 100
+    feeder = build.feeder(seed, load_types=(LoadType("power"),))
+    base = np.random.default_rng(seed).uniform(-300.0, 900.0, (len(Flow(feeder).terminals), 1))
+    scene = scene_of(feeder, base, Limits((0.94, 1.06)))
+    found = envelopes(scene)
+    assert not found.unfixable.any()
+    assert found.is_every_corner
+    over = max(
+        float(beyond(at(scene, found.points, np.where(np.array(corner)[:, None], found.import_w, -found.export_w)),
+                     scene.limits).max())
+        for corner in product((False, True), repeat=len(found.points))
+    )
+    assert over <= 1e-7
+
+
+def test_an_examination_finds_what_crosses_a_limit_in_one_corner_of_many(build: Any) -> None:
+    scene = random_scene(build, 3, limits=Limits())
+    points = tuple(free_points(scene))
+    problem = Problem.of(scene, points, Watched(scene.flow(), scene.limits))
+    together = envelopes(scene, points, guarantee=Guarantee.TOGETHER)
+    most, least = together.import_w, -together.export_w
+    rays = Ray.between(problem.base_net, most), Ray.between(problem.base_net, least)
+    box, whole = Box(problem, rays, (np.ones(2), np.ones(2))), np.ones(2)
+    audit = Audit.of(problem, 2)
+    assert audit.is_every_corner
+    bound = problem.bound.copy()
+    corners_of_all = [np.repeat(np.array(corner)[:, None], 2, axis=1) for corner in product((0.0, 1.0), repeat=5)]
+    values = box.values(corners_of_all, whole)
+    worst = np.max(values, axis=0)
+    row, step = np.unravel_index(np.argmax(np.where(worst > 0.1, worst / bound, 0.0)), worst.shape)
+    bound = np.full_like(bound, np.inf)
+    assert breaking(box, audit, [], whole, bound) == []
+    second = np.sort([value[row, step] for value in values])[-2]
+    bound[row, step] = 0.5 * (worst[row, step] + second)
+    (mix,) = breaking(box, audit, [], whole, bound)
+    assert box.values([mix], whole)[0][row, step] == pytest.approx(worst[row, step], rel=1e-12)
+
+
+def test_many_points_are_sampled_and_that_is_said(build: Any) -> None:
+    feeder = build.two_buses()
+    points = tuple(ConnectionPoint(f"p{number}", "far", "abc"[number % 3], 20.0, feeder.load_types[0].id)
+                   for number in range(14))
+    scene = scene_of(replace(feeder, connection_points=points), np.zeros((14, 2)), Limits())
+    found = envelopes(scene)
+    assert not found.is_every_corner
+    draw = np.random.default_rng(5)
+    for _ in range(200):
+        net = np.where(draw.random((14, 1)) < 0.5, found.import_w, -found.export_w)
+        assert (beyond(at(scene, found.points, net), scene.limits) <= 1e-7).all()
+    worst = worst_mix(scene, found)
+    assert worst is not None
+    assert beyond(worst, scene.limits).max(axis=0) == pytest.approx([0.0, 0.0], abs=1e-5), "at a limit, not beyond"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_mix_after_max_total_gives_no_less_than_equal_shares(build: Any, seed: int) -> None:
+    scene = random_scene(build, seed, limits=Limits())
+    most, equal = (envelopes(scene, free_points(scene), rule=rule) for rule in (Rule.MAX_TOTAL, Rule.EQUAL))
+    for name in ("import_w", "export_w"):
+        assert (getattr(most, name).sum(axis=0) >= getattr(equal, name).sum(axis=0)).all()
+
+
+def test_no_fuse_is_blown_at_the_limits_of_any_point(build: Any) -> None:
+    """At 0.9 p.u. and with vars of its own, a point may not draw its fuse times the rated voltage."""
+    feeder = build.two_buses()
+    feeder = replace(feeder, connection_points=(
+        replace(feeder.connection_points[0], fuse_a=30.0),
+        replace(feeder.connection_points[0], id="other", fuse_a=25.0),
+    ))
+    scene = Scene(feeder, TimeGrid(START, 900, 2), np.full((6, 2), 800.0), np.full((6, 2), 1500.0), (), (), (),
+                  power_factor=0.95, limits=Limits((0.9, 1.1)))
+    found = envelopes(scene)
+    for corner in product((False, True), repeat=2):
+        solution = at(scene, found.points, np.where(np.array(corner)[:, None], found.import_w, -found.export_w))
+        amperes = solution.terminal_powers() / solution.terminal_voltages()[:3]
+        loading = Fuses(scene.flow()).loading(solution)
+        assert (loading <= 1.0).all()
+        together = loading[:3] * 30.0 + loading[3:] * 25.0
+        assert (together >= np.abs(amperes) - 1e-6).all()
+    assert found.import_w[1, 0] < 3.0 * 25.0 * 0.9 * 400.0 / sqrt(3.0)
+
+
 def test_together_alone_can_be_broken_by_a_mix(build: Any) -> None:
     """The reason for the other guarantee: phases couple, so neighbours who do the opposite make it worse."""
     broken = 0
@@ -188,15 +277,17 @@ def test_equal_is_equal_proportional_is_of_the_fuse_and_max_total_is_most(build:
     for name, sign in (("import_w", 1.0), ("export_w", -1.0)):
         equal, shared, most = (getattr(found[rule], name) for rule in (Rule.EQUAL, Rule.PROPORTIONAL, Rule.MAX_TOTAL))
         least = np.maximum(sign * base, 0.0)
-        free = (equal > least + 1e-6) & (equal < ceiling - 1e-6)
+        top = np.minimum(ceiling, Fuses(scene.flow()).most_w(scene, points, sign))
+        free = (equal > least + 1e-6) & (equal < top - 1e-6)
         for step in range(equal.shape[1]):
             mine = equal[free[:, step], step]
             assert mine.size == 0 or np.ptp(mine) < 1e-6
-            part = (shared / ceiling)[(shared[:, step] > least[:, step] + 1e-6), step]
+            is_free = (shared[:, step] > least[:, step] + 1e-6) & (shared[:, step] < top[:, step] - 1e-6)
+            part = (shared / ceiling)[is_free, step]
             assert part.size == 0 or np.ptp(part) < 1e-9
         assert (equal >= least - 1e-9).all()
         assert (most.sum(axis=0) >= equal.sum(axis=0) - 1.0).all()
-        assert (most <= np.maximum(ceiling, least) + 1e-6).all()
+        assert (most <= np.maximum(top, least) + 1e-6).all()
 
 
 def test_a_base_load_that_breaks_a_limit_is_said_and_not_made_worse(build: Any) -> None:
