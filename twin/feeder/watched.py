@@ -2,7 +2,8 @@
 
 Whoever searches for the most that a feeder bears asks the same question thousands of times: is anything beyond its
 limit? A full flow answers with 2,700 voltages and as many currents; few of them differ. Here are those that do:
-voltages at connection points, one row for all segments that carry the same current, transformers, unbalance.
+voltages at connection points, one row for all segments that carry the same current, transformers and the current of
+each of their phases, unbalance.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.feeder.network.model import PHASES
+from twin.feeder.network.model import PHASES, Side
 from twin.feeder.network.transformer_model import TO_SEQUENCE, Complex
 from twin.feeder.powerflow.flow import Flow, Solution
 from twin.feeder.scene import Limits
@@ -40,6 +41,8 @@ class Kind(StrEnum):
 class Row:
     """One thing with a limit. where: connection point's bus, line, transformer or bus; phase: "" if of all three.
 
+    Of a transformer there is its power as a whole, and the current of every phase: where is then its id and its side
+    (`tr.to`), or the bus of an element that is held as its matrix (`reg1.799r`).
     limit: the largest value allowed; of a voltage that must not be low, minus the lowest p.u.
     """
 
@@ -90,6 +93,9 @@ class Watched:
             for transformer in flow.feeder.transformers
         ]
         parts += [network.transformers / np.repeat(rated, 6)[:, None], network.keys[network.transformer_nodes]]
+        windings, phases = self._windings(limits)
+        parts.append(windings)
+        found += phases
         buses = [] if limits.unbalance is None else [
             bus for bus in dict.fromkeys(bus for bus, _ in nodes)
             if all((bus, phase) in flow.node_row for phase in PHASES)
@@ -104,7 +110,7 @@ class Watched:
         self.kinds = np.array([row.kind for row in found])
         self._matrix: Complex = np.ascontiguousarray(np.concatenate(parts))
         ends = np.cumsum([0, *(len(part) for part in parts)])
-        self._volts, self._amperes, self._into, self._at, self._negative, self._positive = (
+        self._volts, self._amperes, self._into, self._at, self._phases, self._negative, self._positive = (
             slice(int(start), int(end)) for start, end in pairwise(ends)
         )
 
@@ -131,6 +137,25 @@ class Watched:
         empty = np.empty((0, network.keys.shape[1]), dtype=np.complex128)
         return np.array([current for *_, current in least.values()]) if least else empty, rows
 
+    def _windings(self, limits: Limits) -> tuple[Complex, list[Row]]:
+        """Currents of each phase of transformers, and at each node of other elements with a rating, over the rated."""
+        flow, network = self.flow, self.flow.network
+        rated = np.array([transformer.rated_amperes for transformer in flow.feeder.transformers]).reshape(-1)
+        rows = [
+            Row(Kind.TRANSFORMER, f"{transformer.id}.{side}", phase, limits.transformer_loading)
+            for transformer in flow.feeder.transformers for side in Side for phase in PHASES
+        ]
+        known = np.flatnonzero(np.isfinite(flow.primitive_amperes))
+        nodes = [(primitive.id, *node) for primitive in flow.feeder.primitives for node in primitive.nodes]
+        rows += [
+            Row(Kind.TRANSFORMER, f"{nodes[number][0]}.{nodes[number][1]}", nodes[number][2],
+                limits.transformer_loading) for number in known
+        ]
+        return np.concatenate((
+            network.transformers / np.repeat(rated, 3)[:, None],
+            network.primitives[known] / flow.primitive_amperes[known][:, None],
+        )), rows
+
     def values(self, solution: Solution) -> Floats:
         """Value of every row, (row, column); infinite where there is no solution."""
         value = self._matrix @ solution.state
@@ -138,7 +163,10 @@ class Watched:
         volts = size[self._volts]
         both = (size[self._into] * size[self._at]).reshape(len(self.flow.feeder.transformers), 2, 3, size.shape[1])
         power = both.sum(axis=2).max(axis=1)
-        found = np.concatenate((-volts, volts, size[self._amperes], power, size[self._negative] / size[self._positive]))
+        found = np.concatenate((
+            -volts, volts, size[self._amperes], power, size[self._phases],
+            size[self._negative] / size[self._positive],
+        ))
         found[:, ~solution.has_solution.reshape(-1)] = np.inf
         return found
 
@@ -191,4 +219,6 @@ class Watched:
         power = np.take_along_axis(both, np.broadcast_to(larger, (*both.shape[:2], 1, things)), axis=2)[:, :, 0]
         one, two = size[self._positive].T[:, :, None], size[self._negative].T[:, :, None]
         ratio = (change[:, self._negative] - two / one * change[:, self._positive]) / one
-        return self.values(solution), np.concatenate((-volts, volts, change[:, self._amperes], power, ratio), axis=1)
+        return self.values(solution), np.concatenate(
+            (-volts, volts, change[:, self._amperes], power, change[:, self._phases], ratio), axis=1
+        )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twin.feeder import Bus, ConnectionPoint, Feeder, Flow, Line, LoadType, Rating, Source
+from twin.feeder import Bus, ConnectionPoint, Feeder, Flow, Line, LoadType, Rating, Source, Transformer
 from twin.feeder.scene import Limits
 from twin.feeder.watched import Kind, Watched
 
@@ -28,7 +28,10 @@ def test_the_worst_of_every_kind_is_that_of_the_full_flow(build: Any, seed: int)
     volts = solution.voltages_pu()[rows]
     expected = {
         Kind.VOLTAGE_LOW: -volts.min(axis=0), Kind.VOLTAGE_HIGH: volts.max(axis=0),
-        Kind.LINE: solution.line_loading().max(axis=0), Kind.TRANSFORMER: solution.transformer_loading().max(axis=0),
+        Kind.LINE: solution.line_loading().max(axis=0),
+        Kind.TRANSFORMER: np.maximum(
+            solution.transformer_loading().max(axis=0), solution.winding_loading().max(axis=(0, 1, 2))
+        ),
     }
     buses = tuple(dict.fromkeys(point.bus for point in flow.feeder.connection_points
                                 if (point.bus, "a") in flow.node_row and (point.bus, "b") in flow.node_row
@@ -37,6 +40,46 @@ def test_the_worst_of_every_kind_is_that_of_the_full_flow(build: Any, seed: int)
         expected[Kind.UNBALANCE] = solution.unbalance(buses).max(axis=0)
     for kind, worst in expected.items():
         assert values[watched.kinds == kind].max(axis=0) == pytest.approx(worst, rel=1e-7, abs=1e-9), kind
+
+
+def test_one_phase_of_a_transformer_is_watched_by_itself() -> None:
+    """30 kVA behind Dyn11, a third of it on phase a alone: as a whole hardly loaded, that phase by all it can."""
+    transformer = Transformer("tr", "upper", "lower", 30e3, 10_000.0, 400.0, 0.04, 500.0, "Dyn11")
+    feeder = Feeder(
+        "behind a transformer", (Bus("upper", 10_000.0), Bus("lower", 400.0)), (), Source("upper"), (transformer,),
+        (ConnectionPoint("one", "lower", "a"),),
+    )
+    flow = Flow(feeder)
+    watched = Watched(flow, Limits())
+    solution = flow.solve(np.array([[10_000.0]]))
+    values = {row.where + row.phase: watched.values(solution)[number, 0] for number, row in enumerate(watched.rows)
+              if row.kind is Kind.TRANSFORMER}
+    amperes = abs(solution.terminal_powers()[0, 0] / solution.terminal_voltages()[0, 0])
+    rated = 30e3 / 3**0.5 / 400.0
+    assert 1.0 < amperes / rated < 1.05
+    # Most in all on the upper side, where two lines carry 1 / sqrt(3) each.
+    assert values["tr"] == pytest.approx(2.0 / 3.0 / 3**0.5, rel=0.05)
+    assert values["tr.toa"] == pytest.approx(amperes / rated, rel=1e-9)
+    assert values["tr.tob"] == pytest.approx(0.0, abs=1e-9)
+    # The delta winding a-b or a-c behind it carries what two of its lines carry: 1 / sqrt(3) of the rated current each.
+    assert sorted(values[f"tr.from{phase}"] for phase in "abc")[1:] == pytest.approx([amperes / rated / 3**0.5] * 2)
+    assert solution.line_loading().shape == (0, 1)
+
+
+def test_an_element_held_as_its_matrix_is_watched_at_every_node_with_its_rating(build: Any) -> None:
+    feeder = build.rich_feeder(3)
+    first, *others = feeder.primitives
+    flow = Flow(replace(feeder, primitives=(replace(first, amperes=(50.0, 40.0)), *others)))
+    watched = Watched(flow, Limits(transformer_loading=0.8))
+    solution = flow.solve(*build.power(flow, 3))
+    rows = [number for number, row in enumerate(watched.rows) if row.where.startswith(f"{first.id}.")]
+    assert [str(watched.rows[number]) for number in rows] == [
+        "loading of transformer reg_a.lower phase a", "loading of transformer reg_a.reg phase a"]
+    assert watched.limit[rows].tolist() == [0.8, 0.8]
+    expected = np.abs(solution.primitive_currents()[flow.primitive_rows[first.id]]) / np.array([[50.0], [40.0]])
+    assert watched.values(solution)[rows] == pytest.approx(expected, rel=1e-9)
+    assert solution.primitive_loading()[0] == pytest.approx(expected.max(axis=0), rel=1e-9)
+    assert np.isnan(solution.primitive_loading()[1:]).all()
 
 
 @given(seed=SEEDS)

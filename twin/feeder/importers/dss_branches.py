@@ -306,19 +306,39 @@ class Branches:
     def _primitive(self, element: ElementFound, nodes: list[tuple[str, str]], matrix: Complex) -> None:
         tap = self._taps.get(element.name, "") if element.kind == "transformer" else ""
         kind = "regulator" if tap and element.name in self._controlled else element.kind
-        self.primitives.append(_as_primitive(element.name, nodes, matrix, kind, f"{tap} as solved" if tap else ""))
-        said = f"is held as its admittance{' at ' * bool(tap)}{tap}: exact there"
-        if element.windings:
-            said += f", but its rating of {element.windings[0].kva:g} kVA is not watched"
-        self._say(Degree.FROZEN, element.kind, element.name, said)
+        rating = self._rating(element) if element.kind == "line" else None
+        amperes = _winding_amperes(element, nodes) if rating is None else tuple(
+            rating.amperes[PHASES.index(phase)] for _, phase in nodes)
+        self.primitives.append(
+            _as_primitive(element.name, nodes, matrix, kind, f"{tap} as solved" if tap else "", amperes)
+        )
+        self._say(Degree.FROZEN, element.kind, element.name,
+                  f"is held as its admittance{' at ' * bool(tap)}{tap}: exact there")
 
 
-def _as_primitive(name: str, nodes: list[tuple[str, str]], matrix: Complex, kind: str, note: str) -> Primitive:
+def _winding_amperes(element: ElementFound, nodes: list[tuple[str, str]]) -> tuple[float, ...]:
+    """Rated current of the windings at each node, together; none if one of them has no winding with a rating."""
+    phases = int(float(element.values.get("phases", 0)))
+    found: dict[tuple[str, str], float] = dict.fromkeys(nodes, 0.0)
+    for number, winding in enumerate(element.windings):
+        # Of a winding in a single phase kV is across it; of others it is from phase to phase.
+        volts = winding.kv * (1.0 if phases == 1 else phases / sqrt(3.0))
+        places = element.nodes[number * element.conductors:(number + 1) * element.conductors]
+        for node in set(places) & set(range(1, len(PHASES) + 1)):
+            place = element.buses[number], PHASES[node - 1]
+            if place in found and volts > 0.0:
+                found[place] += winding.kva / volts
+    return tuple(found.values()) if found and all(found.values()) else ()
+
+
+def _as_primitive(
+    name: str, nodes: list[tuple[str, str]], matrix: Complex, kind: str, note: str, amperes: tuple[float, ...] = (),
+) -> Primitive:
     turned = (matrix + matrix.T) / 2.0
     if np.abs(matrix - turned).max() <= RECIPROCAL * np.abs(matrix).max():
         matrix = turned
     rows = tuple(tuple(complex(value) for value in row) for row in matrix)
-    return Primitive(name, tuple(nodes), rows, kind, note)
+    return Primitive(name, tuple(nodes), rows, kind, note, amperes)
 
 
 def _grounds_lower(transformer: Transformer) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import combinations
-from math import inf, isclose
+from math import inf, isclose, sqrt
 from typing import Final
 
 import numpy as np
@@ -246,6 +246,11 @@ class Transformer:
             raise FeederError(element, "pk_w", self.pk_w, f"at most uk x rated_va = {self.uk * self.rated_va:g} W")
 
     @property
+    def rated_amperes(self) -> tuple[float, float]:
+        """Of a phase on the `from` and on the `to` side."""
+        return self.rated_va / (sqrt(3.0) * self.from_volts), self.rated_va / (sqrt(3.0) * self.to_volts)
+
+    @property
     def tapped_volts(self) -> tuple[float, float]:
         """Rated volts of the `from` and the `to` side at the tap's position."""
         moved = (self.tap.position - self.tap.nominal) * self.tap.step_volts
@@ -384,7 +389,7 @@ class Primitive:
     Single-phase and open-delta regulators at their tap, single-phase and centre-tapped transformers, a line that
     changes phases. nodes: (bus, phase) of each row. admittance: siemens, amperes into the nodes over their volts to
     ground; nodes inside the element (a neutral, a star point) are folded in beforehand. kind: what it is. note: what
-    the matrix holds fast, such as `tap +5 as solved`.
+    the matrix holds fast, such as `tap +5 as solved`. amperes: rated, of each node; empty: nobody knows.
     """
 
     id: str
@@ -392,9 +397,14 @@ class Primitive:
     admittance: tuple[tuple[complex, ...], ...]
     kind: str = "primitive"
     note: str = ""
+    amperes: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         element = f"{self.kind} {self.id}"
+        if self.amperes and len(self.amperes) != len(self.nodes):
+            raise FeederError(element, "amperes", self.amperes, f"{len(self.nodes)} values, one for each node, or none")
+        for rated in self.amperes:
+            _positive(element, "amperes", rated, Most.AMPERES)
         if not self.nodes or len(set(self.nodes)) < len(self.nodes):
             raise FeederError(element, "nodes", self.nodes, "one or more nodes, each once")
         for _, phase in self.nodes:

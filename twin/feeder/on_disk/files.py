@@ -133,13 +133,16 @@ class CapacitorEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
 
 
 class PrimitiveEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """nodes: bus and phase. admittance: rows of pairs, real and imaginary part, siemens."""
+    """nodes: bus and phase. admittance: rows of pairs, real and imaginary part, siemens. amperes: rated, of each node;
+    missing: nobody knows.
+    """
 
     id: str
     kind: str
     note: str
     nodes: list[tuple[str, str]]
     admittance: list[list[tuple[float, float]]]
+    amperes: list[float] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -268,7 +271,7 @@ def _feeder(grid: dict[str, list[Any]], sidecar: Sidecar, path: Path) -> Feeder:
         capacitors=capacitors,
         primitives=tuple(
             Primitive(entry.id, tuple(entry.nodes), tuple(tuple(complex(*value) for value in row)
-                      for row in entry.admittance), entry.kind, entry.note)
+                      for row in entry.admittance), entry.kind, entry.note, tuple(entry.amperes or ()))
             for entry in sidecar.primitives
         ),
     )
@@ -353,7 +356,8 @@ def _sidecar_text(feeder: Feeder, numbers: Numbers) -> str:
     if feeder.primitives:
         lists["primitives"] = [
             PrimitiveEntry(primitive.id, primitive.kind, primitive.note, list(primitive.nodes),
-                           [[(value.real, value.imag) for value in row] for row in primitive.admittance])
+                           [[(value.real, value.imag) for value in row] for row in primitive.admittance],
+                           list(primitive.amperes) or msgspec.UNSET)
             for primitive in feeder.primitives
         ]
     parts = [f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in head.items()]

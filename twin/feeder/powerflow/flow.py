@@ -143,6 +143,14 @@ class Flow:
             for segment in self.segments
         ])
 
+    @cached_property
+    def primitive_amperes(self) -> Real:
+        """Amperes that each node of the primitives may carry, in the rows of `primitive_rows`; NaN: nobody knows."""
+        return np.array([
+            rated for primitive in self.feeder.primitives
+            for rated in primitive.amperes or (np.nan,) * len(primitive.nodes)
+        ])
+
     def at_points(self, demand: Complex) -> Complex:
         """Demand of all terminals at each load point, (point, column)."""
         return _times(self._collect, demand)
@@ -278,6 +286,23 @@ class Solution:
     def primitive_powers(self) -> Complex:
         """VA into the same nodes, (node, *shape)."""
         return self._shaped(self._primitive_powers)
+
+    def primitive_loading(self) -> Real:
+        """Largest current of a node over its rating, (primitive, *shape); NaN where it has none."""
+        size = np.abs(self.primitive_currents())
+        of_node: Real = size / self.flow.primitive_amperes.reshape(-1, *(1 for _ in self.shape))
+        return np.array([of_node[rows].max(axis=0) for rows in self.flow.primitive_rows.values()]).reshape(
+            len(self.flow.feeder.primitives), *self.shape)
+
+    def winding_loading(self) -> Real:
+        """Current of every phase over that of the rating, (transformer, side, phase, *shape).
+
+        Where the phases differ, one may carry more than it can at a `transformer_loading` far below 1.
+        """
+        rated = np.array([transformer.rated_amperes for transformer in self.flow.feeder.transformers])
+        size = np.abs(self.flow.network.transformers @ self.state).reshape(len(rated), 2, 3, *self.shape)
+        loading: Real = size / rated.reshape(len(rated), 2, 1, *(1 for _ in self.shape))
+        return loading
 
     def transformer_loading(self) -> Real:
         """Sum of the phases' apparent powers on the more loaded side over the rating, (transformer, *shape)."""

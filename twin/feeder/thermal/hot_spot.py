@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, sqrt
+from math import ceil
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -228,11 +228,5 @@ def winding_loading(solution: Solution) -> Floats:
 
     On a street the phases differ; the hot spot is in the winding that carries most. NaN where there is no solution.
     """
-    flow = solution.flow
-    amperes = np.abs(flow.network.transformers @ solution.state).reshape(-1, 2, 3, *solution.shape)
-    rated = np.array([
-        [transformer.rated_va / (sqrt(3.0) * volts) for volts in (transformer.from_volts, transformer.to_volts)]
-        for transformer in flow.feeder.transformers
-    ]).reshape(-1, 2, 1, *(1 for _ in solution.shape))
-    loading: Floats = (amperes / rated).max(axis=(1, 2))
+    loading: Floats = solution.winding_loading().max(axis=(1, 2))
     return loading

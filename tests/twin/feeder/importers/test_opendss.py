@@ -123,6 +123,20 @@ def test_our_flow_agrees_with_opendss(write: Write, parts: tuple[str, ...]) -> N
     assert apart.ranges_open <= LIMIT
 
 
+def test_windings_that_become_matrices_keep_their_ratings(write: Write) -> None:
+    """Amperes of a winding: kVA over the kV across it."""
+    found = imported(write, REGULATORS + SPLIT + OPEN_DELTA)
+    amperes = {one.id: one.amperes for one in found.feeder.primitives}
+    assert amperes["r1"] == pytest.approx([90 / 0.231] * 2)
+    # Sorted by bus and phase: the winding at mid, then one at each leg of the house.
+    assert amperes["split"] == pytest.approx([25 / 0.231, 25 / 0.12, 25 / 0.12])
+    assert amperes["od1"] == pytest.approx([50 / 0.4] * 4)
+    flow = Flow(found.feeder)
+    loading = dict(zip(amperes, flow.solve(*found.loads.given()).primitive_loading()[:, 0], strict=True))
+    assert 0.0 < loading["split"] < 1.0
+    assert 10.0 / 3.0 / 90.0 < loading["r2"] < 0.1
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_our_flow_agrees_with_opendss_on_random_trees(write: Write, seed: int) -> None:
     draw = random.Random(seed)

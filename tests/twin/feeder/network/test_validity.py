@@ -268,6 +268,8 @@ def test_all_are_named_at_once_blocking_ones_first_with_file_and_line(build: Any
     (lambda: Primitive("p", (("b", "n"),), ((1j,),)), "a phase a, b or c"),
     (lambda: Primitive("p", (("b", "a"),), JOINT, "regulator"), "regulator p: admittance: [2, 2], expected 1 rows"),
     (lambda: Primitive("p", (("b", "a"),), ((complex(nan, 0.0),),)), "expected finite numbers"),
+    (lambda: Primitive("p", (("b", "a"),), ((1j,),), amperes=(1.0, 2.0)), "p: amperes: (1.0, 2.0), expected 1"),
+    (lambda: Primitive("p", (("b", "a"),), ((1j,),), amperes=(0.0,)), "primitive p: amperes: 0.0"),
     (lambda: ConnectionPoint("p", "b", "a", -1.0), "connection point p: fuse_a: -1.0"),
 ])
 def test_what_is_impossible_in_one_element_cannot_be_made(make: Any, complaint: str) -> None:

@@ -154,6 +154,14 @@ def test_what_a_load_does_outside_its_range_is_kept(build: Any, tmp_path: Path) 
         tmp_path, SIDECAR_FILE, lambda side: side["load_types"][0].update(low_pu=0.95))
 
 
+def test_ratings_of_elements_held_as_matrices_are_kept(build: Any, tmp_path: Path) -> None:
+    feeder = build.rich_feeder(2)
+    first, *others = feeder.primitives
+    rated = replace(feeder, primitives=(replace(first, amperes=(50.0, 40.0)), *others))
+    write(rated, tmp_path)
+    assert read(tmp_path).primitives == rated.primitives
+
+
 def test_missing_and_torn_files_are_named(build: Any, tmp_path: Path) -> None:
     with pytest.raises(FeederFileError, match=r"grid\.json: no such file"):
         read(tmp_path)
