@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pyomo.core.base.constraint as pyomo_constraint
 import pyomo.environ as pyo
+from pyomo.common.gc_manager import PauseGC
 from pyomo.core.expr.numeric_expr import LinearExpression
 
 from aggregator.planning.fleet.arrays import Cells, largest_net, least_energy
@@ -33,6 +34,11 @@ _Terms = list[tuple[float, pyo.Var]]
 
 def build(problem: Problem) -> pyo.ConcreteModel:
     """The model of `problem`; EVs, sites and steps are numbered as in the problem."""
+    with PauseGC():  # a model is some 100,000 objects that all live: looking for garbage takes longer than the rest
+        return _model(problem)
+
+
+def _model(problem: Problem) -> pyo.ConcreteModel:
     m = pyo.ConcreteModel()
     cells = Cells.of(problem)
     _cars(m, problem, cells)

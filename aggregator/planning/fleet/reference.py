@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyomo.environ as pyo
+from pyomo.common.gc_manager import PauseGC
 from pyomo.repn.plugins.standard_form import LinearStandardFormCompiler
 from scipy.sparse import csr_array
 
@@ -21,19 +22,22 @@ class Reference:
 
     Attributes:
         model: the Pyomo model. solver: HiGHS, with the model's columns and rows in the order of the compiler.
+        rows: number of a row by the id() of its Pyomo constraint.
     """
 
     def __init__(self, problem: Problem) -> None:
-        self.problem, self.model = problem, build(problem)
-        form = LinearStandardFormCompiler().write(self.model, mixed_form=True)
-        self._columns = {id(variable): k for k, variable in enumerate(form.columns)}
-        kinds = np.array([row.bound_type for row in form.rows])
+        self.problem = problem
+        with PauseGC():  # as in `model`
+            self.model = build(problem)
+            form = LinearStandardFormCompiler().write(self.model, mixed_form=True)
+            self._columns = {id(variable): k for k, variable in enumerate(form.columns)}
+            self.rows = {id(row.constraint): k for k, row in enumerate(form.rows)}
+            kinds = np.array([row.bound_type for row in form.rows])
+            bounds = np.array([variable.bounds for variable in form.columns], dtype=float).reshape(-1, 2)
         side = np.asarray(form.rhs, dtype=float)
-        bounds = np.array([variable.bounds for variable in form.columns], dtype=float).reshape(-1, 2)
         self.solver = Solver(LinearProgram(
             np.asarray(form.c.todense(), dtype=float).reshape(-1), float(form.c_offset[0]), bounds[:, 0], bounds[:, 1],
             np.where(kinds == _AT_MOST, -np.inf, side), np.where(kinds == _AT_LEAST, np.inf, side), csr_array(form.A)))
-        self.rows = {id(row.constraint): k for k, row in enumerate(form.rows)}
 
     def columns_of(self, variable: pyo.Var) -> Ints:
         """Numbers of the columns of an indexed variable, in its own order."""
