@@ -115,13 +115,12 @@ class _Builder:
                 elif element.kind in INFEEDS:
                     points.infeed(element)
             sources = [element for element in alive if element.kind == "vsource"]
-            source, extra_buses, extra_lines = source_of(sources, branches, self._volts, self._say)
+            source = source_of(sources, branches, self._volts, self._say)
         except FeederError as error:
             raise ImportRefused(self._path, f"{self._path}: {error}") from None
         self._rest(branches)
         feeder = Feeder(
-            name=extract.name, buses=(*extra_buses, *self._buses(alive)),
-            lines=(*extra_lines, *branches.lines), source=source,
+            name=extract.name, buses=tuple(self._buses(alive)), lines=tuple(branches.lines), source=source,
             transformers=tuple(branches.transformers), connection_points=tuple(points.connection_points),
             load_types=points.load_types(), frequency_hz=extract.frequency,
             provenance=f"{self._path.name}, compiled by {extract.version}",

@@ -115,7 +115,8 @@ def source_impedance(source: Source, volts: float) -> Complex:
     size = volts**2 / source.short_circuit_va
     x = size / sqrt(1.0 + source.rx_ratio**2)
     one = complex(source.rx_ratio * x, x)
-    return FROM_SEQUENCE @ np.diag([one * source.z01_ratio, one, one]) @ TO_SEQUENCE
+    zero = one * source.z01_ratio * np.exp(1j * source.z01_angle_rad)
+    return FROM_SEQUENCE @ np.diag([zero, one, one]) @ TO_SEQUENCE
 
 
 def terminals_of(feeder: Feeder) -> tuple[Terminal, ...]:

@@ -263,7 +263,8 @@ class Transformer:
 class Source:
     """The grid above the feeder: a stiff voltage of `u_pu` behind its short-circuit impedance.
 
-    short_circuit_va: three-phase. rx_ratio: R/X. z01_ratio: zero- over positive-sequence impedance.
+    short_circuit_va: three-phase. rx_ratio: R/X. z01_ratio: size of zero- over positive-sequence impedance.
+    z01_angle_rad: by which the angle of the zero sequence is larger.
     """
 
     bus: str
@@ -273,6 +274,7 @@ class Source:
     rx_ratio: float = 0.1
     z01_ratio: float = 1.0
     id: str = "source"
+    z01_angle_rad: float = 0.0
 
     def __post_init__(self) -> None:
         element = f"source {self.id}"
@@ -280,6 +282,7 @@ class Source:
             _positive(element, name, getattr(self, name), most)
         _not_negative(element, "rx_ratio", self.rx_ratio, Most.RATIO)
         _within(element, "angle_rad", self.angle_rad, Most.RATIO)
+        _within(element, "z01_angle_rad", self.z01_angle_rad, Most.RATIO)
 
 
 @dataclass(frozen=True, slots=True)

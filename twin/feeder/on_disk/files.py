@@ -87,6 +87,7 @@ class TransformerEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SourceEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     number: int
     id: str
+    z01_angle_rad: float = 0.0
 
 
 class LoadTypeEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -255,7 +256,7 @@ def _feeder(grid: dict[str, list[Any]], sidecar: Sidecar, path: Path) -> Feeder:
         ),
         source=Source(
             bus("source", source_row, "node"), source_row.u_ref, source_row.u_ref_angle, source_row.sk,
-            source_row.rx_ratio, source_row.z01_ratio, source_entry.id,
+            source_row.rx_ratio, source_row.z01_ratio, source_entry.id, source_entry.z01_angle_rad,
         ),
         connection_points=tuple(
             ConnectionPoint(entry.id, bus("asym_load", row, "node"), entry.phases, entry.fuse_a, entry.load_type,
@@ -317,7 +318,8 @@ def _sidecar_text(feeder: Feeder, numbers: Numbers) -> str:
     head: dict[str, Any] = {
         "format": FORMAT, "version": 1, "name": feeder.name, "licence": feeder.licence,
         "provenance": feeder.provenance, "frequency_hz": feeder.frequency_hz,
-        "source": {"number": numbers.source, "id": feeder.source.id},
+        "source": {"number": numbers.source, "id": feeder.source.id} | (
+            {"z01_angle_rad": feeder.source.z01_angle_rad} if feeder.source.z01_angle_rad else {}),
         "ratings": {key: {"amperes": rating.amperes, "source": rating.source} for rating, key in keys.items()},
     }
     lists: dict[str, list[Any]] = {

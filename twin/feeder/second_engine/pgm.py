@@ -62,6 +62,8 @@ def beyond(feeder: Feeder) -> list[str]:
         if capacitor.phases != PHASES
     ]
     found += [f"{primitive.kind} {primitive.id}: a matrix" for primitive in feeder.primitives]
+    if feeder.source.z01_angle_rad:
+        found.append(f"source {feeder.source.id}: a zero sequence of another angle than the positive one's")
     return found + [
         f"transformer {tie.element}: nothing grounded at its {tie.side} side" for tie in ties(feeder) if tie.side
     ]

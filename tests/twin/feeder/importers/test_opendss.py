@@ -13,6 +13,7 @@ import pytest
 from twin.feeder import Flow, Origin, faults
 from twin.feeder.importers import Degree, Imported, ImportRefused, read_feeder
 from twin.feeder.importers.agreement import agreement
+from twin.feeder.second_engine.either import second_engine
 
 pytest.importorskip("dss")
 
@@ -307,7 +308,15 @@ calcv
 solve
 """))
     assert agreement(found).as_given <= LIMIT
-    assert len(found.feeder.buses) == 3
+    assert len(found.feeder.buses) == 2
+    assert found.feeder.source.z01_ratio == pytest.approx(abs(0.1 + 0.06j) / abs(0.02 + 0.05j))
+    flow = Flow(found.feeder)
+    solution = flow.solve(*found.loads.given())
+    # What is lost is lost in the line, 0.167 ohm of its own in each phase, and not in the grid above.
+    amperes = abs(solution.line_currents()[flow.segment_row["a", "a"], 0])
+    assert solution.losses_w()[0] == pytest.approx(amperes**2 * (0.3 + 2 * 0.1) / 3, rel=1e-6)
+    assert second_engine(found.feeder).name == "OpenDSS"
+    assert second_engine(found.feeder).check(solution).agrees
 
 
 def test_voltage_bases_are_found_where_the_script_sets_none(write: Write) -> None:

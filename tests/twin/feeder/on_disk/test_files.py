@@ -154,6 +154,13 @@ def test_what_a_load_does_outside_its_range_is_kept(build: Any, tmp_path: Path) 
         tmp_path, SIDECAR_FILE, lambda side: side["load_types"][0].update(low_pu=0.95))
 
 
+def test_the_angle_of_a_source_s_zero_sequence_is_kept(build: Any, tmp_path: Path) -> None:
+    feeder = build.two_buses()
+    turned = replace(feeder, source=replace(feeder.source, z01_angle_rad=-0.4))
+    write(turned, tmp_path)
+    assert read(tmp_path) == turned
+
+
 def test_ratings_of_elements_held_as_matrices_are_kept(build: Any, tmp_path: Path) -> None:
     feeder = build.rich_feeder(2)
     first, *others = feeder.primitives
