@@ -89,6 +89,7 @@ def main() -> None:
                 if guarantee is Guarantee.MIX:
                     row["worst_excess_of_samples"] = worst_of_samples(scene, found, options.samples)
                     row["samples"] = options.samples * STEPS
+                    row["is_every_corner"] = found.is_every_corner
                 print(json.dumps(row), flush=True)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from aggregator.feeder.output import remove_leftovers
 from aggregator.refusal import Refused
 from twin.feeder.importers import Imported, write_folder
 from twin.feeder.importers.folder import FILES
@@ -20,6 +21,8 @@ KIND = "v2g-feeder-import"
 
 def write_imported(imported: Imported, report: Mapping[str, Any], folder: Path) -> None:
     """Write feeder, loads and the report of their import into a new `folder`, or in the place of an earlier import.
+
+    That is moved aside and judged once more before it is removed: what somebody has put into it meanwhile is kept.
 
     Raises:
         Refused: something else is there, or it cannot be written.
@@ -35,8 +38,9 @@ def write_imported(imported: Imported, report: Mapping[str, Any], folder: Path) 
         (partial / REPORT).write_text(text, encoding="utf-8")
         if folder.exists():
             folder.rename(former)
+            _require_replaceable(former)
         partial.rename(folder)
-        shutil.rmtree(former, ignore_errors=True)
+        remove_leftovers(folder, (*FILES, REPORT))
     except OSError as error:
         raise Refused(f"{folder}: {error.strerror or error}") from None
     finally:

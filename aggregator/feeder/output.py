@@ -63,7 +63,7 @@ def replaced_folder(folder: Path, kind: str, names: tuple[str, ...]) -> Iterator
                 former.rename(place)
                 raise Refused(f"{folder}: was changed while this ran, expected a new folder")
         made.rename(place)
-        _remove_leftovers(place, names)
+        remove_leftovers(place, names)
     except OSError as error:
         raise Refused(f"{folder}: {error.strerror or error}") from None
     finally:
@@ -90,7 +90,7 @@ def _is_ours(folder: Path, kind: str) -> bool:
     return all(entry.name in raw["files"] for entry in found)
 
 
-def _remove_leftovers(place: Path, names: tuple[str, ...]) -> None:
+def remove_leftovers(place: Path, names: tuple[str, ...]) -> None:
     """Remove what this run, and runs that were killed, left beside `place`: folders named by us, with files of ours."""
     for leftover in place.parent.glob(f"{escape(f'.{place.name}.')}*-*"):
         word, _, number = leftover.name.removeprefix(f".{place.name}.").partition("-")

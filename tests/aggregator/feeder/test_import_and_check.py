@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from aggregator.cli import app
 from aggregator.feeder import apart
-from twin.feeder.importers import read_feeder
+from twin.feeder.importers import Imported, read_feeder, write_folder
 from twin.feeder.second_engine.check import Difference
 
 SHIPPED = Path(__file__).parents[3] / "twin" / "data" / "feeders" / "ieee_european_lv"
@@ -110,6 +110,26 @@ def test_an_earlier_import_is_replaced_and_nothing_else(tables: Path, tmp_path: 
     assert (out / "diary.txt").read_text() == "mine"
     assert run("import", tables, "-o", tables).exit_code == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "tables"]
+
+
+def test_what_is_put_into_an_import_while_it_is_replaced_is_kept(
+    tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    assert run("import", tables, "-o", out).exit_code == 0
+    (tmp_path / f".out.partial-{2**22 + 1}").mkdir()
+
+    def meanwhile(imported: Imported, folder: Path) -> None:
+        write_folder(imported, folder)
+        (out / "diary.txt").write_text("mine")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("aggregator.feeder.folder.write_folder", meanwhile)
+        assert run("import", tables, "-o", out).exit_code == 1
+    assert (out / "diary.txt").read_text() == "mine"
+    (out / "diary.txt").unlink()
+    assert run("import", tables, "-o", out).exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "tables"], "and what was left by a killed run"
 
 
 def test_a_link_is_never_written_through(tables: Path, tmp_path: Path) -> None:

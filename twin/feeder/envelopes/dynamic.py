@@ -35,7 +35,7 @@ from twin.assets import TimeGrid
 from twin.feeder.envelopes.audits import Audit
 from twin.feeder.envelopes.mixes import hold_any_mix
 from twin.feeder.envelopes.most_in_all import most_in_all
-from twin.feeder.envelopes.rays import Problem, Ray, farthest
+from twin.feeder.envelopes.rays import SLACK, Problem, Ray, farthest
 from twin.feeder.envelopes.terms import Guarantee, Rule
 from twin.feeder.fuses import Fuses
 from twin.feeder.network.model import ConnectionPoint, Envelope, Feeder
@@ -63,7 +63,8 @@ class Envelopes:
     fallback_import_w, fallback_export_w: by point, where no envelope is in force (lost communication, a gap): the
         lowest of the series.
     import_bound_by, export_bound_by: by step, what keeps the limits from being higher.
-    unfixable: (step,), base loads alone cross a limit, or, where any mix is promised, base loads that come and go.
+    unfixable: (step,), base loads alone cross a limit or blow a fuse, or, where any mix is promised, base loads that
+        come and go.
     no_solution: (step,), base loads alone have no flow; limits are 0.
     rule, guarantee: None where somebody else worked them out and does not say.
     worst_w: net power at each point in the mix found that comes nearest to a limit, (point, step); None: any mix is
@@ -148,6 +149,8 @@ def envelopes(
         part = slice(first, first + PART)
         problems.append(Problem.of(scene, chosen, watched, part))
         tops.append(_Tops(ceilings, through[0][:, part], through[1][:, part]))
+    at_rest = fuses.loading(scene.flow().solve(scene.base_w, scene.base_var))
+    blown: Claims = np.any(at_rest > 1.0 + SLACK, axis=0)
     audit = Audit.of(problems[0], scene.grid.steps) if guarantee is Guarantee.MIX else None
     parts = [_part(problem, top, rule, audit) for problem, top in zip(problems, tops, strict=True)]
     if rule is Rule.MAX_TOTAL and audit is not None:
@@ -159,7 +162,8 @@ def envelopes(
         scene.feeder.name, chosen, scene.grid, import_w, export_w, import_w.min(axis=1), export_w.min(axis=1), rule,
         guarantee, tuple(name for part in parts for name in part.import_bound_by),
         tuple(name for part in parts for name in part.export_bound_by),
-        np.concatenate([part.unfixable for part in parts]), np.concatenate([part.no_solution for part in parts]),
+        blown | np.concatenate([part.unfixable for part in parts]),
+        np.concatenate([part.no_solution for part in parts]),
         None if audit is None else np.concatenate([part.worst_w for part in parts], axis=1),
         audit is not None and audit.is_every_corner,
     )

@@ -217,6 +217,15 @@ def test_no_fuse_is_blown_at_the_limits_of_any_point(build: Any) -> None:
     assert found.import_w[1, 0] < 3.0 * 25.0 * 0.9 * 400.0 / sqrt(3.0)
 
 
+def test_base_loads_that_blow_a_fuse_are_said(build: Any) -> None:
+    feeder = build.two_buses()
+    feeder = replace(feeder, connection_points=(replace(feeder.connection_points[0], fuse_a=10.0),))
+    base = np.array([[1000.0, 2500.0]] * 3)
+    found = envelopes(scene_of(feeder, base), guarantee=Guarantee.TOGETHER)
+    assert found.unfixable.tolist() == [False, True]
+    assert found.import_w[0, 1] == pytest.approx(7500.0), "what is drawn anyway, and no more"
+
+
 def test_together_alone_can_be_broken_by_a_mix(build: Any) -> None:
     """The reason for the other guarantee: phases couple, so neighbours who do the opposite make it worse."""
     broken = 0
