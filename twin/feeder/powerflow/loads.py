@@ -37,9 +37,13 @@ class Loads:
         """Power drawn at voltage `u` (p.u., point x step)."""
         if self.are_constant_power:
             return s
-        impedance, current, power = self.law(s, u)
-        drawn: Complex = (impedance * u + current) * u + power
-        return drawn
+        if bool((u < self._low).any()) or bool((u > self._high).any()):
+            impedance, current, power = self.law(s, u)
+            drawn: Complex = (impedance * u + current) * u + power
+            return drawn
+        (z, i, p), (zq, iq, pq) = self._active, self._reactive
+        inside: Complex = s.real * ((z * u + i) * u + p) + 1j * (s.imag * ((zq * u + iq) * u + pq))
+        return inside
 
     def slope(self, s: Complex, u: Real) -> Complex:
         """Derivative of `drawn` by u; at the border of the valid range that of the inside."""
