@@ -105,7 +105,8 @@ def _reasons(
             holding = [one for one in held_by if _holds(one, demand, plan, row, missed)]
             reason = ReasonCode.FEEDER if holding else reason
             for one in holding:
-                limits.setdefault(f"{one.kind} {one.element}", one.words)
+                place = one.element.rpartition(".")[0] or one.element  # of three phases one is enough
+                limits.setdefault(f"{one.kind} {place}", one.words)
         if reason is not None:
             counts[reason] = counts.get(reason, 0) + 1
     if not counts:

@@ -150,21 +150,27 @@ class Crossed:
     words: str
 
 
-def crossed_by(tangents: Iterable[TangentLike], evse_ids: Sequence[str]) -> tuple[Crossed, ...]:
-    """What the report keeps of the tangents of a refused plan."""
+def crossed_by(
+    tangents: Iterable[TangentLike], evse_ids: Sequence[str], *, tells_limit: bool = False
+) -> tuple[Crossed, ...]:
+    """What the report keeps of the tangents of a refused plan; those nearest to their limit, or furthest beyond, first.
+
+    tells_limit: whether the words say what would be allowed: of limits that are reached, not crossed.
+    """
     return tuple(
         Crossed(str(one.kind), one.asset_id, one.step,
                 {evse_ids[at]: float(one.per_kw[at])
                  for at in np.flatnonzero(np.abs(one.per_kw) > _ACTS * np.abs(one.per_kw).max()).tolist()},
-                f"{element_words(str(one.kind), one.asset_id)} at {_figure(one)}")
+                f"{element_words(str(one.kind), one.asset_id)} at {_figure(one, one.value)}"
+                + (f" of {_figure(one, one.allowed)}" if tells_limit else ""))
         for one in sorted(tangents, key=lambda one: one.allowed - one.value)
     )
 
 
-def _figure(tangent: TangentLike) -> str:
+def _figure(tangent: TangentLike, value: float) -> str:
     if tangent.kind in ("voltage_low", "voltage_high"):
-        return f"{abs(tangent.value):.3f} p.u."
-    return f"{100.0 * tangent.value:.{1 if tangent.kind == 'unbalance' else 0}f} %"
+        return f"{abs(value):.3f} p.u."
+    return f"{100.0 * value:.{1 if tangent.kind == 'unbalance' else 0}f} %"
 
 
 def changes(refused: Plan, accepted: Plan, crossed: Sequence[Crossed]) -> tuple[Change, ...]:

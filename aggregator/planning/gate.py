@@ -254,7 +254,7 @@ def _held_by(request: PlanRequest, outcome: GateOutcome) -> tuple[Crossed, ...]:
         return ()
     from twin.validation import near_limits  # noqa: PLC0415 - power flows load only where there is a feeder
 
-    return crossed_by(near_limits(replay, max(missed) + 1), replay.scene.evse_ids)
+    return crossed_by(near_limits(replay, max(missed) + 1), replay.scene.evse_ids, tells_limit=True)
 
 
 def _lasting(cuts: tuple[Cut, ...]) -> tuple[Cut, ...]:

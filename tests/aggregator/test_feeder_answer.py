@@ -125,8 +125,9 @@ async def test_an_event_that_the_feeder_cannot_bear_is_answered_with_less_and_wi
     assert decision["requested_kw"] > 25.0
     (held,) = [reason for reason in decision["reasons"] if reason["code"] == "feeder_limit"]
     assert held["count"] >= 2
-    assert held["limits"]
-    assert all(limit.startswith("line cable-dc phase ") for limit in held["limits"])
+    (limit,) = held["limits"]
+    assert limit.startswith("line cable-dc phase ")
+    assert limit.endswith(" % of 20 %")
     told = " ".join(step["detail"] for step in answer["transitions"])
     assert f"{decision['committed_kw']:.1f} of {decision['requested_kw']:.1f} kW: line cable-dc phase" in told
     assert "card-" not in str(answer)

@@ -1,7 +1,7 @@
 """What is left on a feeder for powers that may give way, beside others that may not.
 
 Chargers that lost contact, and cars that no plan knows yet, draw what they were commissioned with: what the feeder
-bears of that is found here, limit by limit, along the tangents.
+bears of that is found here, limit by limit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from twin.feeder.scene import Scene
 from twin.feeder.watched import Kind, Watched
 from twin.validation.breaches import BreachKind, Tolerances
 from twin.validation.grid import FeederReplay, tolerance_of, watched_of
-from twin.validation.tangents import KINDS, Tangent, allowed_beside, columns_of, name_of, slopes_of, tangents_at
+from twin.validation.tangents import KINDS, Tangent, allowed_beside, name_of, tangents_at
 
 Floats = NDArray[np.float64]
 Claims = NDArray[np.bool_]
@@ -24,6 +24,7 @@ Claims = NDArray[np.bool_]
 _ROUNDS = 60
 _ACTS = 0.1
 """Of the largest effect on a limit: who acts less on it is left alone."""
+_LITTLE_KW = 0.05
 _PART = 0.5
 """Of each power that is kept where the flow has no solution and so no tangent says what to lower."""
 
@@ -115,14 +116,29 @@ def fitted(scene: Scene, evse_kw: Floats, gives_way: Claims, least_kw: Floats) -
         if (over <= forgiven).all():
             return power
         row, step = np.unravel_index(int(np.where(over > forgiven, over / np.abs(allowed), 0.0).argmax()), over.shape)
-        slopes = slopes_of(scene, watched, columns_of(solution, np.array([step], dtype=np.intp)))[0, row]
-        adds = np.where(gives_way & (power > 0.0), slopes, 0.0)
+        adds = _adds(scene, watched, power, gives_way, int(row), int(step))
         acts = adds > _ACTS * adds.max(initial=0.0)
         if not acts.any():
             break
         less = float(over[row, step] / (adds[acts] * power[acts]).sum())
         power = _cut(power, np.where(acts, max(0.0, 1.0 - less), 1.0), least_kw, gives_way)
     return np.where(gives_way, 0.0, power)
+
+
+def _adds(scene: Scene, watched: Watched, power: Floats, gives_way: Claims, row: int, step: int) -> Floats:
+    """What each that may give way adds to a limit per kW, (evse,): a difference, by one flow for each.
+
+    On a street of a thousand segments that takes a tenth of the time of exact tangents.
+    """
+    givers = np.flatnonzero(gives_way & (power > 0.0))
+    little = np.minimum(power[givers], _LITTLE_KW)
+    lowered = np.repeat(power[:, None], len(givers) + 1, axis=1)
+    lowered[givers, np.arange(len(givers))] -= little
+    solution = watched.flow.solve(*scene.demand_of(lowered, np.full(len(givers) + 1, step, dtype=np.intp)))
+    values = watched.values(solution)[row]
+    found = np.zeros(len(power))
+    found[givers] = (values[-1] - values[:-1]) / little
+    return np.where(np.isfinite(found), found, 0.0)
 
 
 def _cut(power: Floats, kept: Floats, least_kw: Floats, gives_way: Claims) -> Floats:

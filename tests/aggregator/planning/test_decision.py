@@ -186,7 +186,8 @@ def test_cars_that_a_limit_of_the_feeder_keeps_from_giving_more_are_counted_and_
     """They hold energy for half of their power; the limit lies in the way of discharge in the event."""
     cars = (car("a", energy_kwh=35.0, max_discharge_kw=20.0), car("b", energy_kwh=35.0, max_discharge_kw=20.0),
             car("c", energy_kwh=35.0, max_discharge_kw=20.0), car("d", max_discharge_kw=0.0))
-    told = held(cars, limit(9, -0.004), limit(10, -0.003), limit(9, -0.002, element="end.c"))
+    told = held(cars, limit(9, -0.004), limit(10, -0.003), limit(9, -0.004, element="board.a"),
+                limit(9, -0.002, element="end.c"))
     assert dict(told.reasons) == {ReasonCode.FEEDER: 2, ReasonCode.ENERGY: 1, ReasonCode.PERMIT: 1}
     assert told.feeder_limits == ("highest voltage at board.b at 1.099 p.u.", "highest voltage at end.c at 1.099 p.u.")
 
