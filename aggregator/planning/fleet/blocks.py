@@ -38,7 +38,7 @@ _OF_SITES = ("bought", "sold", "curtailed", "unserved", "spilled", "balance", "p
 
 
 class BlockFault(RuntimeError):
-    """A block has no plan, or the solver failed on it; the message names its sites."""
+    """The solver failed on a block in a way that its limits do not explain; the message says how."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +95,13 @@ class BlockAnswer:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Late:
+    """The answer to a task whose time was up before its solver was done."""
+
+    block: int
+
+
 def blocks_of(problem: Problem) -> tuple[Ints, ...]:
     """The sites of each block: those of every feeder, or each alone where there are no feeders."""
     if problem.feeders is None:
@@ -136,11 +143,11 @@ class BlockService:
         self._problem, self._blocks = problem, blocks
         self._memory: dict[int, _Memory] = {}
 
-    def __call__(self, task: BlockTask | SampleTask) -> BlockAnswer | SampleAnswer:
+    def __call__(self, task: BlockTask | SampleTask) -> BlockAnswer | SampleAnswer | Late:
         """Solve one task.
 
         Raises:
-            BlockFault: hard limits leave the block no plan, or the time limit passed.
+            NoPlan: hard limits leave the block no plan; the message names its sites.
         """
         if isinstance(task, SampleTask):
             return price_sample(self._problem, task)
@@ -159,7 +166,9 @@ class BlockService:
                 program, run, cuts = self._on_feeder(task, program, problem, memory)
         except NoPlan as fault:
             names = ", ".join(self._problem.sites.ids[site] for site in sites[:5])
-            raise BlockFault(f"{names}{', ...' if len(sites) > 5 else ''}: {fault}") from fault  # noqa: PLR2004 - same 5
+            raise NoPlan(f"{names}{', ...' if len(sites) > 5 else ''}: {fault}") from fault  # noqa: PLR2004 - same 5
+        except _OutOfTime:
+            return Late(task.block)
         x = _one_way(task, program, run)
         return BlockAnswer(task.block, run.bound, tuple(_plans(problem, own, sites, x)), cuts,
                            run.dual[own.rows["balance"]].reshape(own.shape), process_time() - began)
@@ -199,6 +208,10 @@ class BlockService:
         return _joined(joint, problem, runs)
 
 
+class _OutOfTime(RuntimeError):
+    """The solver was stopped by its time limit."""
+
+
 def _priced(program: Program, prices: Prices) -> Program:
     """A block's program with the prices of a task in its costs."""
     cost, upper, row_lower = program.cost.copy(), program.upper.copy(), program.row_lower.copy()
@@ -228,7 +241,7 @@ def _solve(program: Program, basis: highspy.HighsBasis | None, time_limit_s: flo
     solver = _loaded(program, basis, dual=dual)
     solved = solver.run(time_limit_s)
     if solved.status != "optimal":
-        raise BlockFault(f"not solved within {time_limit_s:g} s")
+        raise _OutOfTime
     return _Run(solved.x, solved.row_dual, solved.bound, solver.highs.getBasis())
 
 

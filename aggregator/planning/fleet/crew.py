@@ -43,7 +43,7 @@ _LIVES = 3
 
 
 class CrewFault(RuntimeError):
-    """A service raised an exception, or a task has ended every worker that it was given to."""
+    """A task has ended every worker that it was given to, or its answer cannot be sent."""
 
 
 class Executor(Protocol[TaskIn, AnswerOut]):
@@ -80,6 +80,7 @@ class _Worker:
     """One process. held: numbers of the tasks it has been sent and not answered, oldest first."""
 
     process: subprocess.Popen[bytes]
+    reader: threading.Thread | None = None
     queued: deque[int] = field(default_factory=deque)
     held: deque[int] = field(default_factory=deque)
 
@@ -119,7 +120,7 @@ class Crew(Generic[Task, Answer]):
         """Number and answer of each task as they come in; ends early at `deadline`, or when the caller stops.
 
         Raises:
-            CrewFault: the service raised an exception on a task, or the task ended three workers.
+            CrewFault: a task ended three workers. Otherwise what the service raised on a task.
         """
         lost = [0] * len(tasks)
         left = len(tasks)
@@ -146,7 +147,7 @@ class Crew(Generic[Task, Answer]):
                 self._feed(place, tasks, lost)
                 content = pickle.loads(body)  # noqa: S301 - our own child's pipe
                 if isinstance(content, _Failure):
-                    raise CrewFault(f"task {number} failed: {content.text}")
+                    raise content.fault
                 yield number, content
         finally:
             self._stop_the_busy()
@@ -177,6 +178,8 @@ class Crew(Generic[Task, Answer]):
                 return
             source = worker.queued
             if not source:
+                if worker.held:
+                    return  # who still has work leaves the others theirs
                 source = max((other.queued for other in self._crew if other is not None), key=len)
                 if not source:
                     return
@@ -192,16 +195,16 @@ class Crew(Generic[Task, Answer]):
         worker = self._crew[place]
         if worker is None:
             return
-        self.replaced += 1
         # The oldest task is the one it was working on; the next had only been sent.
         for number in list(worker.held)[:1]:
             lost[number] += 1
             if lost[number] >= _LIVES:
                 raise CrewFault(f"task {number} has ended {_LIVES} workers")
-        _log.warning("planner worker %d ended (%s); replaced", worker.process.pid, worker.process.poll())
+        self._kill(place)
+        _log.warning("planner worker %d ended (%s); replaced", worker.process.pid, worker.process.returncode)
+        self.replaced += 1
         heir = self._start()
         heir.queued.extend([*worker.held, *worker.queued])
-        self._kill(place)
         self._crew[place] = heir
 
     def _stop_the_busy(self) -> None:
@@ -221,15 +224,17 @@ class Crew(Generic[Task, Answer]):
         # A worker reads its service before it does anything else: this cannot wait for an answer of its.
         with contextlib.suppress(OSError):
             _put(process, self._service)
-        threading.Thread(target=self._read, args=(worker,), daemon=True).start()
+        worker.reader = threading.Thread(target=self._read, args=(worker,), daemon=True)
+        worker.reader.start()
         return worker
 
     def _read(self, worker: _Worker) -> None:
         source = worker.process.stdout
         if source is None:
             raise CrewFault("a worker has no output")
-        while (body := _get(source)) is not None:
-            self._answers.put((worker, body))
+        with source:
+            while (body := _get(source)) is not None:
+                self._answers.put((worker, body))
         self._answers.put((worker, None))
 
     def _kill(self, place: int) -> None:
@@ -238,6 +243,8 @@ class Crew(Generic[Task, Answer]):
             return
         worker.process.kill()
         worker.process.wait()
+        if worker.reader is not None:
+            worker.reader.join()
         if worker.process.stdin is not None:
             with contextlib.suppress(OSError):
                 worker.process.stdin.close()
@@ -245,9 +252,9 @@ class Crew(Generic[Task, Answer]):
 
 @dataclass(frozen=True)
 class _Failure:
-    """What a service raised, as words: the exception itself may not survive a pickle."""
+    """What a service raised."""
 
-    text: str
+    fault: Exception
 
 
 def _put(process: subprocess.Popen[bytes], body: bytes) -> None:
@@ -286,11 +293,20 @@ def main() -> None:
         try:
             answer: object = service(task)
         except Exception as fault:  # noqa: BLE001 - the parent decides; a worker outlives its tasks
-            answer = _Failure(f"{type(fault).__name__}: {fault}")
-        body = pickle.dumps(answer, protocol=pickle.HIGHEST_PROTOCOL)
+            answer = _Failure(fault)
+        body = _packed(answer)
         try:
             sink.write(_LENGTH.pack(len(body)) + body)
             sink.flush()
         except BrokenPipeError:
             os._exit(0)
 
+
+
+def _packed(answer: object) -> bytes:
+    try:
+        return pickle.dumps(answer, protocol=pickle.HIGHEST_PROTOCOL)
+    except (pickle.PicklingError, AttributeError, TypeError) as fault:
+        what = answer.fault if isinstance(answer, _Failure) else answer
+        told = CrewFault(f"{type(what).__name__} cannot be sent to the parent ({fault}): {what}")
+        return pickle.dumps(_Failure(told), protocol=pickle.HIGHEST_PROTOCOL)

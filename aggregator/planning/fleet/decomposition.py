@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.planning.fleet.arrays import assemble
-from aggregator.planning.fleet.blocks import BlockAnswer, BlockService, BlockTask, block_problem, blocks_of
+from aggregator.planning.fleet.blocks import BlockAnswer, BlockService, BlockTask, Late, block_problem, blocks_of
 from aggregator.planning.fleet.bound import lower_bound
 from aggregator.planning.fleet.crew import Crew, Executor
 from aggregator.planning.fleet.idle import idle_schedule
@@ -44,7 +44,7 @@ _LEAST_IN_PART = 10
 
 
 Task = BlockTask | SampleTask
-Answer = BlockAnswer | SampleAnswer
+Answer = BlockAnswer | SampleAnswer | Late
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,8 @@ def decompose(
     it serves a `BlockService(problem, blocks_of(problem))`.
 
     Raises:
-        BlockFault: hard limits leave a block no plan. CrewFault: a block ends every worker it is given to.
+        NoPlan: hard limits leave a block no plan; the message names its sites.
+        CrewFault: a block ends every worker it is given to.
     """
     with ExitStack() as stack:
         blocks = blocks_of(problem)

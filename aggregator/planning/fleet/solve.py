@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from aggregator.planning.fleet.decomposition import decompose
 from aggregator.planning.fleet.monolith import Progress, solve_whole
 from aggregator.planning.fleet.plan import Plan
 from aggregator.planning.fleet.problem import Problem
 
+WHOLE_EVS = 2_000
+"""EVs up to which one program is the faster way; beyond, its time grows faster than the fleet."""
+
 
 def solve(
-    problem: Problem, *, gap: float = 1e-3, time_limit_s: float = 60.0, progress: Progress | None = None
+    problem: Problem, *, gap: float = 1e-3, time_limit_s: float = 60.0, workers: int = 2,
+    progress: Progress | None = None,
 ) -> Plan:
-    """The plan of a problem, with a proven bound.
+    """The plan of a problem, with a proven bound: as one program, or block by block if the fleet is large.
 
     gap: relative, at which the plan counts as optimal. time_limit_s: after which the best plan so far comes back,
-    marked. progress: told the number of the pass, the bound and the cost after each pass.
+    marked. workers: processes for the blocks. progress: told the number of the pass, the bound and the cost after each
+    pass.
 
     Raises:
         NoPlan: hard limits exclude every plan.
     """
-    return solve_whole(problem, gap=gap, time_limit_s=time_limit_s, progress=progress)
+    if len(problem.evs) <= WHOLE_EVS or len(problem.sites) == 1:
+        return solve_whole(problem, gap=gap, time_limit_s=time_limit_s, progress=progress)
+    return decompose(problem, gap=gap, time_limit_s=time_limit_s, workers=workers, progress=progress).plan
