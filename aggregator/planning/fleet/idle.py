@@ -1,15 +1,17 @@
 """A plan without a solver, for what a solver has not reached when the time is up: cars charge as they come.
 
 Under the import cap of each site the cars that are plugged share the room in proportion to their power. Sites on a
-feeder whose lines or voltages that would break do not charge at all.
+feeder whose lines or voltages that would break do not charge at all; where the buildings alone break them, no power
+flows there, at the price of power that limits have no room for.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aggregator.planning.fleet.checker import Schedule, evaluate
-from aggregator.planning.fleet.problem import Problem
+from aggregator.planning.fleet.problem import Feeders, Problem
 
 
 def idle_schedule(problem: Problem) -> Schedule:
@@ -30,16 +32,31 @@ def idle_schedule(problem: Problem) -> Schedule:
         missing = np.maximum(0.0, missing - charge[:, step] * hours * evs.charge_efficiency)
     blocks = 0 if problem.reserve is None else len(problem.reserve.price_per_kw_h)
     schedule = _with_limits(problem, charge, curtailed, blocks)
-    if problem.feeders is not None:
-        feeders, truth = problem.feeders, evaluate(problem, schedule)
-        flow, voltage = truth.flow_kw, truth.squared_voltage
-        if flow is not None and voltage is not None:
-            broken = (np.abs(flow) > feeders.line_kw[:, None]) | (voltage < feeders.least_squared_voltage)
-            bad = np.zeros(len(feeders.ids), dtype=bool)
-            np.logical_or.at(bad, feeders.feeder, broken.any(axis=1))
-            charge[bad[feeders.feeder][evs.site]] = 0.0
-            schedule = _with_limits(problem, charge, curtailed, blocks)
+    if problem.feeders is None:
+        return schedule
+    broken = np.asarray(_broken(problem, problem.feeders, schedule).any(axis=1))
+    if not broken.any():
+        return schedule
+    charge[broken[problem.feeders.feeder[evs.site]]] = 0.0
+    schedule = _with_limits(problem, charge, curtailed, blocks)
+    if problem.limit_per_kwh is not None:
+        # What the buildings alone bring about is priced like any other power that the limits have no room for.
+        crowded = _broken(problem, problem.feeders, schedule)[problem.feeders.feeder]
+        net = evaluate(problem, schedule).net_kw
+        schedule.unserved_kw[crowded] += np.maximum(0.0, net[crowded])
+        schedule.spilled_kw[crowded] += np.maximum(0.0, -net[crowded])
     return schedule
+
+
+def _broken(problem: Problem, feeders: Feeders, schedule: Schedule) -> NDArray[np.bool_]:
+    """Shape (feeder, step): whether a line or a voltage is over its limit."""
+    flow = feeders.carried(evaluate(problem, schedule).net_kw)
+    voltage = feeders.squared_voltage(flow)
+    at_site = (np.abs(flow) > feeders.line_kw[:, None]) | (voltage < feeders.least_squared_voltage) | (
+        voltage > feeders.most_squared_voltage)
+    broken = np.zeros((len(feeders.ids), problem.steps), dtype=bool)
+    np.logical_or.at(broken, feeders.feeder, at_site)
+    return broken
 
 
 def _with_limits(problem: Problem, charge: np.ndarray, curtailed: np.ndarray, blocks: int) -> Schedule:
