@@ -14,6 +14,7 @@ import numpy as np
 
 from aggregator.planning.fleet.arrays import NONE, Program, assemble
 from aggregator.planning.fleet.checker import Schedule
+from aggregator.planning.fleet.one_way import choose_directions
 from aggregator.planning.fleet.plan import Duals, Plan, Repair, SitePrices, make_plan
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
 from aggregator.planning.fleet.solver import Solved, Solver
@@ -42,7 +43,10 @@ def solve_whole(
     def left() -> float:
         return time_limit_s - (perf_counter() - began)
 
+    proven = choose_directions(problem, solver, program, gap=gap, time_limit_s=0.8 * left())
     relaxed = solver.run(left())
+    # With directions held, its optimum is that of the choice only; the choice has a bound of its own.
+    bound = relaxed.bound if np.isneginf(proven) else min(proven, relaxed.bound)
     solved = perf_counter()
     answer, cells, meters = relaxed, 0, 0
     if relaxed.is_feasible:
@@ -51,7 +55,7 @@ def solve_whole(
     schedule = schedule_of(program, answer.x) if answer.is_feasible else idle(problem)
     duals = duals_of(problem, program, relaxed) if relaxed.status == "optimal" else None
     plan = make_plan(
-        problem, schedule, relaxed.bound, wanted_gap=gap, duals=duals,
+        problem, schedule, bound, wanted_gap=gap, duals=duals,
         repair=Repair(0, cells, meters, max(0.0, answer.objective - relaxed.objective)))
     plan.seconds.update({
         "build": built - began, "transfer": passed - built, "solve": solved - passed, "repair": repaired - solved,

@@ -1,0 +1,56 @@
+"""Where selling pays more than buying costs, the plan is the best in which every meter has one direction."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+
+from aggregator.planning.fleet.arrays import assemble
+from aggregator.planning.fleet.checker import violations
+from aggregator.planning.fleet.monolith import solve_whole
+from aggregator.planning.fleet.one_way import tempted
+from aggregator.planning.fleet.problem import Problem
+from aggregator.planning.fleet.solver import Solver
+
+Make = Callable[..., Problem]
+
+
+def _tempting(problem: Problem) -> Problem:
+    """Export pays more than import in the middle of the day."""
+    price = problem.export_price.copy()
+    price[1:3] = problem.import_price[1:3] + 0.4
+    caps = np.maximum(problem.sites.export_cap_kw, 10.0)
+    return replace(problem, export_price=price, sites=replace(problem.sites, export_cap_kw=caps))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_plan_is_the_best_of_all_directions(seed: int, make_fleet: Make) -> None:
+    problem = _tempting(make_fleet(seed, steps=4, sites=2, evs=8))
+    program = assemble(problem)
+    meters, buys, sells = tempted(problem)
+    bought, sold = (program.columns[name].start + meters for name in ("bought", "sold"))
+    best = np.inf
+    for directions in product((True, False), repeat=len(meters)):
+        solver = Solver(program)
+        takes = np.array(directions)
+        solver.set_bounds(bought, np.zeros(len(meters)), np.where(takes, buys, 0.0))
+        solver.set_bounds(sold, np.zeros(len(meters)), np.where(takes, 0.0, sells))
+        best = min(best, solver.run(10.0).objective)
+    plan = solve_whole(problem, gap=1e-6)
+    assert violations(problem, plan.schedule) == ()
+    assert plan.objective == pytest.approx(best + plan.repair.cost, rel=2e-6, abs=1e-6)
+    assert plan.bound <= best + 1e-6 * max(1.0, abs(best))
+    assert plan.gap <= 1e-6 + plan.repair.cost
+
+
+def test_a_plain_linear_plan_would_sell_what_it_buys_at_the_same_meter(make_fleet: Make) -> None:
+    """Without what this file tests, the plan would count on money that no meter pays."""
+    problem = _tempting(make_fleet(1, steps=4, sites=2, evs=8))
+    dreamt = Solver(assemble(problem)).run(10.0).objective
+    assert dreamt < solve_whole(problem).bound - 1.0
+
+
+def test_meters_are_left_alone_where_buying_costs_more(make_fleet: Make) -> None:
+    assert len(tempted(make_fleet(1))[0]) == 0
