@@ -22,7 +22,7 @@ _COLOURS = ("--net", "--ev", "--target", "--uncontrolled", "--planned", "--bad",
 _DASHES = ("solid", "solid", "solid", "solid", "dash", "dash", "dash", "dash")
 MOST_RUNS = len(_COLOURS)
 _SITE_WORDS = 4
-_FEEDER = ("feeder_caused_minutes", "feeder_line_loading")
+_FEEDER = ("feeder_caused_minutes", "feeder_voltage_minutes", "feeder_line_loading")
 """Measures of the feeder that are put into words, beside so many of the site's."""
 
 
@@ -133,7 +133,7 @@ def differences_in_words(facts: ComparisonFacts) -> list[str]:
         else:
             parts = [
                 f"{one.measure.title[0].lower()}{one.measure.title[1:]} "
-                f"{_signed(one, one.mean)} {one.measure.unit}".rstrip() + f" ({_interval(one)})"
+                f"{_signed(one, one.mean)} {one.measure.difference_unit}".rstrip() + f" ({_interval(one)})"
                 for one in _told(sure)
             ]
             sentences.append(f"Against {first.label}, {run.label} changes: {'; '.join(parts)}.")
@@ -152,6 +152,9 @@ def _headline(facts: ComparisonFacts) -> tuple[tuple[str, str, str], ...]:
          f"highest power, {figure(float(np.mean(run.measures['short_drivers'])))} drivers short" + (
              f", feeder beyond a limit {figure(float(np.mean(run.measures[_FEEDER[0]])) / 60.0, 'h')} because of EVs"
              if _FEEDER[0] in run.measures else ""
+         ) + (
+             f", voltage {figure(float(np.mean(run.measures[_FEEDER[1]])), 'min', 0)} at all points together"
+             if _FEEDER[1] in run.measures else ""
          ) + (" (means)" if facts.replicas > 1 else ""))
         for run in facts.runs
     )
@@ -203,7 +206,7 @@ def _difference_figures(facts: ComparisonFacts) -> tuple[Figure, ...]:
     if facts.replicas == 1:
         return ()
     made = []
-    for key in ("short_kwh", "peak_kw", _FEEDER[0]):
+    for key in ("short_kwh", "peak_kw", *_FEEDER[:2]):
         chosen = [next((d for d in row if d.measure.key == key), None) for row in facts.differences]
         shown = [(run.label, one) for run, one in zip(facts.runs[1:], chosen, strict=True) if one is not None]
         if not shown:
@@ -218,10 +221,10 @@ def _difference_figures(facts: ComparisonFacts) -> tuple[Figure, ...]:
                 "error_x": {"type": "data", "array": [one.half_width for _, one in shown],
                             "color": "--planned", "thickness": 2, "width": 6},
                 # The same words as in the table, so that the two never round apart.
-                "text": [f"{_signed(one, one.mean)} {measure.unit} ({_interval(one)})" for _, one in shown],
+                "text": [f"{_signed(one, one.mean)} {measure.difference_unit} ({_interval(one)})" for _, one in shown],
                 "hovertemplate": "%{y}: %{text}<extra></extra>", "name": measure.title,
             }],
-            {"xaxis": {"title": {"text": f"{measure.unit}, mean difference"}, "zeroline": True,
+            {"xaxis": {"title": {"text": f"{measure.difference_unit}, mean difference"}, "zeroline": True,
                        "zerolinecolor": "--ink", "zerolinewidth": 1, "rangemode": "tozero"},
              "yaxis": {"type": "category", "autorange": "reversed"}, "hovermode": "closest"},
             110 + 44 * len(shown),
@@ -234,7 +237,8 @@ def _difference_tables(facts: ComparisonFacts) -> list[Table]:
     for number, (run, differences) in enumerate(zip(facts.runs[1:], facts.differences, strict=True), 1):
         rows = tuple(
             (_title(one.measure), _cell(one.measure, float(facts.runs[0].measures[one.measure.key].mean()), 1),
-             _cell(one.measure, float(run.measures[one.measure.key].mean()), 1), _signed(one, one.mean),
+             _cell(one.measure, float(run.measures[one.measure.key].mean()), 1),
+             _signed(one, one.mean) + (" points" if one.measure.unit == "%" else ""),
              _interval(one), _worth(one), _verdict(one))
             for one in differences if one.measure.key not in zero
         )

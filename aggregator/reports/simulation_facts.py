@@ -273,6 +273,11 @@ class Measure:
     less_is_better: bool | None = None
     shown_times: float = 1.0
 
+    @property
+    def difference_unit(self) -> str:
+        """Of a difference between two figures: from 184 % to 88 % is 96 points, not 96 %."""
+        return "percentage points" if self.unit == "%" else self.unit
+
 
 MEASURES: tuple[Measure, ...] = (
     Measure("visits", "Cars that came", "", 0),

@@ -27,6 +27,8 @@ Floats = NDArray[np.float64]
 _MOST_POINTS = 1500
 _MOST_DOTS = 1500
 _EVENT_MARGIN_H = 2.0
+_ALIKE = 0.01
+"""Peaks of all courses that lie within this share of the highest tell nothing apart."""
 CAUSE_COLOURS: dict[Cause, str] = {
     Cause.NONE: "--ev", Cause.STAY: "--muted", Cause.LEFT_EARLY: "--planned", Cause.EVENT: "--target",
     Cause.FAULT: "--bad", Cause.CHANGED: "--building", Cause.EARLY_AND_SHARED: "--warn",
@@ -165,11 +167,15 @@ def _power(facts: SimulationFacts, axis: StepAxis) -> Figure:
         " The areas are means over all courses and add up; the grey band holds net power in 8 of 10 courses at any "
         "one time."
     )
+    both = ((site.charge.mean > 0.0) & (site.discharge.mean > 0.0)).any()
+    apart = (
+        " The cap is for the net line: where some cars charge while others discharge, the areas reach beyond it."
+    ) if both else ""
     where = "" if len(facts.sites) == 1 else f" All {len(facts.sites)} connection points together."
     return Figure(
         "power", "Power at the connection point, under its cap",
         f"{axis.resolution[0].upper()}{axis.resolution[1:]}, {base.lower()} below, charging on top, discharging below "
-        f"zero.{courses}{where}", data, layout, 460,
+        f"zero.{courses}{apart}{where}", data, layout, 460,
     )
 
 
@@ -289,13 +295,17 @@ def _replicas(facts: SimulationFacts) -> Figure | None:
     peak, short = facts.measures["peak_kw"], facts.measures["short_drivers"]
     if facts.replicas < 3 or not short.any():  # noqa: PLR2004 - two dots are no distribution
         return None
+    across, axis, hover = peak, "highest power at the connection point, kW", "peak %{x:.1f} kW"
+    if float(np.ptp(peak)) < _ALIKE * float(np.abs(peak).max()):
+        # Under a cap all peaks are that cap.
+        across, axis, hover = facts.measures["short_kwh"], "kWh that short drivers lacked", "%{x:.1f} kWh lacking"
     data: list[Trace] = [
-        {"type": "scatter", "mode": "markers", "x": _rounded(peak), "y": _rounded(short), "name": "Courses",
+        {"type": "scatter", "mode": "markers", "x": _rounded(across), "y": _rounded(short), "name": "Courses",
          "text": [f"course {k}" for k in range(facts.replicas)],
          "marker": {"color": "--planned", "size": 8, "opacity": 0.6},
-         "hovertemplate": "%{text}: peak %{x:.1f} kW, %{y:.0f} short<extra></extra>"},
+         "hovertemplate": f"%{{text}}: {hover}, %{{y:.0f}} short<extra></extra>"},
     ]
-    layout = {"xaxis": {"title": {"text": "highest power at the connection point, kW"}},
+    layout = {"xaxis": {"title": {"text": axis}},
               "yaxis": {"title": {"text": "drivers who left short"}, "rangemode": "tozero"}, "hovermode": "closest"}
     return Figure(
         "courses", "How much the courses differ",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.reports.simulation_facts import SimulationFacts
+from aggregator.reports.simulation_facts import KEPT_WITHIN_KW, KEPT_WITHIN_SHARE, SimulationFacts
 from aggregator.reports.simulation_feeder import feeder_warnings
 from aggregator.reports.simulation_spread import typical
 from aggregator.reports.tables import figure
@@ -20,20 +20,17 @@ _NOTICED_KWH = 5e-3
 _NOTICED_KW = 0.05
 """Less than this is not seen in one digit."""
 
+_MANY_SHORT = 0.1
+"""Share of the drivers who left from which on their being short is the first thing to know of a run."""
+
 
 def warnings(facts: SimulationFacts) -> tuple[str, ...]:
-    """Caps that did not hold, events that ask for more than they bear, no visits; empty where all is well."""
-    found = []
-    given_kwh = facts.whole.over_export_cap_kwh
-    drawn_kwh = facts.measures["over_cap_kwh"] - given_kwh
-    if _is_noticed(drawn_kwh):
-        cap = _cap([site.cap_kw for site in facts.sites], "no import cap")
-        found.append(f"peak {typical(facts.measures['peak_kw'])} of {cap}, {_over(drawn_kwh, 'the cap')}")
-    if _is_noticed(given_kwh):
-        cap = _cap([site.export_cap_kw for site in facts.sites], "no export cap")
-        found.append(
-            f"gave the grid up to {typical(facts.whole.export_peak_kw)} of {cap}, {_over(given_kwh, 'the export cap')}"
-        )
+    """Drivers short, caps that did not hold, a feeder beyond its limits, events that ask for more than they bear, no
+    visits; empty where all is well. What is above a cap by no more than a promise may lack stands last, and says so.
+    """
+    found, small = [*_short(facts)], []
+    for line, is_small in (*_drawn(facts), *_given(facts)):
+        (small if is_small else found).append(line)
     export_cap_kw = {site.id: site.export_cap_kw for site in facts.sites}
     for event in facts.events:
         caps = export_cap_kw[event.site_id][event.first_step:event.first_step + event.steps]
@@ -43,7 +40,45 @@ def warnings(facts: SimulationFacts) -> tuple[str, ...]:
     found += feeder_warnings(facts)
     if not len(facts.visits):
         found.append("0 visits: no car came, so nothing is known of drivers or events")
-    return tuple(found)
+    return (*found, *small)
+
+
+def _short(facts: SimulationFacts) -> Iterator[str]:
+    """Where at least one driver in ten left short."""
+    short, left = facts.measures["short_drivers"], facts.measures["visits"] - facts.measures["plugged_in"]
+    if float(short.sum()) > 0.0 and float(short.sum()) >= _MANY_SHORT * float(left.sum()):
+        yield (
+            f"{typical(short, '', 0)} of {typical(left, '', 0)} drivers left short, lacking "
+            f"{typical(facts.measures['short_kwh'], 'kWh')} together"
+        )
+
+
+def _drawn(facts: SimulationFacts) -> Iterator[tuple[str, bool]]:
+    """More than a cap lets in, and whether that is within the tolerance."""
+    over_kwh = facts.measures["over_cap_kwh"] - facts.whole.over_export_cap_kwh
+    if _is_noticed(over_kwh):
+        caps, peak_kw = [site.cap_kw for site in facts.sites], facts.measures["peak_kw"]
+        line = f"peak {typical(peak_kw)} of {_cap(caps, 'no import cap')}, {_over(over_kwh, 'the cap')}"
+        yield _judged(line, float(peak_kw.max()), caps)
+
+
+def _given(facts: SimulationFacts) -> Iterator[tuple[str, bool]]:
+    """More than a cap lets out, and whether that is within the tolerance."""
+    over_kwh = facts.whole.over_export_cap_kwh
+    if _is_noticed(over_kwh):
+        caps, peak_kw = [site.export_cap_kw for site in facts.sites], facts.whole.export_peak_kw
+        line = f"gave the grid up to {typical(peak_kw)} of {_cap(caps, 'no export cap')}, " + _over(
+            over_kwh, "the export cap")
+        yield _judged(line, max(float(site.export_peak_kw.max()) for site in facts.sites), caps)
+
+
+def _judged(line: str, peak_kw: float, caps: Sequence[Floats]) -> tuple[str, bool]:
+    """The peak above the lowest cap is the most that any step can be above its own."""
+    lowest_kw = float(np.concatenate(caps).min())
+    above_kw = peak_kw - lowest_kw
+    if above_kw > max(KEPT_WITHIN_KW, KEPT_WITHIN_SHARE * lowest_kw):
+        return line, False
+    return f"{line}: at most {figure(above_kw, 'kW', 2)}, within what a promise may lack", True
 
 
 def _is_noticed(over_kwh: Floats) -> bool:

@@ -196,7 +196,7 @@ def _transformers(on: OnFeeder, impact: Impact) -> tuple[TransformerRow, ...]:
         return ()
     air, step_s = on.ambient_c(), float(impact.scene.grid.step_s)
     # The feeder without EVs is one more course, the last.
-    loading = _carried(np.concatenate((impact.transformer, impact.base_transformer), axis=1))
+    loading = _carried(np.concatenate((impact.winding, impact.base_winding), axis=1))
     found = hot_spot.run(feeder.transformers, loading, air, step_s)
     rows = []
     for number, transformer in enumerate(feeder.transformers):
@@ -239,13 +239,21 @@ def _second_engine(impact: Impact) -> str:
     )
 
 
-def _to_nominal(on: OnFeeder) -> float:
-    """From p.u. of a bus's rating to those that are told; the same for all buses where a nominal voltage is given."""
-    if on.nominal_volts is None:
-        return 1.0
+def _connected_volts(on: OnFeeder) -> float:
+    """Rating of the buses at which somebody is connected; one for all where a nominal voltage is given."""
     point = on.scene.feeder.connection_points[0]
-    volts = next(bus.volts for bus in on.scene.feeder.buses if bus.id == point.bus)
-    return volts / sqrt(3.0) / on.nominal_volts
+    return next(bus.volts for bus in on.scene.feeder.buses if bus.id == point.bus)
+
+
+def _to_nominal(on: OnFeeder) -> float:
+    """From p.u. of a connection point's rating to those that are told."""
+    return 1.0 if on.nominal_volts is None else _connected_volts(on) / sqrt(3.0) / on.nominal_volts
+
+
+def _node_scale(on: OnFeeder) -> Floats:
+    """`_to_nominal` of every node. Buses of another rating keep to it: nominal_volts is not theirs."""
+    scale, volts = _to_nominal(on), _connected_volts(on)
+    return np.array([scale if bus.volts == volts else 1.0 for bus in on.scene.feeder.buses for _ in bus.phases])
 
 
 def _told_limits(on: OnFeeder) -> Limits:
@@ -261,7 +269,7 @@ def _pictures(on: OnFeeder, impact: Impact) -> dict[str, str]:
     if worst is None:
         return {}
     replica, step = worst
-    limits, scale = _told_limits(on), _to_nominal(on)
+    limits, scale, nodes = _told_limits(on), _to_nominal(on), _node_scale(on)
     grid = impact.scene.grid
     when = grid.at(step).astimezone(ZoneInfo(on.timezone))
     with_evs, base = _solved(impact, replica, slice(step, step + 1))
@@ -269,7 +277,7 @@ def _pictures(on: OnFeeder, impact: Impact) -> dict[str, str]:
     for name, solution, words in (("with", with_evs, "with EVs"), ("without", base, "without EVs")):
         if solution.has_solution.all():
             found[name] = one_line(
-                impact.scene.feeder, voltage_pu=solution.voltages_pu()[:, 0] * scale,
+                impact.scene.feeder, voltage_pu=solution.voltages_pu()[:, 0] * nodes,
                 loading=solution.line_loading()[:, 0],
                 transformer_loading=solution.transformer_loading()[:, 0], limits=limits,
                 title=f"{when:%a %d %b, %H:%M}, {words}" + (f", course {replica + 1}" if name == "with" else ""),

@@ -12,7 +12,13 @@ import pytest
 from playwright.sync_api import Browser
 
 from aggregator.reports.simulation import render_simulation
-from aggregator.reports.simulation_comparison import ComparisonFacts, DifferenceFact, RunFact, render_comparison
+from aggregator.reports.simulation_comparison import (
+    ComparisonFacts,
+    DifferenceFact,
+    RunFact,
+    differences_in_words,
+    render_comparison,
+)
 from aggregator.reports.simulation_facts import (
     CAUSES,
     MEASURES,
@@ -163,8 +169,59 @@ def test_the_summary_never_hides_what_flowed_beyond_the_cap() -> None:
     assert "beyond the caps flowed 0.03" in summary(broken)
 
 
+def satisfied(made: SimulationFacts) -> SimulationFacts:
+    """The same without drivers who left short."""
+    nobody = np.zeros(made.replicas)
+    return replace(made, measures={**made.measures, "short_drivers": nobody, "short_kwh": nobody})
+
+
+def test_many_short_drivers_are_the_first_thing_said() -> None:
+    made = facts()
+    over = {"over_cap_kwh": np.full(5, 296.0), "peak_kw": np.full(5, 207.0)}
+    first, second = warnings(replace(made, measures={**made.measures, **over}))
+    assert re.match(r"3 .*of 12 drivers left short, lacking 102\.0", first)
+    assert second.startswith("peak 207.0 of 110.0")
+    few = replace(made, measures={**made.measures, "short_drivers": np.array([1.0, 1.0, 1.0, 1.0, 1.0])})
+    assert warnings(few) == (), "1 in 12 is less than one in ten"
+
+
+def test_a_trifle_above_the_cap_is_said_last_and_that_it_is_one() -> None:
+    made = facts()
+    over = {"over_cap_kwh": np.full(5, 0.02), "peak_kw": np.full(5, 110.03)}
+    first, last = warnings(replace(made, measures={**made.measures, **over}))
+    assert "left short" in first
+    assert last.endswith("at most 0.03 kW, within what a promise may lack")
+    assert "over the cap" in last
+    more = warnings(replace(made, measures={**made.measures, **over, "peak_kw": np.full(5, 111.2)}))
+    assert "within" not in more[1], "1.2 kW is more than one per cent of 110 kW"
+
+
+def test_courses_of_one_peak_are_told_apart_by_what_drivers_lacked() -> None:
+    def axis(made: SimulationFacts) -> tuple[str, list[float]]:
+        chart = next(figure for figure in simulation_figures(made) if figure.id == "courses")
+        return chart.layout["xaxis"]["title"]["text"], chart.data[0]["x"]
+
+    made = facts()
+    apart = np.linspace(100.0, 110.0, 5)
+    assert axis(replace(made, measures={**made.measures, "peak_kw": apart})) == (
+        "highest power at the connection point, kW", apart.tolist()
+    )
+    alike = np.linspace(60.02, 60.03, 5)
+    assert axis(replace(made, measures={**made.measures, "peak_kw": alike})) == (
+        "kWh that short drivers lacked", made.measures["short_kwh"].tolist()
+    )
+
+
+def test_the_power_chart_says_that_its_areas_may_pass_the_cap() -> None:
+    made = facts()
+    said = "areas reach beyond it"
+    assert said in simulation_figures(made)[0].caption
+    quiet = replace(made.whole, discharge=Band.of(np.zeros((5, made.grid.steps))))
+    assert said not in simulation_figures(replace(made, whole=quiet))[0].caption
+
+
 def test_a_run_beyond_its_cap_says_so_before_anything_else() -> None:
-    kept = facts()
+    kept = satisfied(facts())
     assert warnings(kept) == ()
     broken = replace(kept, measures={**kept.measures, "over_cap_kwh": np.array([0.0, 296.0, 296.0, 296.0, 0.0]),
                                      "peak_kw": np.full(5, 207.0)})
@@ -175,7 +232,7 @@ def test_a_run_beyond_its_cap_says_so_before_anything_else() -> None:
 
 
 def test_a_breach_is_told_of_the_cap_that_was_broken() -> None:
-    kept = facts(3)
+    kept = satisfied(facts(3))
     over = np.full(3, 1.25)
     site = replace(kept.whole, export_cap_kw=np.full(kept.grid.steps, 2.0), over_cap_kwh=over,
                    over_export_cap_kwh=over, export_peak_kw=np.array([7.0, 7.5, 8.0]))
@@ -183,7 +240,7 @@ def test_a_breach_is_told_of_the_cap_that_was_broken() -> None:
     (line,) = warnings(given)
     assert line.startswith("gave the grid up to 7.5 (7.1 to 7.9) of 2.0 kW, 1.25 kWh over the export cap (")
     assert "over it in 3 of 3 courses" in line
-    both = replace(given, measures={**given.measures, "over_cap_kwh": over + 3.0})
+    both = replace(given, measures={**given.measures, "over_cap_kwh": over + 3.0, "peak_kw": np.full(3, 120.0)})
     drawn, again = warnings(both)
     assert "kW, 3.00 kWh over the cap" in drawn
     assert drawn.startswith("peak ")
@@ -280,6 +337,17 @@ def test_a_comparison_names_what_is_beyond_chance_and_what_is_not() -> None:
     assert [title for title, verdict in verdicts.items() if verdict == "yes"] == [
         "Highest power drawn at a connection point (mean of a step), kW"
     ]
+
+
+def test_differences_of_shares_are_points_and_voltage_is_in_the_headline() -> None:
+    made = comparison()
+    sure = tuple(replace(one, mean=-0.959 if one.measure.unit == "%" else 963.0, half_width=0.01)
+                 for one in made.differences[0])
+    changed = replace(made, differences=(sure,))
+    (words,) = differences_in_words(changed)
+    assert "highest loading of a line's phase −95.9 percentage points (−96.9 to −94.9)" in words
+    assert "voltage beyond its limits because of EVs, all connection points +963.0 min" in words
+    assert "−95.9 points" in without_plotly(render_comparison(changed))
 
 
 def test_a_comparison_names_the_fields_that_differ_and_folds_what_is_zero_everywhere() -> None:

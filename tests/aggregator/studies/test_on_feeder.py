@@ -1,6 +1,7 @@
 """A run on a feeder: tables, result, comparison and page say what the twin's judgement says."""
 
 import json
+import re
 from dataclasses import replace
 from math import sqrt
 from pathlib import Path
@@ -150,6 +151,21 @@ def test_tables_and_result_are_written_and_equal(tmp_path: Path) -> None:
     json.dumps(written, allow_nan=False)
     lines = pyarrow.parquet.read_table(out / "feeder_lines.parquet")
     assert lines["phase"].to_pylist() == ["a"], "the others carry nothing"
+
+
+def test_a_nominal_voltage_is_that_of_the_buses_with_connection_points_alone(tmp_path: Path) -> None:
+    file = street(tmp_path)
+    file.write_text(file.read_text("utf-8").replace("nominal_volts = 230.0", "nominal_volts = 220.0"), "utf-8")
+    facts = simulate_scenario(file).facts
+    assert facts.feeder is not None
+    for name in ("with", "without"):
+        shown = {
+            bus: [float(volts) for volts in re.findall(r"[abc] ([0-9.]+)", text)]
+            for bus, text in re.findall(r"<title>bus (\w+): (.*?) p\.u\.", facts.feeder.pictures[name])
+        }
+        # An ideal source holds its bus at 1 p.u. of 10 kV; 400 V is 1.05 of 220 V from phase to neutral.
+        assert shown["high"] == pytest.approx([1.0] * 3, abs=2e-3)
+        assert max(shown["low"]) == pytest.approx(400.0 / sqrt(3.0) / 220.0, abs=0.03)
 
 
 def test_a_run_again_into_the_same_folder_takes_its_place(tmp_path: Path) -> None:
