@@ -125,6 +125,7 @@ def plan(
     time_limit: Annotated[
         float, typer.Option("--time-limit", min=0.0, help="Seconds after which the best plan so far is written.")
     ] = 60.0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, for fleets that are planned block by block.")] = 2,
     explain: Annotated[
         list[str] | None, typer.Option(help="Id of an EV whose every step the plan says the reason of; may repeat.")
     ] = None,
@@ -137,15 +138,17 @@ def plan(
     from aggregator.feeder.output import write_files  # noqa: PLC0415 - see serve
     from aggregator.planning.fleet import ProblemFaults  # noqa: PLC0415 - see serve
     from aggregator.planning.fleet.command import run_plan, written_plan  # noqa: PLC0415 - see serve
+    from aggregator.planning.fleet.plan import relative_gap  # noqa: PLC0415 - see serve
     from aggregator.planning.fleet.problem_file import Unreadable  # noqa: PLC0415 - see serve
 
     console = Console(stderr=True)
 
     def told(number: int, bound: float, cost: float) -> None:
-        console.print(f"pass {number}: bound {bound:.2f}, cost {cost:.2f}", highlight=False)
+        console.print(f"pass {number}: bound {bound:.2f}, cost {cost:.2f}, gap {100 * relative_gap(cost, bound):.4f} %",
+                      highlight=False)
 
     try:
-        planned = run_plan(problem, out, tuple(explain or ()), gap, time_limit, told)
+        planned = run_plan(problem, out, tuple(explain or ()), gap, time_limit, workers, told)
         write_files({out: written_plan(planned)})
     except (Unreadable, ProblemFaults) as refusal:
         typer.echo(str(refusal), err=True)

@@ -11,7 +11,7 @@ from aggregator.planning.fleet.plan import Plan
 from aggregator.planning.fleet.plan_file import plan_bytes, summary
 from aggregator.planning.fleet.problem import Problem
 from aggregator.planning.fleet.problem_file import read_problem
-from aggregator.planning.fleet.solve import solve
+from aggregator.planning.fleet.solve import WHOLE_EVS, solve
 from aggregator.planning.fleet.solver import NoPlan
 from aggregator.planning.fleet.why import Reason, binding, reasons
 from aggregator.refusal import Refused
@@ -51,7 +51,9 @@ class Planned:
             *self._short(), *self._events(), *self._repaired(),
             *(f"decides: {item}" for item in binding(problem, plan)[:_SHOWN]),
         ]
-        for ev in self.explained:
+        if self.explained and plan.duals is None:
+            lines.append("not explained: the time ended before there were prices that could")
+        for ev in self.explained if plan.duals is not None else ():
             lines.append(f"{problem.evs.ids[ev]}:")
             lines += [f"  {reason_words(reason)}" for reason in reasons(problem, plan, ev)]
         return "\n".join(lines)
@@ -91,14 +93,14 @@ def reason_words(reason: Reason) -> str:
 
 
 def run_plan(
-    path: Path, out: Path, explain: tuple[str, ...], gap: float, time_limit_s: float,
+    path: Path, out: Path, explain: tuple[str, ...], gap: float, time_limit_s: float, workers: int,
     progress: Callable[[int, float, float], None],
 ) -> Planned:
     """Read, solve and explain; nothing is written yet.
 
     Raises:
         Unreadable, ProblemFaults: the file is no problem that could be planned.
-        Refused: hard limits exclude every plan, there is no such EV, or `out` is the problem's own file.
+        Refused: hard limits exclude every plan, an EV cannot be explained, or `out` is the problem's own file.
     """
     if out.exists() and path.exists() and out.samefile(path):
         raise Refused(f"{out}: is the problem itself, expected another name for the plan")
@@ -107,12 +109,12 @@ def run_plan(
     for name in explain:
         if name not in number:
             raise Refused(f"--explain {name}: no such EV in {path}")
+    if explain and len(problem.evs) > WHOLE_EVS:
+        raise Refused(f"--explain: {path} has {len(problem.evs)} EVs; every step has its reason up to {WHOLE_EVS}")
     try:
-        plan = solve(problem, gap=gap, time_limit_s=time_limit_s, progress=progress)
+        plan = solve(problem, gap=gap, time_limit_s=time_limit_s, workers=workers, progress=progress)
     except NoPlan as refusal:
         raise Refused(f"{path}: {refusal}; {_why_none(problem)}") from None
-    if explain and plan.duals is None:
-        raise Refused(f"--explain: time ended before there were prices that could; --time-limit was {time_limit_s:g} s")
     return Planned(problem, plan, tuple(number[name] for name in explain), out)
 
 
@@ -124,4 +126,5 @@ def _why_none(problem: Problem) -> str:
 
 def written_plan(planned: Planned) -> bytes:
     """The content of the plan's file."""
-    return plan_bytes(planned.problem, planned.plan, planned.out, planned.explained)
+    explained = planned.explained if planned.plan.duals is not None else ()
+    return plan_bytes(planned.problem, planned.plan, planned.out, explained)

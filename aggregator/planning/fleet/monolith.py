@@ -14,6 +14,7 @@ import numpy as np
 
 from aggregator.planning.fleet.arrays import NONE, Program, assemble
 from aggregator.planning.fleet.checker import Schedule
+from aggregator.planning.fleet.idle import idle_schedule
 from aggregator.planning.fleet.one_way import choose_directions
 from aggregator.planning.fleet.plan import Duals, Plan, Repair, SitePrices, make_plan
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
@@ -52,7 +53,7 @@ def solve_whole(
     if relaxed.is_feasible:
         answer, cells, meters = put_right(program, solver, relaxed, left)
     repaired = perf_counter()
-    schedule = schedule_of(program, answer.x) if answer.is_feasible else idle(problem)
+    schedule = schedule_of(program, answer.x) if answer.is_feasible else idle_schedule(problem)
     duals = duals_of(problem, program, relaxed) if relaxed.status == "optimal" else None
     plan = make_plan(
         problem, schedule, bound, wanted_gap=gap, duals=duals,
@@ -109,17 +110,6 @@ def schedule_of(program: Program, x: Floats) -> Schedule:
     return Schedule(
         program.by_ev(x, "charge"), program.by_ev(x, "discharge"), program.by_site(x, "curtailed"),
         program.by_site(x, "unserved"), program.by_site(x, "spilled"), np.array(x[program.columns["sold_reserve"]]))
-
-
-def idle(problem: Problem) -> Schedule:
-    """The schedule in which no car moves, whatever that costs: what is left when the time ends before any answer."""
-    sites, none = problem.sites, np.zeros((len(problem.evs), problem.steps))
-    own = sites.base_kw - sites.pv_kw
-    curtailed = np.clip(-own - sites.export_cap_kw, 0.0, sites.pv_kw)
-    net = own + curtailed
-    blocks = 0 if problem.reserve is None else len(problem.reserve.price_per_kw_h)
-    return Schedule(none, none.copy(), curtailed, np.maximum(0.0, net - sites.import_cap_kw),
-                    np.maximum(0.0, -net - sites.export_cap_kw), np.zeros(blocks))
 
 
 def duals_of(problem: Problem, program: Program, answer: Solved) -> Duals:

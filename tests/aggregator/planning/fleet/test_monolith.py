@@ -191,7 +191,7 @@ def test_a_car_that_arrives_below_its_floor_charges_first_and_never_discharges(m
     assert seen
 
 
-def test_without_time_the_idle_plan_comes_back_with_a_bound(make_fleet: Make) -> None:
+def test_without_time_a_plan_without_a_solver_comes_back_with_a_bound(make_fleet: Make) -> None:
     problem = make_fleet(2, evs=40, sites=4, steps=96)
     plan = solve_whole(problem, time_limit_s=0.0)
     assert plan.status == "time_limit"
