@@ -116,7 +116,7 @@ class Tally:
         self._minutes = minutes
         self.points = Count(frame.places.count, replicas, minutes, WORSE_PU)
         self.lines = Count(len(readings.line_segments), replicas, minutes, WORSE_SHARE)
-        self.transformers = Count(len(readings.flow.feeder.transformers), replicas, minutes, WORSE_SHARE)
+        self.transformers = Count(len(readings.transformer_ids), replicas, minutes, WORSE_SHARE)
         self.unbalance = Count(len(readings.buses), replicas, minutes, WORSE_PU)
         self.somewhere = Count(len(KINDS), replicas, minutes, np.inf)
         self.beyond, self.caused = np.zeros((2, replicas, frame.grid.steps), dtype=np.bool_)
@@ -161,17 +161,18 @@ class Side:
         self._frame = frame
         self.tally = Tally(frame, replicas)
         self.course = Course.empty(replicas, frame.grid.steps)
-        self.transformer = np.full((transformers, replicas, frame.grid.steps), np.nan)
+        self.winding = np.full((transformers, replicas, frame.grid.steps), np.nan)
         self.low, self.high = np.full((2, frame.places.count, replicas), np.nan)
         self.peaks = {
             name: np.full((rows, replicas), np.nan)
-            for name, rows in (("loading", lines), ("transformer", transformers), ("unbalance", buses))
+            for name, rows in (("loading", lines), ("transformer", len(readings.transformer_ids)),
+                               ("winding", len(readings.windings)), ("unbalance", buses))
         }
         self.weekly = WeeklyCount(frame.grid, frame.places.count, buses, replicas)
 
     def add(self, first: int, replicas: slice, reading: Reading, excess: Excess, base: Excess) -> None:
         """Steps from `first` on of some replicas: arrays of (row, replica, step)."""
-        places = self._frame.places
+        places, readings = self._frame.places, self._frame.readings
         steps = slice(first, first + reading.losses_w.shape[-1])
         self.tally.add(first, replicas, excess, base)
         volts = reading.volts_pu * self._frame.to_nominal[:, None, None]
@@ -189,7 +190,7 @@ class Side:
         ):
             into[replicas, steps] = values.max(axis=0, initial=0.0)
         course.losses_w[replicas, steps], course.import_w[replicas, steps] = reading.losses_w, reading.import_w
-        self.transformer[:, replicas, steps] = reading.transformer
+        self.winding[:, replicas, steps] = readings.hottest(reading.winding)[:len(self.winding)]
         self.weekly.add(first, replicas, volts[places.rows], places.starts, reading.unbalance)
 
 

@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 
 from twin.feeder.impact.count import Excess, Frame, Places, Side, Tally
 from twin.feeder.impact.readings import Reading, Readings
-from twin.feeder.impact.result import KINDS, Apart, Checked, Course, Impact, Loaded, Minutes, Points
+from twin.feeder.impact.result import KINDS, Apart, Checked, Course, Impact, Loaded, Minutes, Points, Windings
 from twin.feeder.impact.weekly import Weekly
 from twin.feeder.network.admittance import Indices
 from twin.feeder.scene import Scene, SceneError
 from twin.feeder.second_engine.check import Checker, NotCheckable
 
-__all__ = ["KINDS", "Apart", "Checked", "Course", "EvsePowers", "Impact", "Loaded", "Minutes", "Points", "judge"]
+__all__ = [
+    "KINDS", "Apart", "Checked", "Course", "EvsePowers", "Impact", "Loaded", "Minutes", "Points", "Windings", "judge",
+]
 
 Floats = NDArray[np.float64]
 
@@ -271,13 +273,14 @@ class _Judge:
                 base.high[of, 0], weekly(base),
             ),
             lines=loaded("loading", "lines", tuple(f"{one.line}.{one.phase}" for one in segments)), segments=segments,
-            transformers=loaded("transformer", "transformers",
-                                tuple(one.id for one in self.scene.feeder.transformers)),
+            transformers=loaded("transformer", "transformers", readings.transformer_ids),
+            windings=Windings(readings.windings, readings.element_of, with_evs.peaks["winding"],
+                              base.peaks["winding"][:, 0]),
             unbalance=loaded("unbalance", "unbalance", readings.buses),
             somewhere=with_evs.tally.somewhere.minutes(), base_somewhere=base.tally.somewhere.total[:, 0],
             beyond=with_evs.tally.beyond, caused=with_evs.tally.caused,
-            course=with_evs.course, base=base.course, transformer=with_evs.transformer,
-            base_transformer=base.transformer, checked=checked, readings=readings,
+            course=with_evs.course, base=base.course, winding=with_evs.winding, base_winding=base.winding,
+            checked=checked, readings=readings,
         )
 
 

@@ -1,8 +1,9 @@
 """What a feeder is judged by, read off solved steps as few rows as possible.
 
 A flow of the European LV feeder has 2,718 voltages and 2,715 currents, of which some 500 differ and matter: voltages
-at the load points, one current for all segments that carry the same, what goes through transformers and source. They
-are rows of a few matrices over the flow's state, so a year is judged without writing down a single whole flow.
+at the load points, one current for all segments that carry the same, what goes through transformers, other elements
+with a rating, and the source. They are rows of a few matrices over the flow's state, so a year is judged without
+writing down a single whole flow.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.feeder.network.admittance import Indices
-from twin.feeder.network.model import PHASES
+from twin.feeder.network.model import PHASES, Side
 from twin.feeder.network.transformer_model import TO_SEQUENCE, Complex
 from twin.feeder.powerflow.flow import Flow, Solution
 
@@ -31,13 +32,15 @@ SAME_CURRENT: Final = 9
 class Reading:
     """Steps as they are judged; NaN where there is no solution. Every array is (row, *shape).
 
-    volts_pu: at the load points, of their bus's rated voltage. loading: of line rows. transformer: loading.
+    volts_pu: at the load points, of their bus's rated voltage. loading: of line rows. transformer: of
+    `Readings.transformer_ids`. winding: of `Readings.windings`, the current of each over the rated one.
     unbalance: of `Readings.buses`. losses_w, import_w: lost in the feeder, and drawn from the grid above, of `shape`.
     """
 
     volts_pu: Floats
     loading: Floats
     transformer: Floats
+    winding: Floats
     unbalance: Floats
     losses_w: Floats
     import_w: Floats
@@ -75,8 +78,24 @@ class Reading:
                      for name in cls.__dataclass_fields__))
 
 
+@dataclass(frozen=True, slots=True)
+class Winding:
+    """One phase of a transformer's side, or one node of an element that is held as its matrix.
+
+    where: `from` or `to` of a transformer, the bus of a node.
+    """
+
+    element: str
+    where: str
+    phase: str
+
+
 class Readings:
     """A feeder made ready to be judged.
+
+    transformer_ids: transformers, and behind them the primitives that have a rating. What is judged of a transformer is
+    the larger of its apparent power as a whole and of the current of any phase, over the rated; of a primitive the
+    current at any node. windings: these phases and nodes; element_of: each one's row in `transformer_ids`.
 
     line_segments: row in `Flow.segments` of the weakest segment of each line row. line_of: the line row of each
     segment, -1 where it carries nothing or has no rating; weaker: its loading over that of its line row.
@@ -90,9 +109,9 @@ class Readings:
         self.rated_volts, self.phases_across = _rated_volts(flow)
         self._volts: Complex = network.points / self.rated_volts[:, None]
         self._lines, self.line_segments, self.line_of, self.weaker = _line_rows(flow)
-        rated = np.array([transformer.rated_va for transformer in flow.feeder.transformers])
-        self._into: Complex = network.transformers / np.repeat(rated, 6)[:, None]
-        self._across: Complex = network.keys[network.transformer_nodes]
+        self._transformers = len(flow.feeder.transformers)
+        self._set_windings()
+        self._across: Complex = network.keys[network.transformer_nodes] * self._volts_over
         self._out: Complex = network.source
         self._source: Complex = network.keys[network.source_nodes]
         self.buses = tuple(dict.fromkeys(
@@ -108,22 +127,55 @@ class Readings:
     @property
     def rows(self) -> int:
         """Values of one step."""
-        return len(self.rated_volts) + len(self.line_segments) + len(self.flow.feeder.transformers) + len(self.buses)
+        judged = (self.rated_volts, self.line_segments, self.transformer_ids, self.windings, self.buses)
+        return sum(len(one) for one in judged)
+
+    def _set_windings(self) -> None:
+        """Currents of all windings over the rated ones; volts are over what makes their product one over rated VA."""
+        flow, network = self.flow, self.flow.network
+        feeder = flow.feeder
+        nodes = [Winding(primitive.id, *node) for primitive in feeder.primitives for node in primitive.nodes]
+        known = np.flatnonzero(np.isfinite(flow.primitive_amperes))
+        self.windings = (
+            *(Winding(transformer.id, side.value, phase) for transformer in feeder.transformers for side in Side
+              for phase in PHASES),
+            *(nodes[row] for row in known.tolist()),
+        )
+        rated = np.array([transformer.rated_amperes for transformer in feeder.transformers]).reshape(-1)
+        self._into: Complex = np.concatenate((
+            network.transformers / np.repeat(rated, 3)[:, None],
+            network.primitives[known] / flow.primitive_amperes[known][:, None],
+        ))
+        volts = np.array([(one.from_volts, one.to_volts) for one in feeder.transformers]).reshape(-1)
+        self._volts_over: Floats = 1.0 / (sqrt(3.0) * np.repeat(volts, 3)[:, None])
+        primitives = list(dict.fromkeys(nodes[row].element for row in known.tolist()))
+        self.transformer_ids = (*(transformer.id for transformer in feeder.transformers), *primitives)
+        of_primitive = [self._transformers + primitives.index(nodes[row].element) for row in known.tolist()]
+        self.element_of: Indices = np.array(
+            [*np.repeat(np.arange(self._transformers), 6).tolist(), *of_primitive], dtype=np.intp
+        )
+        self._starts = np.flatnonzero(np.diff(self.element_of, prepend=-1))
+
+    def hottest(self, winding: Floats) -> Floats:
+        """Of the windings (winding, ...) the most loaded of each of `transformer_ids`."""
+        return np.maximum.reduceat(winding, self._starts, axis=0) if len(self._starts) else winding[:0]
 
     def of(self, solution: Solution) -> Reading:
         """All columns of a solution, whatever its shape, as one axis."""
         state = solution.state
         volts = self._volts @ state
         drawn = (np.conjugate(self.flow.network.points @ state) * state[1:]).real.sum(axis=0)
-        across, into = self._across @ state, self._into @ state
-        sides = (len(self.flow.feeder.transformers), 2, 3, state.shape[1])
-        power = np.sqrt(_square(across) * _square(into)).reshape(sides).sum(axis=2).max(axis=1)
+        across, winding = np.sqrt(_square(self._across @ state)), np.sqrt(_square(self._into @ state))
+        carried = self.hottest(winding)
+        sides = (self._transformers, 2, 3, state.shape[1])
+        power = (across * winding[:len(across)]).reshape(sides).sum(axis=2).max(axis=1)
+        np.maximum(carried[:self._transformers], power, out=carried[:self._transformers])
         source = ((self._source @ state) * np.conjugate(self._out @ state)).real.sum(axis=0)
         with np.errstate(invalid="ignore"):
             unbalance = np.sqrt(_square(self._negative @ state) / _square(self._positive @ state))
         return Reading(
-            np.sqrt(_square(volts)), np.sqrt(self._squared_loading(state)), power, unbalance, source + drawn, source,
-            solution.has_solution.reshape(-1),
+            np.sqrt(_square(volts)), np.sqrt(self._squared_loading(state)), carried, winding, unbalance,
+            source + drawn, source, solution.has_solution.reshape(-1),
         )
 
     def _squared_loading(self, state: Complex) -> Floats:

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.feeder.impact.readings import Readings
+from twin.feeder.impact.readings import Readings, Winding
 from twin.feeder.impact.weekly import Weekly
 from twin.feeder.network.admittance import Segment
 from twin.feeder.scene import Scene
@@ -59,9 +59,10 @@ class Points:
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """Lines' phases or transformers. peak: highest loading, (row, replica); base_: without EVs, (row,).
+    """Lines' phases, transformers or buses. peak: highest loading, (row, replica); base_: without EVs, (row,).
 
-    A row of lines is the weakest of all segments that always carry the same current.
+    A row of lines is the weakest of all segments that always carry the same current. Transformers are those of
+    `Readings.transformer_ids`: behind them stand the elements held as their matrix that have a rating.
     """
 
     ids: tuple[str, ...]
@@ -72,11 +73,29 @@ class Loaded:
 
 
 @dataclass(frozen=True, eq=False)
+class Windings:
+    """Phases of transformers and nodes of other elements. peak: highest current over the rated one, (row, replica).
+
+    element_of: row in `Impact.transformers` of what each is a part of. base_peak: without EVs, (row,).
+    """
+
+    rows: tuple[Winding, ...]
+    element_of: NDArray[np.intp]
+    peak: Floats
+    base_peak: Floats
+
+    def most_loaded(self, element: int) -> Winding:
+        """Of a row of `Impact.transformers`, over all replicas."""
+        own = np.flatnonzero(self.element_of == element)
+        return self.rows[int(own[np.argmax(np.fmax.reduce(self.peak[own], axis=1))])]
+
+
+@dataclass(frozen=True, eq=False)
 class Course:
     """The feeder as a whole at every step, (replica, step); without EVs there is one replica. NaN: no solution.
 
     low_pu, high_pu: over all connection points, of the nominal voltage. line_loading, transformer_loading, unbalance:
-    the highest. losses_w: in the feeder. import_w: from the grid above.
+    the highest of the rows of `Impact`. losses_w: in the feeder. import_w: from the grid above.
     """
 
     low_pu: Floats
@@ -139,7 +158,8 @@ class Impact:
     somewhere: minutes in which any connection point was beyond its voltage limits, lines or transformers overloaded or
         a bus unbalanced, rows in the order of `KINDS`, and rows of `base_somewhere` likewise, in minutes.
     beyond, caused: whether anything was beyond its limit, and whether because of EVs, (replica, step).
-    transformer: loading of every one, (transformer, replica, step), and base_transformer, (transformer, 1, step).
+    winding: current of the most loaded phase of every transformer over the rated one, which is what its hot spot goes
+        by, (transformer, replica, step), and base_winding, (transformer, 1, step).
     segments: what the rows of `lines` stand for. segment_peak(): the highest loading of every segment.
     nominal_volts: what 1 p.u. is, phase to neutral; None: each bus's rating.
     """
@@ -153,6 +173,7 @@ class Impact:
     lines: Loaded
     segments: tuple[Segment, ...]
     transformers: Loaded
+    windings: Windings
     unbalance: Loaded
     somewhere: Minutes
     base_somewhere: Floats
@@ -160,8 +181,8 @@ class Impact:
     caused: Claims
     course: Course
     base: Course
-    transformer: Floats
-    base_transformer: Floats
+    winding: Floats
+    base_winding: Floats
     checked: Checked
     readings: Readings
     apart: Apart | None = None

@@ -1,6 +1,7 @@
 """What EVs do to a feeder, against a plain count over single flows."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twin.assets import TimeGrid, utc
+from twin.feeder import Bus, Feeder, Source, Transformer
 from twin.feeder.impact import judging as module
 from twin.feeder.impact.judging import KINDS, EvsePowers, Impact, judge
+from twin.feeder.impact.readings import Winding
 from twin.feeder.network.model import CONSTANT_POWER, ConnectionPoint, LoadType
-from twin.feeder.powerflow.flow import Flow
+from twin.feeder.powerflow.flow import Flow, Solution
 from twin.feeder.scene import Limits, Scene, SceneError
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -24,14 +27,19 @@ LIMITS = Limits((0.97, 1.01), 0.12, 0.05, 0.004)
 
 
 def scene(
-    build: Any, seed: int, *, scale: float = 1.0, limits: Limits = LIMITS, **choices: Any
+    build: Any, seed: int, *, scale: float = 1.0, limits: Limits = LIMITS,
+    make: Callable[[int], Feeder] | None = None, **choices: Any,
 ) -> tuple[Scene, np.ndarray]:
     """A random feeder whose base load repeats itself, and EVs that stand still in a third of the steps."""
-    feeder = build.feeder(seed, **choices)
+    feeder = build.feeder(seed, **choices) if make is None else make(seed)
     draw = np.random.default_rng([seed, 4])
-    rows = len(Flow(feeder).terminals)
+    flow = Flow(feeder)
+    rows = len(flow.terminals)
     base = np.tile(draw.uniform(-3e3, 6e3, (2, rows, STEPS // 3)), 3)
-    points = [feeder.connection_points[int(k)] for k in draw.integers(len(feeder.connection_points), size=EVSES)]
+    # Between two phases no EVSE hangs.
+    places = [point for point in feeder.connection_points
+              if all((point.id, phase) in flow.terminal_row for phase in point.phases)]
+    points = [places[int(k)] for k in draw.integers(len(places), size=EVSES)]
     made = Scene(
         feeder, TimeGrid(utc("2025-01-14T12:00:00Z"), 900, STEPS), base[0], 0.3 * base[1],
         tuple(f"ev{k}" for k in range(EVSES)), tuple(point.id for point in points),
@@ -40,6 +48,20 @@ def scene(
     kw = scale * draw.uniform(-11.0, 11.0, (EVSES, 3, STEPS))
     kw[:, draw.random((3, STEPS)) < 1.0 / 3.0] = 0.0
     return made, kw
+
+
+def carried(flow: Flow, solution: Solution) -> dict[str, np.ndarray]:
+    """Of every transformer the larger of its power and of any phase's current, over the rated, (step,); of every other
+    element with a rating the current of any node.
+    """
+    found = {
+        transformer.id: np.maximum(power, phases.reshape(6, *power.shape).max(axis=0)) for transformer, power, phases
+        in zip(flow.feeder.transformers, solution.transformer_loading(), solution.winding_loading(), strict=True)
+    }
+    for primitive, loading in zip(flow.feeder.primitives, solution.primitive_loading(), strict=True):
+        if primitive.amperes:
+            found[primitive.id] = loading
+    return found
 
 
 def excesses(made: Scene, p_w: np.ndarray, q_var: np.ndarray) -> dict[tuple[str, str], tuple[float, float]]:
@@ -52,16 +74,15 @@ def excesses(made: Scene, p_w: np.ndarray, q_var: np.ndarray) -> dict[tuple[str,
     bus_of = {point.id: point.bus for point in made.feeder.connection_points}
     rated = {bus.id: bus.volts / np.sqrt(3.0) for bus in made.feeder.buses}
     for terminal, value in zip(flow.terminals, np.abs(solution.terminal_voltages())[:, 0], strict=True):
-        volts[terminal.connection_point].append(value / rated[bus_of[terminal.connection_point]])
+        across = rated[bus_of[terminal.connection_point]] * (1.0 if terminal.other is None else np.sqrt(3.0))
+        volts[terminal.connection_point].append(value / across)
     low, high = limits.voltage_pu
     for point, values in volts.items():
         found["point", point] = (low - min(values), max(values) - high) if solved else (np.inf, np.inf)
     for segment, value in zip(flow.segments, solution.line_loading()[:, 0], strict=True):
         found["line", f"{segment.line}.{segment.phase}"] = (-np.inf, value - limits.line_loading if solved else np.inf)
-    for transformer, value in zip(made.feeder.transformers, solution.transformer_loading()[:, 0], strict=True):
-        found["transformer", transformer.id] = (
-            -np.inf, value - limits.transformer_loading if solved else np.inf
-        )
+    for name, value in carried(flow, solution).items():
+        found["transformer", name] = (-np.inf, value[0] - limits.transformer_loading if solved else np.inf)
     if limits.unbalance is not None:
         buses = tuple(bus.id for bus in made.feeder.buses if bus.phases == "abc" and bus.id in bus_of.values())
         if buses:
@@ -143,11 +164,62 @@ def test_extremes_and_courses_are_those_of_the_flows(build: Any, seed: int) -> N
     loading = solution.line_loading()
     np.testing.assert_allclose(impact.course.line_loading, loading.max(axis=0), atol=1e-9)
     np.testing.assert_allclose(impact.segment_peak(impact.lines.peak), loading.max(axis=2), atol=1e-7)
-    np.testing.assert_allclose(impact.transformer, solution.transformer_loading(), atol=1e-9)
+    np.testing.assert_allclose(impact.winding, solution.winding_loading().max(axis=(1, 2)), atol=1e-9)
+    highest = np.array([loading.max(axis=1) for loading in carried(made.flow(), solution).values()])
+    np.testing.assert_allclose(impact.transformers.peak, highest, atol=1e-9)
     np.testing.assert_allclose(impact.losses_kwh, solution.losses_w().sum(axis=1) / 4000.0, rtol=1e-6)
     np.testing.assert_allclose(impact.course.import_w, solution.source_power().real, atol=1e-3)
     assert impact.checked.agrees
     assert impact.checked.steps >= 6
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_regulators_with_a_rating_are_judged_by_name(build: Any, seed: int) -> None:
+    made, kw = rated(build, seed)
+    impact = judge(made, kw, checked_steps=0)
+    assert impact.transformers.ids[-2:] == ("reg_a", "reg_b")
+    require_same(impact, slowly(made, kw))
+    solution = made.flow().solve(*made.demand_w(kw))
+    amperes = np.abs(solution.primitive_currents()[made.flow().primitive_rows["reg_b"]])
+    loading = (amperes / np.array([9.0, 20.0])[:, None, None]).max(axis=2)
+    row = len(impact.transformers.ids) - 1
+    np.testing.assert_allclose(impact.transformers.peak[row], loading.max(axis=0), atol=1e-9)
+    assert impact.course.transformer_loading.max() == pytest.approx(impact.transformers.peak.max())
+    worst = impact.windings.most_loaded(row)
+    assert (worst.element, worst.where) == ("reg_b", "lower" if loading[0].max() > loading[1].max() else "reg")
+    assert worst.phase == "b"
+    assert impact.transformers.minutes.total[row].any()
+
+
+def rated(build: Any, seed: int) -> tuple[Scene, np.ndarray]:
+    """Two of three regulators with a rating; what the third and a single-phase transformer bear nobody knows."""
+    amperes = {"reg_a": (30.0, 30.0), "reg_b": (9.0, 20.0)}
+
+    def known(feeder: Feeder) -> Feeder:
+        return replace(feeder, primitives=tuple(
+            replace(one, amperes=amperes.get(one.id, ())) for one in feeder.primitives
+        ))
+
+    return scene(build, seed, make=lambda number: known(build.rich_feeder(number)),
+                 limits=replace(LIMITS, transformer_loading=1.0))
+
+
+def test_one_loaded_phase_of_a_transformer_counts_however_idle_the_others_are() -> None:
+    """30 kVA behind Dyn11: 12 kW on phase a are 120 % of its current and 46 % of the power as a whole."""
+    feeder = Feeder(
+        "behind a transformer", (Bus("upper", 10_000.0), Bus("lower", 400.0)), (), Source("upper"),
+        (Transformer("tr", "upper", "lower", 30e3, 10_000.0, 400.0, 0.04, 500.0, "Dyn11"),),
+        (ConnectionPoint("one", "lower", "a"),),
+    )
+    made = Scene(feeder, TimeGrid(utc("2025-01-14T12:00:00Z"), 900, 3), np.zeros((1, 3)), np.zeros((1, 3)),
+                 ("ev",), ("one",), ("a",))
+    impact = judge(made, np.array([[0.0, 12.0, 9.0]]))
+    assert made.flow().solve(np.array([[12_000.0]])).transformer_loading().max() < 0.5
+    assert impact.transformers.minutes.attributable.tolist() == [[MINUTES]]
+    np.testing.assert_allclose(impact.transformers.peak, 1.2, atol=0.05)
+    np.testing.assert_allclose(impact.winding[0, 0], [0.0, 1.2, 0.9], atol=0.05)
+    assert impact.windings.most_loaded(0) == Winding("tr", "to", "a")
+    assert impact.checked.agrees
 
 
 def test_any_time_is_counted_once_however_much_is_broken(build: Any) -> None:

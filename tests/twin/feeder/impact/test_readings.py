@@ -1,22 +1,39 @@
 """What is read off in few rows is what the whole flow says."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twin.feeder import Feeder
 from twin.feeder.impact.readings import Readings
 from twin.feeder.powerflow.flow import Flow
 
 SEEDS = st.integers(0, 2**32 - 1)
 
 
+def some_rated(feeder: Feeder, seed: int) -> Feeder:
+    """About half of the elements that are held as their matrix with a rating, another one at each node."""
+    draw = np.random.default_rng([seed, 7])
+    return replace(feeder, primitives=tuple(
+        replace(one, amperes=tuple(draw.uniform(20.0, 60.0, len(one.nodes)))) if draw.random() < 0.5 else one
+        for one in feeder.primitives
+    ))
+
+
+def feeder_rated(feeder: Feeder) -> list[str]:
+    return [primitive.id for primitive in feeder.primitives if primitive.amperes]
+
+
 @given(seed=SEEDS, rich=st.booleans())
 @settings(max_examples=25, deadline=None)
 def test_readings_equal_the_whole_flow(build: Any, seed: int, rich: bool) -> None:
     """Regulators, capacitances of lines, rings, delta: rows that are told apart and those that are read as one."""
-    feeder = build.rich_feeder(seed) if rich else build.feeder(seed)
+    feeder = build.feeder(seed)
+    if rich:
+        feeder = some_rated(build.rich_feeder(seed), seed)
     flow = Flow(feeder)
     readings = Readings(flow)
     solution = flow.solve(*build.power(flow, seed))
@@ -33,7 +50,23 @@ def test_readings_equal_the_whole_flow(build: Any, seed: int, rich: bool) -> Non
     loading = np.where(readings.line_of[:, None] >= 0, found.loading[readings.line_of], 0.0)
     np.testing.assert_allclose(loading * readings.weaker[:, None], whole, atol=1e-7)
     assert (found.loading.max(axis=0) >= whole.max(axis=0) - 1e-9).all()
-    np.testing.assert_allclose(found.transformer, solution.transformer_loading(), atol=1e-9)
+    assert readings.transformer_ids == (*(one.id for one in feeder.transformers), *feeder_rated(feeder))
+    carried, windings = solution.transformer_loading(), solution.winding_loading()
+    several = len(feeder.transformers)
+    np.testing.assert_allclose(found.transformer[:several], np.maximum(carried, windings.max(axis=(1, 2))), atol=1e-9)
+    known = np.isfinite(solution.primitive_loading()[:, 0])
+    np.testing.assert_allclose(found.transformer[several:], solution.primitive_loading()[known], atol=1e-9)
+    by_name = {(one.element, one.where, one.phase): row for one, row in zip(
+        readings.windings, found.winding, strict=True)}
+    for transformer, sides in zip(feeder.transformers, windings, strict=True):
+        for where, phases in zip(("from", "to"), sides, strict=True):
+            for phase, values in zip("abc", phases, strict=True):
+                np.testing.assert_allclose(by_name[transformer.id, where, phase], values, atol=1e-9)
+    for primitive in feeder.primitives:
+        amperes = np.abs(solution.primitive_currents()[flow.primitive_rows[primitive.id]])
+        for node, current, rated in zip(primitive.nodes, amperes, primitive.amperes, strict=False):
+            np.testing.assert_allclose(by_name[primitive.id, *node], current / rated, atol=1e-9)
+    assert len(by_name) == 6 * several + sum(len(primitive.amperes) for primitive in feeder.primitives)
     if readings.buses:
         np.testing.assert_allclose(found.unbalance, solution.unbalance(readings.buses), atol=1e-10)
     np.testing.assert_allclose(found.losses_w, solution.losses_w(), rtol=1e-6, atol=1e-2)
@@ -44,6 +77,6 @@ def test_an_unsolved_step_reads_as_nothing(build: Any) -> None:
     flow = Flow(build.two_buses())
     found = Readings(flow).of(flow.solve(np.array([[1e3, 1e9], [1e3, 0.0], [1e3, 0.0]])))
     assert found.has_solution.tolist() == [True, False]
-    for name in ("volts_pu", "loading", "unbalance", "losses_w", "import_w"):
+    for name in ("volts_pu", "loading", "transformer", "winding", "unbalance", "losses_w", "import_w"):
         assert np.isfinite(getattr(found, name)[..., 0]).all()
         assert np.isnan(getattr(found, name)[..., 1]).all()
