@@ -10,7 +10,7 @@ from aggregator.assets_sections import EvseSection, FeederSection, SiteSection
 from aggregator.config_faults import SectionReader
 from aggregator.dispatch.feeder_share import fallback_fault, fitted_fallback
 from aggregator.planning.forecast import BaseLoadForecast
-from aggregator.planning.street import Neighbour, Street
+from aggregator.planning.street.known import Neighbour, Street
 from twin.feeder import Feeder, faults
 from twin.feeder.on_disk.example import european_lv, european_lv_home_day
 from twin.feeder.on_disk.files import read

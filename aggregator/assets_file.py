@@ -34,7 +34,7 @@ from aggregator.toml_writer import dump_assets
 from twin import assets as world
 
 if TYPE_CHECKING:
-    from aggregator.planning.street import Street
+    from aggregator.planning.street.known import Street
 
 __all__ = ["AssetsFile", "dump_assets"]
 

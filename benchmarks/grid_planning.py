@@ -25,8 +25,8 @@ from datetime import UTC, datetime
 import numpy as np
 
 from aggregator.planning.arrays import assemble
-from aggregator.planning.grid_secure import GridPlan, plan_with_feeder
 from aggregator.planning.problem import Commitment, EvDemand, Problem
+from aggregator.planning.street.search import GridPlan, plan_with_feeder
 from aggregator.planning.warm import WarmProgram
 from aggregator.planning.windows import windows
 from twin.assets import TimeGrid

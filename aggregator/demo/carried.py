@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import numpy as np
 
-from aggregator.planning.feeder_lessons import element_words
-from aggregator.planning.street import Street
+from aggregator.planning.street.known import Street
+from aggregator.planning.street.lessons import element_words
 from aggregator.reports import CarriedFact, FeederFact, StepSeries
 from twin.assets import TimeGrid
 from twin.feeder.second_engine.check import Checker

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from aggregator.demo.scene import Scene
-from aggregator.planning.street import Street
+from aggregator.planning.street.known import Street
 from twin.assets import Current
 from twin.feeder import Bus, ConnectionPoint, Feeder, Line, Rating, Source, Transformer
 

@@ -15,8 +15,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.planning.feeder_lessons import element_words
-from aggregator.planning.street import Street
+from aggregator.planning.street.known import Street
+from aggregator.planning.street.lessons import element_words
 from twin.assets import TimeGrid
 from twin.feeder.network.model import PHASES
 from twin.feeder.scene import Scene

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from aggregator.planning.answer import Answer, Solvable
-from aggregator.planning.feeder_lessons import element_words
 from aggregator.planning.problem import Floats, Problem
+from aggregator.planning.street.lessons import element_words
 from aggregator.planning.windows import Window, step_label
 
 _FELT = 1e-6  # duals below are solver noise

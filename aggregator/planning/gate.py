@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aggregator.planning.feeder_lessons import Change, Crossed, TangentLike, crossed_by, rows_from
 from aggregator.planning.lessons import Refusal, Replayed, learn
 from aggregator.planning.problem import Commitment, Cut, FeederRow, Floats, Plan, Problem
 from aggregator.planning.safe import safe_plan
-from aggregator.planning.street_rounds import StreetRounds, over_alert
+from aggregator.planning.street.lessons import Change, Crossed, TangentLike, crossed_by, rows_from
+from aggregator.planning.street.rounds import StreetRounds, over_alert
 from twin.assets import Schedule, World
 from twin.validation import Breach, BreachKind, EventPromise, ValidationReport, validate
 

@@ -26,7 +26,7 @@ from markets.rate import RateSchedule
 from twin.assets import Evse, Site, TimeGrid, Visit, World
 
 if TYPE_CHECKING:
-    from aggregator.planning.street import Street
+    from aggregator.planning.street.known import Street
 
 log = structlog.get_logger(__name__)
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from aggregator.demo.feeder import garage_feeder
 from aggregator.planning.arrays import assemble
 from aggregator.planning.checker import check, over_feeder
-from aggregator.planning.feeder_lessons import element_words
 from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate, safe_outcome
 from aggregator.planning.highs import Relaxation
 from aggregator.planning.model import build
 from aggregator.planning.problem import FeederRow, Plan, Problem
 from aggregator.planning.safe import safe_plan
 from aggregator.planning.solve import solve
+from aggregator.planning.street.lessons import element_words
 from aggregator.planning.warm import WarmProgram
 from aggregator.planning.windows import windows
 from twin.assets import World
@@ -237,7 +237,7 @@ def test_both_forms_of_the_problem_know_the_same_rows(make_problem: MakeProblem,
 
 def test_a_plan_that_breaks_limits_all_along_the_street_is_searched_for_with_the_flow_inside(
         make_problem: MakeProblem, make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aggregator.planning.street_rounds.MOST_TANGENTS", 1)
+    monkeypatch.setattr("aggregator.planning.street.rounds.MOST_TANGENTS", 1)
     problem = busy(make_problem)
     world = on_street(problem, make_world(problem, taper_from=1.0))
     outcome = gate(problem, world)

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from aggregator.planning.arrays import NONE, Ints, Program
-from aggregator.planning.grid_rows import GridRows, RowKind
 from aggregator.planning.problem import Floats
+from aggregator.planning.street.rows import GridRows, RowKind
 from aggregator.planning.warm import WarmProgram
 from twin.feeder.network.model import PHASES
 

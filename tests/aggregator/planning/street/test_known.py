@@ -10,7 +10,7 @@ from aggregator.demo.feeder import garage_feeder
 from aggregator.fleet.beliefs import VehicleModel
 from aggregator.planning.forecast import ArrivalForecast, BaseLoadForecast
 from aggregator.planning.horizon import SiteModel, Situation, as_far_as_needed, build_request, horizon_grid
-from aggregator.planning.street import Neighbour, Street
+from aggregator.planning.street.known import Neighbour, Street
 from markets.rate import shipped_rate
 from twin.assets import Battery, Current, Evse, PowerCurve, Site, Vehicle
 from twin.feeder.scene import SceneError

@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aggregator.planning.checker import over_feeder
-from aggregator.planning.feeder_lessons import (
+from aggregator.planning.problem import FeederRow, Floats, Plan, Problem
+from aggregator.planning.street.lessons import (
     Change,
     Crossed,
     TangentLike,
@@ -21,7 +22,6 @@ from aggregator.planning.feeder_lessons import (
     rows_from,
     worst_limits,
 )
-from aggregator.planning.problem import FeederRow, Floats, Plan, Problem
 
 if TYPE_CHECKING:
     from twin.feeder.scene import Scene
@@ -71,8 +71,8 @@ class StreetRounds:
     def plan(self, problem: Problem) -> Plan:
         """The plan of the next round."""
         # Pyomo and HiGHS stay out of the service's own process, which needs these modules for their types only.
-        from aggregator.planning.grid_secure import plan_with_feeder  # noqa: PLC0415
         from aggregator.planning.solve import solve  # noqa: PLC0415
+        from aggregator.planning.street.search import plan_with_feeder  # noqa: PLC0415
 
         if self._scene is None or not self._is_crowded:
             return solve(problem, time_limit_s=self._time_limit_s)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from aggregator.planning.grid_rows import RowKind
-from aggregator.planning.grid_verdict import Verdict
 from aggregator.planning.problem import Plan, Problem
+from aggregator.planning.street.rows import RowKind
+from aggregator.planning.street.verdict import Verdict
 from aggregator.planning.windows import step_label
 
 
@@ -44,7 +44,7 @@ class BindingRow:
 class GridPlan:
     """A plan and what the feeder says of it.
 
-    plan: its bound is the least cost under what any schedule that the feeder holds must keep (`grid_bound`): proven,
+    plan: its bound is the least cost under what any schedule that the feeder holds must keep (`bound`): proven,
         at least the cost of the same problem without a feeder.
     rounds: one by one; the plan is that of the last. violations: (row, step) that break because of EVs, 0 unless time
         or rounds ran out. unfixable: those that break without any EV.

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.planning.arrays import assemble
-from aggregator.planning.grid_bound import ImpliedRows, implied_rows, proven_bound
-from aggregator.planning.grid_rows import GridRows, RowKind
-from aggregator.planning.grid_secure import plan_with_feeder
 from aggregator.planning.problem import Problem
 from aggregator.planning.solve import solve
+from aggregator.planning.street.bound import ImpliedRows, implied_rows, proven_bound
+from aggregator.planning.street.rows import GridRows, RowKind
+from aggregator.planning.street.search import plan_with_feeder
 from twin.feeder.network.model import LoadType, Zip
 from twin.feeder.scene import Limits, Scene
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from aggregator.planning.checker import check, evaluate
-from aggregator.planning.grid_secure import GridPlan, plan_with_feeder
 from aggregator.planning.problem import EvDemand, Problem
 from aggregator.planning.solve import solve
+from aggregator.planning.street.search import GridPlan, plan_with_feeder
 from aggregator.planning.windows import ProblemError
 from twin.assets import TimeGrid
 from twin.feeder.impact.judging import Impact, judge

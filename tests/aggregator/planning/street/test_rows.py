@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from aggregator.planning.grid_rows import GridRows
+from aggregator.planning.street.rows import GridRows
 from twin.feeder.scene import Limits, Scene
 
 MakeStreet = Callable[..., Scene]
