@@ -1,15 +1,15 @@
 """Who decides the set-points: the protocol that every controller and planner fits, and the rules they are measured by.
 
-`rules` holds protocol and controllers, `sharing` how a connection point's room is divided, `data_sheet` what a car can
-give for certain, `metered` keeps a rule from booking what nobody draws or gives, `watchful` is a guard that notices
-chargers which do not follow, `told` what these two show to the controller behind them.
+`view` holds the protocols, `rules` the controllers, `sharing` how a connection point's room is divided, `lending` who
+discharges for an event and how much, `rehearsal` what a rule would make of the hours after it, `data_sheet` what a car
+can give for certain, `metered` keeps a rule from booking what nobody draws or gives, `watchful` is a guard that notices
+chargers which do not follow, `told` what one controller shows to another.
 """
 
+from twin.controllers.lending import spare_discharge_kw
 from twin.controllers.metered import Metered
 from twin.controllers.rules import (
-    Controller,
     EarliestDeadline,
-    FleetView,
     FollowSchedule,
     Proportional,
     ProportionalToLaxity,
@@ -17,9 +17,8 @@ from twin.controllers.rules import (
     RoundRobin,
     ScheduleMismatch,
     Uncontrolled,
-    laxity_s,
-    spare_discharge_kw,
 )
+from twin.controllers.view import Controller, FleetView, laxity_s
 from twin.controllers.watchful import Watchful
 
 __all__ = [

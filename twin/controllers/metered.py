@@ -12,9 +12,9 @@ from typing import Protocol, cast
 
 import numpy as np
 
-from twin.controllers.rules import Bools, Controller, FleetView, Floats, charging_ask_kw
 from twin.controllers.sharing import Grouping, serve_in_order
 from twin.controllers.told import Told
+from twin.controllers.view import Bools, Controller, FleetView, Floats, charging_ask_kw
 from twin.ensemble import Ensemble
 
 SETTLED_S = 60.0

@@ -1,119 +1,21 @@
-"""Who decides the set-points: a small protocol, and the rules that every planner is measured against."""
+"""Who decides the set-points: the rules that every planner is measured against."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twin.assets import Schedule
-from twin.controllers.data_sheet import losses, sure_kw
-from twin.controllers.sharing import TOLERANCE_KW, Grouping, Queue, serve_in_order, share_by_level, sum_by
+from twin.controllers.lending import Lending, is_called, urgent_kw
+from twin.controllers.sharing import TOLERANCE_KW, Grouping, Queue, serve_in_order, share_by_level
+from twin.controllers.view import Bools, FleetView, Floats, charging_ask_kw, laxity_s
 from twin.ensemble import Ensemble
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
-
-FULL_TOLERANCE_KWH = 1e-6
-"""A car that misses no more than this has what its driver asked for."""
-
-
-class FleetView(Protocol):
-    """What a controller may look at while the ensemble runs: arrays over slots (replica * evses + evse).
-
-    ensemble: what runs. now_s, step: seconds after its start, and the running step. is_plugged: a car stands there.
-    energy_kwh: in its battery, NaN without a car. target_kwh, floor_kwh, declared_s: what the driver has asked for by
-    now (declared_s: departure in seconds after the start); NaN without a car.
-    capacity_kwh, efficiency: of the car (charging, at full power; to size a need), NaN without a car.
-    max_charge_kw, min_charge_kw, max_discharge_kw, min_discharge_kw: of EVSE and car together, at the connector; 0
-    without a car. site: index replica * sites + site of each slot.
-    room_kw: per connection point (replica * sites + site): import cap minus the building's load, this step.
-    export_room_kw: the same for export: export cap plus the building's load.
-    visit: row of the visit in the table that was given, -1 without a car.
-    vehicle: index of the car in the ensemble's vehicles, which hold its data sheet; -1 without a car.
-    """
-
-    @property
-    def ensemble(self) -> Ensemble: ...
-    @property
-    def now_s(self) -> float: ...
-    @property
-    def step(self) -> int: ...
-    @property
-    def is_plugged(self) -> NDArray[np.bool_]: ...
-    @property
-    def energy_kwh(self) -> Floats: ...
-    @property
-    def target_kwh(self) -> Floats: ...
-    @property
-    def floor_kwh(self) -> Floats: ...
-    @property
-    def declared_s(self) -> Floats: ...
-    @property
-    def capacity_kwh(self) -> Floats: ...
-    @property
-    def efficiency(self) -> Floats: ...
-    @property
-    def max_charge_kw(self) -> Floats: ...
-    @property
-    def min_charge_kw(self) -> Floats: ...
-    @property
-    def max_discharge_kw(self) -> Floats: ...
-    @property
-    def min_discharge_kw(self) -> Floats: ...
-    @property
-    def site(self) -> Ints: ...
-    @property
-    def room_kw(self) -> Floats: ...
-    @property
-    def export_room_kw(self) -> Floats: ...
-    @property
-    def visit(self) -> Ints: ...
-    @property
-    def vehicle(self) -> Ints: ...
-
-
-class Controller(Protocol):
-    """Decides the set-point of every slot at each step of the grid, and again when a car plugs in or leaves.
-
-    charges_to_target: charging of a visit stops by itself at its target energy (else at the car's own limit).
-    asks_between: also asked at arrivals and departures between steps.
-    """
-
-    @property
-    def charges_to_target(self) -> bool: ...
-    @property
-    def asks_between(self) -> bool: ...
-
-    def setpoints(self, view: FleetView) -> Floats:
-        """Set-points in kW, shape (slots,): positive charges, negative discharges; empty slots are ignored."""
-        ...
 
 
 class ScheduleMismatch(ValueError):
     """The schedule does not fit the world: another time grid, shape, or EVSEs the world does not have."""
-
-
-def charging_ask_kw(view: FleetView) -> Floats:
-    """What each car could take now: its full power until it holds what its driver has asked for; else 0."""
-    wants = view.target_kwh - view.energy_kwh > FULL_TOLERANCE_KWH
-    ask: Floats = view.max_charge_kw * wants
-    return ask
-
-
-def laxity_s(view: FleetView, slots: Ints) -> Floats:
-    """Seconds that each car could wait and still be ready in time: time left minus time needed at full power.
-
-    Negative where even full power is too little. Time left is that until the declared departure.
-    """
-    missing = np.maximum(view.target_kwh[slots] - view.energy_kwh[slots], 0.0)
-    needed_s = missing / (view.max_charge_kw[slots] * view.efficiency[slots]) * 3600.0
-    spare: Floats = view.declared_s[slots] - view.now_s - needed_s
-    return spare
 
 
 class Uncontrolled:
@@ -175,10 +77,10 @@ class RoomSharing(ABC):
     Where all can have their full power they get it. No share lies between 0 and the minimum of EVSE and car, and room
     stays unused only where everyone has what it can take, or where no waiting car's minimum fits.
 
-    discharges: cars discharge to make up for a building above its cap (negative room), and for cars that must charge
-        now to be ready in time: those with most time to spare first, as far as `spare_discharge_kw` goes, and never
-        more than the export cap bears if every charging car stopped. Cars that must charge now then come before all
-        others. Without it nothing ever discharges.
+    discharges: where an event or a limit lowers the cap of the connection point, or the building is above it, cars
+        discharge towards it: to make up for missing room, and for cars that must charge now to be ready in time.
+        `twin.controllers.lending` says who gives and how much. There cars that must charge now come before all others.
+        Everywhere else the rule is as without it, under which nothing ever discharges.
     asks_between: also decide at arrivals and departures between steps; else a car that plugs in waits for the next one.
     """
 
@@ -188,25 +90,39 @@ class RoomSharing(ABC):
         self.discharges = discharges
         self.asks_between = asks_between
         self._places: Grouping | None = None
+        self._lending = Lending()
 
     def setpoints(self, view: FleetView) -> Floats:
         if not np.count_nonzero(view.is_plugged):
             return np.zeros(view.is_plugged.size)
-        given, room = charging_ask_kw(view), view.room_kw
-        total = self._by_place(view).sum(given)
-        firm = None
-        if self.discharges and (is_tight := total > room).any():
-            firm = _firm_kw(view, given, is_tight)
-            given[firm != 0.0] = 0.0
-            room = room - self._by_place(view).sum(firm)
-            total = self._by_place(view).sum(given)
+        ask = charging_ask_kw(view)
+        relief = self._lending.relief_kw(view, ask, self) if self.discharges else None
+        return self.shares_kw(view, ask, relief)
+
+    def shares_kw(self, view: FleetView, ask_kw: Floats, relief_kw: Floats | None) -> Floats:
+        """Share the room and what some cars give among those that ask; set-points in kW, negative for who gives.
+
+        ask_kw: what each car could take, at most; a row that is changed. relief_kw: what each gives, 0 or more; None:
+        nobody gives.
+        """
+        given, room, places = ask_kw, view.room_kw, self._by_place(view)
+        first = None
+        if relief_kw is not None:
+            given[relief_kw > 0.0] = 0.0
+            room = room + places.sum(relief_kw)
+        total = places.sum(given)
+        if self.discharges and (is_tight := is_called(view) & (total > room)).any():
+            first = urgent_kw(view, given, is_tight, room)
+            given[first > 0.0] = 0.0
+            room = room - places.sum(first)
+            total = places.sum(given)
         room = np.maximum(room, 0.0)
         is_contended = total > room
         if np.count_nonzero(is_contended):
             self._share(view, given, room, total, is_contended)
-        if firm is not None:
-            given += firm
-        return given
+        if first is not None:
+            given += first
+        return given if relief_kw is None else given - relief_kw
 
     def _by_place(self, view: FleetView) -> Grouping:
         """The slots of each connection point."""
@@ -272,20 +188,21 @@ class RoundRobin(RoomSharing):
         self._asked = np.zeros(0, dtype=np.int64)
         self._turns: Floats = np.zeros(0)
 
-    def setpoints(self, view: FleetView) -> Floats:
+    def shares_kw(self, view: FleetView, ask_kw: Floats, relief_kw: Floats | None) -> Floats:
+        # Rows are made anew, never written into: a copy of the rule may rehearse what is to come.
         if self._run is None or self._run[0] is not view.ensemble or view.now_s <= self._run[1]:
             self._asked, self._turns = np.full(view.visit.size, -1), np.zeros(view.visit.size)
         self._run = view.ensemble, view.now_s
-        asking = np.where(charging_ask_kw(view) > 0.0, view.visit, -1)
+        asking = np.where(ask_kw > 0.0, view.visit, -1)
         is_new, is_old = (asking >= 0) & (asking != self._asked), (asking >= 0) & (asking == self._asked)
         if is_new.any():
             running = np.full(view.room_kw.size, np.inf)
             np.minimum.at(running, view.site[is_old], self._turns[is_old])
             running[np.isinf(running)] = 0.0
-            self._turns[is_new] = running[view.site[is_new]]
+            self._turns = np.where(is_new, running[view.site], self._turns)
         self._asked = asking
-        given = super().setpoints(view)
-        self._turns += given > 0.0
+        given = super().shares_kw(view, ask_kw, relief_kw)
+        self._turns = self._turns + (given > 0.0)
         return given
 
     def _share(self, view: FleetView, given: Floats, room: Floats, total: Floats, is_contended: Bools) -> None:
@@ -325,71 +242,3 @@ class ProportionalToLaxity(RoomSharing):
         given[cars] = share_by_level(
             given[cars], view.min_charge_kw[cars], laxity / smoothing_s, laxity, view.site[cars], room
         )
-
-
-def spare_discharge_kw(view: FleetView, slots: Ints) -> Floats:
-    """The power each car can give for a whole step and still be ready in time.
-
-    It stays above the driver's floor and its own, and after the step full power until the declared departure still
-    reaches the target. What its data sheet lets it give falls with its energy: the least of the step counts, for others
-    rely on it. A car that cannot hold its minimum discharge power for the step gives nothing.
-    """
-    step_s = float(view.ensemble.grid.step_s)
-    own_floor = np.array([car.battery.soc_min for car in view.ensemble.vehicles])[view.vehicle[slots]]
-    left_h = np.maximum(view.declared_s[slots] - view.now_s - step_s, 0.0) / 3600.0
-    regained = view.max_charge_kw[slots] * view.efficiency[slots] * left_h
-    reserve = np.maximum(view.floor_kwh[slots], view.target_kwh[slots] - regained)
-    reserve = np.maximum(reserve, own_floor * view.capacity_kwh[slots])
-    power = sure_kw(
-        view.ensemble, slots, view.vehicle[slots], view.energy_kwh[slots], reserve, view.max_discharge_kw[slots],
-        step_s / 3600.0,
-    )
-    usable: Floats = np.where(power >= np.maximum(view.min_discharge_kw[slots], TOLERANCE_KW), power, 0.0)
-    return usable
-
-
-def _firm_kw(view: FleetView, ask: Floats, is_tight: Bools) -> Floats:
-    """What goes before all sharing: charging that cannot wait for another step, and the discharge that makes room.
-
-    No car is in both: one that may discharge for the step could also wait for it. Nobody charges with more than keeps
-    it busy for the step: a car that is done before its end leaves those that discharge for it to feed the grid. It may
-    stop for other reasons, so that they give no more than may leave the site without it.
-    """
-    room, places, step_s = view.room_kw, view.room_kw.size, float(view.ensemble.grid.step_s)
-    firm = np.zeros(view.site.size)
-    urgent = np.flatnonzero((ask > 0.0) & is_tight[view.site])
-    urgency = laxity_s(view, urgent)
-    urgent, urgency = urgent[urgency < step_s], urgency[urgency < step_s]
-    helpers = np.flatnonzero(view.is_plugged & (view.max_discharge_kw > 0.0) & is_tight[view.site])
-    spare = spare_discharge_kw(view, helpers)
-    helpers, spare = helpers[spare > 0.0], spare[spare > 0.0]
-    wish, export_room = _through_the_step_kw(view, urgent, ask[urgent]), np.maximum(view.export_room_kw, 0.0)
-
-    def served(room_kw: Floats) -> Floats:
-        return serve_in_order(
-            wish, view.min_charge_kw[urgent], urgency, view.site[urgent], np.maximum(room_kw, 0.0)
-        )
-
-    wanted = served(room + np.minimum(sum_by(view.site[helpers], spare, places), export_room))
-    missing = np.clip(sum_by(view.site[urgent], wanted, places) - room, 0.0, export_room)
-    relief = serve_in_order(
-        spare, view.min_discharge_kw[helpers], -laxity_s(view, helpers), view.site[helpers], missing
-    )
-    # A minimum discharge power may leave a little missing: then those in a hurry get that much less.
-    firm[urgent] = served(room + sum_by(view.site[helpers], relief, places))
-    firm[helpers] = -relief
-    return firm
-
-
-def _through_the_step_kw(view: FleetView, slots: Ints, ask_kw: Floats) -> Floats:
-    """The least power at which these cars have their target no sooner than the step ends, or than they leave."""
-    step_s = float(view.ensemble.grid.step_s)
-    left_s = np.minimum((view.step + 1) * step_s - view.now_s, view.declared_s[slots] - view.now_s)
-    missing = view.target_kwh[slots] - view.energy_kwh[slots]
-    # A car that is due within a second, or already, takes all it can.
-    inward = np.divide(missing * 3600.0, left_s, out=np.full(slots.size, np.inf), where=left_s > 1.0)
-    battery_kw = np.minimum(inward, ask_kw)
-    standby, proportional, quadratic = losses(view.ensemble, slots, view.vehicle[slots])
-    needed = battery_kw + standby + proportional * battery_kw + quadratic * battery_kw * battery_kw
-    enough: Floats = np.minimum(ask_kw, np.maximum(needed, view.min_charge_kw[slots]))
-    return enough

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
-from twin.controllers.rules import Bools, FleetView, Floats, Ints
+from twin.controllers.view import Bools, FleetView, Floats, Ints
 from twin.ensemble import Ensemble
 
 
@@ -36,3 +36,7 @@ class Told:
     @classmethod
     def of(cls, view: FleetView, **changed: Floats) -> Self:
         return cls(**{each.name: getattr(view, each.name) for each in fields(cls)} | changed)
+
+    def at(self, now_s: float, step: int) -> Self:
+        """The same at another time."""
+        return replace(self, now_s=now_s, step=step)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from twin.controllers.rules import FULL_TOLERANCE_KWH, Controller, FleetView, Floats
 from twin.controllers.sharing import sum_by
 from twin.controllers.told import Told
+from twin.controllers.view import FULL_TOLERANCE_KWH, Controller, FleetView, Floats
 from twin.ensemble import Ensemble
 
 WATCHED_S = 300.0

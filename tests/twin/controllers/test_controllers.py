@@ -10,21 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twin.assets import Battery, Current, Evse, PowerCurve, Schedule, Site, TimeGrid, Vehicle, utc
+from twin.controllers.lending import spare_discharge_kw
 from twin.controllers.rules import (
     EarliestDeadline,
-    Floats,
     FollowSchedule,
-    Ints,
     Proportional,
     ProportionalToLaxity,
     RoomSharing,
     RoundRobin,
     ScheduleMismatch,
     Uncontrolled,
-    laxity_s,
-    spare_discharge_kw,
 )
 from twin.controllers.sharing import Grouping, Queue, serve_in_order
+from twin.controllers.view import Floats, Ints, laxity_s
 from twin.ensemble import Ensemble
 
 GRID = TimeGrid(utc("2019-07-15T13:00:00Z"), 900, 8)

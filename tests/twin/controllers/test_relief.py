@@ -1,4 +1,4 @@
-"""Cars that charge from others' discharge: the caps hold whatever those others, or their chargers, turn out to give."""
+"""Cars that charge from others' discharge under a limit: it holds whatever those others, or their chargers, give."""
 
 from datetime import timedelta
 
@@ -33,10 +33,11 @@ def visit(number: int, vehicle: Vehicle, stays_min: float, energy_kwh: float, ta
 
 
 def world(*visits: Visit, cap_kw: float, building_kw: float, export_cap_kw: float = 0.0) -> World:
+    """A site that may draw 100 kW, held at `cap_kw` by a limit all the time."""
     evses = tuple(Evse(each.evse_id, "S", Current.DC, 11.0, 0.0, 11.0) for each in visits)
     grid = TimeGrid(START, 900, 12)
     steps = np.ones(grid.steps)
-    return World(Site("S", "UTC", cap_kw), evses, visits, grid, building_kw * steps, cap_kw * steps,
+    return World(Site("S", "UTC", 100.0), evses, visits, grid, building_kw * steps, cap_kw * steps,
                  export_cap_kw * steps)
 
 
@@ -69,7 +70,7 @@ def test_nobody_counts_on_a_car_at_the_least_that_it_allows_itself(rule: type[Ea
 @pytest.mark.parametrize("rule", RULES)
 def test_a_car_whose_power_falls_as_it_empties_counts_with_the_least_of_the_step(
         rule: type[EarliestDeadline]) -> None:
-    helper = visit(0, car(discharge=FALLING), 170, 15.5, 15.5)
+    helper = visit(0, car(discharge=FALLING), 170, 15.5, 5.0)
     place = world(helper, visit(1, car(), 120, 10.0, 40.0), cap_kw=11.0, building_kw=11.0)
     result = outcome(place, Metered(rule(discharges=True)))
     assert result.net_kw.max() <= 11.0 + 1e-6

@@ -73,7 +73,7 @@ def test_a_repaired_charger_is_used_again() -> None:
 def test_what_a_car_draws_that_is_told_to_discharge_is_taken_from_the_room() -> None:
     """The first car is to make up for 5 kW of missing room and charges with 11 kW instead; others then give 16 kW."""
     place = world(50.0, 55.0, 55.0, cap_kw=20.0)
-    place.base_load_kw[:] = 25.0
+    place.base_load_kw[:4] = 25.0
     place = replace(place, visits=tuple(replace(visit, energy_kwh=40.0) for visit in place.visits))
     wild = broken(place, FaultKind.IGNORES, 0.0, HOURS)
     unwatched = outcome(place, EarliestDeadline(discharges=True), wild)
