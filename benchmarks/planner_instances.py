@@ -1,7 +1,8 @@
 """Random planning problems of any size: commuters at work, residents at home, a fleet's vans at a depot.
 
 A third of the day plugged in on average, 60 % V2G, 40 EVs per site, 10 sites per feeder; prices with a midday valley
-and an evening peak, PV on every third site, an event in the evening that asks for a quarter of the fleet's load.
+and an evening peak, PV on every third site, an evening event that asks for a fifth to two fifths of what the plugged
+cars could give back, so that it binds.
 Everything follows from the seed; nothing here is measured data.
 """
 
@@ -70,8 +71,8 @@ def _event(draw: np.random.Generator, evs: Evs, sites: Sites, hours: np.ndarray)
     if not len(steps):
         steps = np.array([len(hours) * 3 // 4])
     there = ((evs.arrive[:, None] <= steps) & (steps < evs.depart[:, None])).astype(float)
-    fleet = (sites.base_kw - sites.pv_kw)[:, steps].sum(axis=0) + evs.max_charge_kw @ there * 0.2
-    return Event("evening", steps, fleet * draw.uniform(0.65, 0.85), 1.0)
+    own, back = (sites.base_kw - sites.pv_kw)[:, steps].sum(axis=0), evs.max_discharge_kw @ there
+    return Event("evening", steps, own - back * draw.uniform(0.2, 0.4), 1.0)
 
 
 def _feeders(draw: np.random.Generator, sites: Sites, at_one: int) -> Feeders:
