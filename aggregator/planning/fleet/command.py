@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aggregator.planning.answer import SolverFault
+from aggregator.planning.fleet.crew import CrewFault
 from aggregator.planning.fleet.plan import Plan
 from aggregator.planning.fleet.plan_file import plan_bytes, summary
 from aggregator.planning.fleet.problem import Problem
@@ -100,7 +102,7 @@ def run_plan(
 
     Raises:
         Unreadable, ProblemFaults: the file is no problem that could be planned.
-        Refused: hard limits exclude every plan, an EV cannot be explained, or `out` is the problem's own file.
+        Refused: hard limits exclude every plan, the solver failed, an EV cannot be explained, or `out` is the problem's own file.
     """
     if out.exists() and path.exists() and out.samefile(path):
         raise Refused(f"{out}: is the problem itself, expected another name for the plan")
@@ -115,6 +117,8 @@ def run_plan(
         plan = solve(problem, gap=gap, time_limit_s=time_limit_s, workers=workers, progress=progress)
     except NoPlan as refusal:
         raise Refused(f"{path}: {refusal}; {_why_none(problem)}") from None
+    except (SolverFault, CrewFault) as fault:
+        raise Refused(f"{path}: {fault}") from None
     return Planned(problem, plan, tuple(number[name] for name in explain), out)
 
 

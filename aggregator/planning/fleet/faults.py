@@ -161,7 +161,8 @@ def _feeders(feeders: Feeders, ids: tuple[str, ...]) -> Iterator[Fault]:
         value = getattr(feeders, name)
         bad = ~np.isfinite(value) if name == "reactive_kw" else ~(value >= 0) | np.isinf(value)
         for site in np.unique(np.nonzero(bad)[0]):
-            yield Fault(f"feeders, site {ids[site]}", name, str(np.atleast_1d(value[site])[np.atleast_1d(bad[site])][0]),
+            first = np.atleast_1d(value[site])[np.atleast_1d(bad[site])][0]
+            yield Fault(f"feeders, site {ids[site]}", name, f"{first:g}",
                         "a finite number" if name == "reactive_kw" else "0 or more")
     for site in np.flatnonzero((feeders.feeder < 0) | (feeders.feeder >= len(feeders.ids))):
         yield Fault(f"feeders, site {ids[site]}", "feeder", str(feeders.feeder[site]), "a feeder of the problem")

@@ -95,7 +95,8 @@ def test_refusals_are_one_line(problem: Problem, tmp_path: Path) -> None:
 
 def test_without_time_for_reasons_the_plan_is_still_written(make_fleet: Make, tmp_path: Path) -> None:
     write_problem(make_fleet(2, evs=40, sites=4, steps=96), tmp_path / "problem.npz")
-    code, said, _ = _run(tmp_path / "problem.npz", "-o", tmp_path / "plan.json", "--explain", "car-0", "--time-limit", "0")
+    code, said, _ = _run(
+        tmp_path / "problem.npz", "-o", tmp_path / "plan.json", "--explain", "car-0", "--time-limit", "0")
     assert code == 0
     assert "time_limit" in said
     assert "not explained" in said
