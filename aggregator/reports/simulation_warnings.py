@@ -28,7 +28,8 @@ def warnings(facts: SimulationFacts) -> tuple[str, ...]:
     """Drivers short, caps that did not hold, a feeder beyond its limits, events that ask for more than they bear, no
     visits; empty where all is well. What is above a cap by no more than a promise may lack stands last, and says so.
     """
-    found, small = [*_short(facts)], []
+    found: list[str] = [*_short(facts)]
+    small: list[str] = []
     for line, is_small in (*_drawn(facts), *_given(facts)):
         (small if is_small else found).append(line)
     export_cap_kw = {site.id: site.export_cap_kw for site in facts.sites}

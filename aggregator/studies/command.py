@@ -72,7 +72,7 @@ def check_file(path: Path) -> Said:
     written = {
         "file": str(path), "ok": check.is_clean, "kept": check.kept, "dropped": dict(check.dropped),
         "bad": dict(check.bad), "warnings": list(check.warnings), "assumptions": list(check.assumptions),
-        "faults": [
+        "may_hide_more": check.may_hide_more, "faults": [
             {"file": fault.file, "field": fault.where, "message": str(fault)} for fault in check.faults
         ],
     }
@@ -89,5 +89,5 @@ def _verdict(check: ScenarioCheck) -> str:
     count = len(check.faults)
     said = f"{count} fault{'s' * (count > 1)}"
     if check.scenario is None:
-        return said
+        return f"{said}; more may follow once they are mended" if check.may_hide_more else said
     return f"{said}, all in single rows; {check.kept} visits are left with --skip-bad"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.assets import LossCurve, Site, pair_limits
+from twin.assets import Current, Evse, LossCurve, Site, Vehicle, pair_limits
 from twin.faults import FaultModel
 from twin.importers import Session
 from twin.scenario.fleet import Model
@@ -18,9 +20,11 @@ Floats = NDArray[np.float64]
 
 
 def assumed(
-    file: ScenarioFile, models: Mapping[str, Model], faults: FaultModel | None, fixed: Sequence[Session], cut: int,
+    file: ScenarioFile, stations: Mapping[str, Station], models: Mapping[str, Model], faults: FaultModel | None,
+    fixed: Sequence[Session], cut: int,
 ) -> Iterator[str]:
-    """Of drivers, of states of charge, of losses, of chargers without contact.
+    """Of drivers, of states of charge, of cars that cannot take what their EVSE gives, of losses, of chargers without
+    contact.
 
     fixed: recorded and written visits. cut: how many wishes were cut to what the battery holds.
     """
@@ -38,6 +42,7 @@ def assumed(
         yield f"{wishes} for more than the battery can take: there it is to be full."
     for duty in file.duties:
         yield f"Cars of {duty.id} arrive {_soc(duty.arrival_soc)} full and want {_percent(duty.target_soc)}."
+    yield from _slower_cars(stations, models)
     yield (
         "Losses grow with power: on AC those of the car's charger, on DC those of the station where its losses are "
         "known, else the car's."
@@ -111,6 +116,34 @@ def _drivers(drivers: DriversTable) -> Iterator[str]:
     ]
     happens = [f"{_percent(share)} {words}" for share, words in shares if share > 0.0]
     yield f"{'; '.join(happens)}." if happens else "Everybody comes, stays plugged in and keeps to the wish."
+
+
+def _slower_cars(stations: Mapping[str, Station], models: Mapping[str, Model]) -> Iterator[str]:
+    """AC stations whose power some car cannot take, one sentence for each kind of station and car."""
+    kinds: dict[Evse, list[Station]] = {}
+    for station in stations.values():
+        if station.evse.current is Current.AC:
+            kinds.setdefault(replace(station.evse, id="any"), []).append(station)
+    for evse, alike in kinds.items():
+        for name, model in models.items():
+            most_kw = pair_limits(evse, model.vehicle).max_charge_kw
+            if Current.AC.value not in model.plugs or most_kw >= evse.max_charge_kw * (1.0 - 1e-9):
+                continue
+            names = ", ".join(sorted({station.model for station in alike}))
+            yield (
+                f"{name} takes at most {most_kw:.4g} kW of the {evse.max_charge_kw:g} kW at {len(alike)} "
+                f"EVSE{'' if len(alike) == 1 else 's'} ({names}): {_held_by(evse, model.vehicle, most_kw)}."
+            )
+
+
+def _held_by(evse: Evse, car: Vehicle, most_kw: float) -> str:
+    phases = min(evse.ac_phases, car.ac_phases)
+    if most_kw >= car.max_charge_kw:
+        return "more the car cannot take"
+    on = f"{phases} phase{'' if phases == 1 else 's'}"
+    if car.ac_max_current_a is not None and car.ac_max_current_a <= (evse.ac_max_current_a or inf):
+        return f"the car takes {car.ac_max_current_a:g} A on each phase, and here it has {on}"
+    return f"car and EVSE have {on} in common"
 
 
 def _unused(control: ControlTable, drivers: DriversTable) -> Iterator[str]:

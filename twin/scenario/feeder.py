@@ -98,6 +98,41 @@ def feeder_of(
     )
 
 
+def feeder_faults(
+    path: Path, file: ScenarioFile, stations: Mapping[str, Station], grid: TimeGrid, zone: ZoneInfo, *,
+    knows_phases: bool,
+) -> Iterator[ScenarioError]:
+    """The first fault of each part of the table that can be judged without the others, where `feeder_of` stops."""
+    table = file.feeder
+    if table is None:
+        return
+    context = _Context(path, grid, zone)
+    evses = {station.id: station.evse for station in stations.values()}
+    try:
+        feeder, candidates, homes = _feeder(context, table)
+    except ScenarioError as fault:
+        yield fault
+        return
+
+    def wired() -> object:
+        return _wiring(context, table, feeder, list(evses.values()), places())
+
+    def places() -> list[str]:
+        return _places(context, file, table, feeder, candidates, list(evses))
+
+    for part in (
+        wired if knows_phases else places,
+        lambda: _limits(context, table, feeder), lambda: _base(context, table, feeder, homes),
+        lambda: _inverters(context, table, feeder, list(evses.values())),
+    ):
+        try:
+            part()
+        except ScenarioError as fault:
+            yield fault
+        except SceneError as error:
+            yield context.fault("", str(error.value), f"{error.expected} ({error.field})")
+
+
 def _inverters(
     context: _Context, table: FeederTable, feeder: Feeder, evses: Sequence[Evse]
 ) -> Inverters | None:

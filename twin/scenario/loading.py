@@ -115,7 +115,7 @@ def assemble(path: Path, file: ScenarioFile, imported: Imported | None, report: 
     """
     file = msgspec.structs.replace(file, drivers=settled(file))
     zone = zone_of(path, "$.site.timezone", file.site.timezone)
-    start, end = _span(path, file)
+    start, end = span_of(path, file)
     site = Site(file.site.id, file.site.timezone, file.site.import_cap_kw, file.site.export_cap_kw)
     stations, models = stations_of(path, file), models_of(path, file)
     if not stations:
@@ -151,7 +151,8 @@ def assemble(path: Path, file: ScenarioFile, imported: Imported | None, report: 
     idle = tuple(without_effect(file, stations, models))
     assumptions = (
         *file.assumptions, *(imported.assumed if imported is not None else ()),
-        *assumed(file, models, faults, fixed, draw.cut), *(() if feeder is None else feeder.assumed), *aged, *idle,
+        *assumed(file, stations, models, faults, fixed, draw.cut),
+        *(() if feeder is None else feeder.assumed), *aged, *idle,
     )
     vehicles = {name: model.vehicle for name, model in models.items()}
     truth = Truth(
@@ -207,7 +208,7 @@ def _arrival(drawn: tuple[Visit, DeclaredVisit]) -> datetime:
     return drawn[0].arrival
 
 
-def _span(path: Path, file: ScenarioFile) -> tuple[datetime, datetime]:
+def span_of(path: Path, file: ScenarioFile) -> tuple[datetime, datetime]:
     start, end = _aware(path, "$.start", file.start), _aware(path, "$.end", file.end)
     if end <= start or (end - start) % MINUTE:
         raise ScenarioError(path, "$.end", file.end.isoformat(), "whole minutes after the start")
@@ -241,16 +242,22 @@ def _events(path: Path, file: ScenarioFile, start: datetime, end: datetime) -> t
     for index, row in enumerate(file.events):
         if any(event.id == row.id for event in events):
             raise ScenarioError(path, f"$.events[{index}].id", row.id, "every event once")
-        event = _event(path, f"$.events[{index}]", row, start, end)
-        for name, when in (("start", event.start), ("end", event.end)):
-            if (when - start) % timedelta(seconds=file.run.step_s):
-                raise ScenarioError(
-                    path, f"$.events[{index}].{name}", getattr(row, name).isoformat(),
-                    f"on a step of {file.run.step_s} s after the scenario's start (run.step_s)",
-                )
+        event = event_of(path, index, row, start, end, file.run.step_s)
         if row.enabled:
             events.append(event)
     return tuple(sorted(events, key=lambda event: event.start))
+
+
+def event_of(path: Path, index: int, row: EventRow, start: datetime, end: datetime, step_s: int) -> Event:
+    """One row of `events`. Raises a `ScenarioError` where it does not fit the scenario's time and steps."""
+    event = _event(path, f"$.events[{index}]", row, start, end)
+    for name, when in (("start", event.start), ("end", event.end)):
+        if (when - start) % timedelta(seconds=step_s):
+            raise ScenarioError(
+                path, f"$.events[{index}].{name}", getattr(row, name).isoformat(),
+                f"on a step of {step_s} s after the scenario's start (run.step_s)",
+            )
+    return event
 
 
 def _event(path: Path, where: str, row: EventRow, start: datetime, end: datetime) -> Event:

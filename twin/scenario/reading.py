@@ -195,7 +195,7 @@ def decode(path: Path, tables: Tables, imported: Imported | None, report: Report
 
 
 def table_faults(path: Path, tables: Tables) -> list[ScenarioError]:
-    """Every wrong table of the file, one fault for each (and for each row of a list of tables)."""
+    """Every wrong field of the file's tables; of a table inside a table, the first."""
     faults: list[ScenarioError] = []
     fields = {field.name: field for field in msgspec.structs.fields(ScenarioFile)}
     for name, field in fields.items():
@@ -212,11 +212,28 @@ def table_faults(path: Path, tables: Tables) -> list[ScenarioError]:
         elif name == "station_types" and isinstance(table, dict):
             rows = [(f"$.{name}.{key}", row, kind.__args__[1]) for key, row in table.items()]
         for where, row, row_kind in rows:
-            try:
-                _convert(path, where, row, row_kind)
-            except ScenarioError as error:
-                faults.append(error)
+            faults += _row_faults(path, where, row, row_kind)
     return faults
+
+
+def _row_faults(path: Path, where: str, row: Any, kind: type[Kind]) -> Iterator[ScenarioError]:
+    """The first wrong field ends a conversion: it is left out, and the rest is read again."""
+    left_out = set[str]()
+    while True:
+        try:
+            _convert(path, where, row, kind)
+        except ScenarioError as error:
+            if error.where == where and error.reason.removeprefix("no ") in left_out:
+                return
+            yield error
+            inner = re.match(r"\.([^.\[]+)", error.where.removeprefix(where))
+            field = inner[1] if inner is not None else str(error.value)
+            if not isinstance(row, dict) or field not in row:
+                return
+            left_out.add(field)
+            row = {name: value for name, value in row.items() if name != field}
+        else:
+            return
 
 
 def _convert(path: Path, where: str, table: Any, kind: type[Kind]) -> Kind:

@@ -72,3 +72,28 @@ def test_a_building_above_the_cap_and_a_site_without_visits_are_warned_of(write:
     assert check.warnings[0] == "No visit takes place in the scenario's time."
     assert "60.0 kW at most" in check.warnings[1]
     assert check_scenario(write(base)).warnings == ()
+
+
+SLOW_CAR = """
+[station_types.one-phase]
+charger = "ac-bidirectional-11"
+model = "Post of 32 A"
+max_charge_kw = 7.36
+max_discharge_kw = 7.36
+ac_phases = 1
+ac_max_current_a = 32.0
+"""
+
+
+def test_a_car_that_cannot_take_what_its_evse_gives_is_told_with_the_reason(write: Write, base: str) -> None:
+    text = base.replace('type = "ac-wallbox-11"', 'type = "one-phase"').replace("renault-zoe-ze50", "renault-5-52")
+    check = check_scenario(write(text + SLOW_CAR))
+    assert check.is_clean
+    assert (
+        "zoe takes at most 3.68 kW of the 7.36 kW at 12 EVSEs (Post of 32 A): the car takes 16 A on each phase, and "
+        "here it has 1 phase."
+    ) in check.assumptions
+
+
+def test_a_car_that_takes_all_its_evse_gives_is_not_mentioned(write: Write, base: str) -> None:
+    assert not any("takes at most" in line for line in check_scenario(write(base)).assumptions)

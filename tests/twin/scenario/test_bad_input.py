@@ -230,3 +230,36 @@ def test_a_file_from_a_spreadsheet_of_other_customs_is_recognised(
     write(HEAD.replace(",", ";") + GOOD.format(n=1).replace(",", ";"), "sessions.csv")
     with pytest.raises(ScenarioError, match="commas between the cells, not semicolons"):
         load_scenario(path)
+
+
+def test_a_check_names_faults_of_parts_that_do_not_depend_on_each_other(write: Write, base: str) -> None:
+    said = [str(fault).partition("toml: ")[2] for fault in check_scenario(write(base + """
+[feeder]
+example = "european_lv"
+spred = "even"
+phases = "d"
+hourly_kw = [1, 2]
+groups = { hom = ["ev-1"] }
+limits = { voltage_pu = [1.1, 0.9] }
+[[events]]
+id = "backwards"
+start = 2025-03-29T19:00:00+01:00
+end = 2025-03-29T18:00:00+01:00
+max_net_kw = 3.0
+[[events]]
+id = "between"
+start = 2025-03-29T18:07:00+01:00
+end = 2025-03-29T19:00:00+01:00
+max_net_kw = 3.0
+""")).faults]
+    expected = (
+        "$.feeder: 'spred'", "$.feeder.phases: 'd'", "$.feeder.hourly_kw: 2 values, expected 24",
+        "$.events[0].end:", "$.events[1].start:", "$.feeder.groups: 'hom'", "$.feeder.limits.voltage_pu: [1.1, 0.9]",
+    )
+    assert all(any(one.startswith(start) for one in said) for start in expected), said
+    assert len(said) == len(expected), "and nothing that follows from another fault"
+
+
+def test_a_check_says_that_more_may_follow(write: Write, base: str) -> None:
+    assert check_scenario(write(base.replace("count = 12", "count = 0"))).may_hide_more
+    assert not check_scenario(write(base)).may_hide_more
