@@ -21,6 +21,7 @@ from aggregator.reports.feeder_pictures import BEGINNING, one_line, side_by_side
 from twin.feeder.envelopes.dynamic import EnvelopeError, Envelopes, Guarantee, Rule, corners, envelopes, worst_mix
 from twin.feeder.envelopes.files import beginning, envelope_bytes
 from twin.feeder.powerflow.flow import FeederInvalid, Solution
+from twin.feeder.powerflow.parts import most_loaded
 from twin.feeder.scene import Limits, Scene
 from twin.feeder.second_engine.check import Difference, NotCheckable
 from twin.feeder.second_engine.either import second_engine
@@ -158,7 +159,7 @@ def _picture(scene: Scene, found: Envelopes, ends: tuple[Solution, Solution]) ->
     first, second = (
         one_line(
             scene.feeder, voltage_pu=end.voltages_pu()[:, step], loading=end.line_loading()[:, step],
-            transformer_loading=end.transformer_loading()[:, step], title=f"{word}, {at}", limits=scene.limits,
+            carried=most_loaded(end, step), title=f"{word}, {at}", limits=scene.limits,
         ) for word, end in zip(("all at their import limit", "all at their export limit"), ends, strict=True)
     )
     return side_by_side(first, second, f"{found.feeder}: operating envelopes, {found.rule} shares")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from aggregator.feeder.flow_words import FlowRun, Told
 from aggregator.feeder.output import RESULT
 from aggregator.reports.feeder_pictures import heat_strip, one_line
+from twin.feeder.powerflow.parts import Part, loading_by_part, most_loaded
 
 Floats = NDArray[np.float64]
 
@@ -45,22 +46,32 @@ def write_flow(folder: Path, run: Told, said: FlowRun) -> None:
     ])
     unbalance = solution.unbalance() if any(bus.phases == "abc" for bus in flow.feeder.buses) else volts[:0]
     source, lost = solution.source_power(), solution.losses_w()
-    carried = solution.transformer_loading()
+    parts, carried = loading_by_part(solution)
+    most = _most_loaded(parts, carried)
+    _table(folder / "transformers.csv", (
+        "element", "where", "phase", "highest_loading", "highest_at", "mean_loading",
+    ), [
+        (part.element, part.where, part.phase, *_range(row, run)[2:])
+        for part, row in zip(parts, carried, strict=True)
+    ])
     _table(folder / "steps.csv", (
         "time", "has_solution", "lowest_pu", "highest_pu", "highest_line_loading", "highest_transformer_loading",
-        "highest_unbalance", "source_w", "source_var", "losses_w",
+        "most_loaded_transformer", "highest_unbalance", "source_w", "source_var", "losses_w",
     ), [
         (f"{when:%Y-%m-%dT%H:%M:%SZ}", str(bool(solution.has_solution[step])).lower(), *(
             _blank(float(value)) for value in (
                 volts[:, step].min(initial=np.inf), _most(volts[:, step]), _most(loading[:, step]),
-                _most(carried[:, step]), _most(unbalance[:, step]), source[step].real, source[step].imag, lost[step],
+                _most(carried[:, step]),
             )
+        ), most[step], *(
+            _blank(float(value))
+            for value in (_most(unbalance[:, step]), source[step].real, source[step].imag, lost[step])
         )) for step, when in enumerate(times)
     ])
     step = _worst_step(run)
     at = f"{times[step]:%d %b %Y %H:%M} UTC"
     (folder / "one_line.svg").write_text(one_line(
-        flow.feeder, voltage_pu=volts[:, step], loading=loading[:, step], transformer_loading=carried[:, step],
+        flow.feeder, voltage_pu=volts[:, step], loading=loading[:, step], carried=most_loaded(solution, step),
         title=f"{flow.feeder.name}: {at}, the step nearest to a limit", limits=run.limits,
     ), encoding="utf-8")
     nodes = list(dict.fromkeys((point.bus, phase) for point in flow.feeder.connection_points for phase in point.phases))
@@ -89,6 +100,15 @@ def _busiest(loading: Floats) -> tuple[list[int], list[int]]:
     _, first, alike = np.unique(np.round(known, 6), axis=0, return_index=True, return_counts=True)
     order = np.argsort(-known[first].max(axis=1), kind="stable")[:STRIP_ROWS]
     return first[order].tolist(), alike[order].tolist()
+
+
+def _most_loaded(parts: tuple[Part, ...], carried: Floats) -> list[str]:
+    """Name of the most loaded part at every step; blank where there is none or no flow."""
+    if not parts:
+        return [""] * carried.shape[1]
+    known = np.nan_to_num(carried, nan=-1.0)
+    return [parts[row].name if known[row, step] >= 0.0 else ""
+            for step, row in enumerate(np.argmax(known, axis=0).tolist())]
 
 
 def _worst_step(run: Told) -> int:

@@ -17,7 +17,7 @@ from twin.feeder.watched import Kind, Watched
 
 KIND: Final = "v2g-feeder-flow"
 FILES: Final = (
-    "voltages.parquet", "currents.parquet", "buses.csv", "lines.csv", "steps.csv", "one_line.svg",
+    "voltages.parquet", "currents.parquet", "buses.csv", "lines.csv", "transformers.csv", "steps.csv", "one_line.svg",
     "voltage_strip.svg", "loading_strip.svg", "result.json",
 )
 

@@ -50,7 +50,11 @@ def layout(feeder: Feeder, width: float, height: float, margin: float) -> tuple[
 def _neighbours(feeder: Feeder) -> dict[str, list[str]]:
     beside: dict[str, list[str]] = defaultdict(list)
     ends = [(transformer.from_bus, transformer.to_bus) for transformer in feeder.transformers]
-    for one, other in ends + [(line.from_bus, line.to_bus) for line in feeder.lines]:
+    ends += [(line.from_bus, line.to_bus) for line in feeder.lines]
+    for primitive in feeder.primitives:
+        first, *others = dict.fromkeys(bus for bus, _ in primitive.nodes)
+        ends += [(first, other) for other in others]
+    for one, other in ends:
         beside[one].append(other)
         beside[other].append(one)
     return beside

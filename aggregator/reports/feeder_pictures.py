@@ -7,7 +7,7 @@ for text and ground (`--ink`, `--panel`, ...), alone they are dark on white. No 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from aggregator.reports.feeder_colours import Quantity, colours, css, png_uri
 from aggregator.reports.feeder_layout import Place, distance, layout, middle
 from twin.feeder.network.model import Feeder
+from twin.feeder.powerflow.parts import Carried
 from twin.feeder.scene import DEFAULT_LIMITS, Limits
 
 Floats = NDArray[np.float64]
@@ -62,7 +63,7 @@ class _HasPhases(Protocol):
 
 def one_line(
     feeder: Feeder, *, voltage_pu: Floats | None = None, loading: Floats | None = None,
-    transformer_loading: Floats | None = None, title: str, limits: Limits = DEFAULT_LIMITS,
+    carried: Mapping[str, Carried] | None = None, title: str, limits: Limits = DEFAULT_LIMITS,
 ) -> str:
     """The feeder from above: buses coloured by voltage, lines by loading.
 
@@ -70,7 +71,7 @@ def one_line(
         feeder: drawn where its buses have coordinates, otherwise as a tree.
         voltage_pu: of every node, in the rows of `Flow.nodes`; a bus shows the phase nearest to a limit. NaN: no flow.
         loading: of every segment, in the rows of `Flow.segments`; a line shows its highest phase. NaN: no rating.
-        transformer_loading: of every transformer.
+        carried: by id what transformers and other elements with a rating carry (`parts.most_loaded`).
         title: above the picture and its accessible name.
         limits: what is beyond them is marked.
     """
@@ -78,11 +79,9 @@ def one_line(
     places = {bus: (x, y + HEAD) for bus, (x, y) in places.items()}
     volts = _by_element(feeder.buses, voltage_pu)
     loads = _by_element(feeder.lines, loading)
-    carries = {transformer.id: float(value) for transformer, value in
-               zip(feeder.transformers, np.asarray(transformer_loading).tolist(), strict=True)
-               } if transformer_loading is not None else {}
     parts = [
-        *_lines(feeder, places, loads, limits), *_transformers(feeder, places, carries, limits),
+        *_lines(feeder, places, loads, limits), *_transformers(feeder, places, carried or {}, limits),
+        *_primitives(feeder, places, carried or {}, limits),
         *_buses(feeder, places, volts, limits), *_source(feeder, places), *_names(feeder, places, volts, loads),
     ]
     bottom = HEAD + used
@@ -168,16 +167,12 @@ def _lines(feeder: Feeder, places: dict[str, Place], loads: dict[str, _Phases], 
 
 
 def _transformers(
-    feeder: Feeder, places: dict[str, Place], carries: dict[str, float], limits: Limits
+    feeder: Feeder, places: dict[str, Place], carried: Mapping[str, Carried], limits: Limits
 ) -> Iterable[str]:
     """Two rings, as on any diagram."""
     for transformer in feeder.transformers:
         one, other = places[transformer.from_bus], places[transformer.to_bus]
-        load = carries.get(transformer.id)
-        colour = INK if load is None else css(
-            colours(np.array(load), Quantity.LOADING, 0.0, limits.transformer_loading)
-        )
-        said = "" if load is None else ": no flow" if isnan(load) else f": loading {load:.3f}"
+        colour, said = _burden(carried.get(transformer.id), limits)
         yield _line(one, other, colour, 1.5)
         (x, y), apart = middle(one, other), max(distance(one, other), 1.0)
         dx, dy = 5.0 * (other[0] - one[0]) / apart, 5.0 * (other[1] - one[1]) / apart
@@ -186,6 +181,30 @@ def _transformers(
             yield (f'<circle cx="{x + side * dx:.1f}" cy="{y + side * dy:.1f}" r="8" fill="{PANEL}" fill-opacity="0.6" '
                    f'stroke="{colour}" stroke-width="2.5"/>')
         yield "</g>"
+
+
+def _primitives(
+    feeder: Feeder, places: dict[str, Place], carried: Mapping[str, Carried], limits: Limits
+) -> Iterable[str]:
+    """A box between the buses that an element held as its matrix connects."""
+    for primitive in feeder.primitives:
+        colour, said = _burden(carried.get(primitive.id), limits)
+        first, *others = dict.fromkeys(bus for bus, _ in primitive.nodes)
+        one = places[first]
+        for bus in others:
+            yield _line(one, places[bus], colour, 1.5)
+        x, y = middle(one, places[others[0]]) if others else one
+        yield (f'<rect x="{x - 7.0:.1f}" y="{y - 7.0:.1f}" width="14" height="14" rx="2" fill="{PANEL}" '
+               f'fill-opacity="0.6" stroke="{colour}" stroke-width="2.5">'
+               f"<title>{_safe(f'{primitive.kind} {primitive.id}{said}')}</title></rect>")
+
+
+def _burden(carried: Carried | None, limits: Limits) -> tuple[str, str]:
+    """Colour of what carries this, and words for it."""
+    if carried is None:
+        return INK, ""
+    colour = css(colours(np.array(carried.loading), Quantity.LOADING, 0.0, limits.transformer_loading))
+    return colour, ": no flow" if isnan(carried.loading) else f": loading {carried.loading:.3f}, {carried.part}"
 
 
 def _buses(feeder: Feeder, places: dict[str, Place], volts: dict[str, _Phases], limits: Limits) -> Iterable[str]:

@@ -18,6 +18,7 @@ from aggregator.studies.inverters import inverter_result
 from twin.ensemble import Outcome
 from twin.feeder.impact.judging import KINDS, Course, Impact
 from twin.feeder.powerflow.flow import Solution
+from twin.feeder.powerflow.parts import most_loaded
 from twin.feeder.scene import Limits
 from twin.feeder.thermal import hot_spot
 from twin.scenario import OnFeeder
@@ -279,7 +280,7 @@ def _pictures(on: OnFeeder, impact: Impact) -> dict[str, str]:
             found[name] = one_line(
                 impact.scene.feeder, voltage_pu=solution.voltages_pu()[:, 0] * nodes,
                 loading=solution.line_loading()[:, 0],
-                transformer_loading=solution.transformer_loading()[:, 0], limits=limits,
+                carried=most_loaded(solution, 0), limits=limits,
                 title=f"{when:%a %d %b, %H:%M}, {words}" + (f", course {replica + 1}" if name == "with" else ""),
             )
     few = int(_STRIP_HOURS * 3600 / grid.step_s)

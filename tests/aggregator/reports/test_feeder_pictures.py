@@ -4,6 +4,7 @@ import base64
 import re
 import struct
 import zlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree as ET
 
@@ -13,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.reports.feeder_colours import OVER, TOO_HIGH, TOO_LOW, Quantity, colours
-from aggregator.reports.feeder_layout import layout
+from aggregator.reports.feeder_layout import distance, layout
 from aggregator.reports.feeder_pictures import heat_strip, one_line, side_by_side
-from twin.feeder import Bus, ConnectionPoint, Feeder, Line, Rating, Source, Transformer
+from twin.feeder import Bus, ConnectionPoint, Feeder, Line, Primitive, Rating, Source, Transformer
 from twin.feeder.on_disk.example import european_lv
+from twin.feeder.powerflow.parts import Carried, Part
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = '"><script>alert(1)</script><a href="'
@@ -73,12 +75,30 @@ def test_a_hostile_name_adds_no_element() -> None:
 def test_hovering_says_the_figures_of_every_phase() -> None:
     volts = np.array([1.0, 1.0, 1.0, 0.99, 0.98, 0.97, 0.96, 0.95, 0.94, 0.85])
     said = titles(one_line(street(), voltage_pu=volts, loading=np.array([0.5, 1.25, 0.25, np.nan]),
-                           transformer_loading=np.array([0.75]), title="now"))
+                           carried={"t b1": Carried(Part("t b1", "to", "c"), 0.75)}, title="now"))
     assert "bus b2: a 0.96, b 0.95, c 0.94 p.u." in said
     assert "bus b3: b 0.85 p.u.\np b3 (b)" in said
     assert "line l1: loading a 0.5, b 1.25, c 0.25" in said
     assert "line l2: loading b no figure, no rating or no flow" in said
-    assert "transformer t b1: loading 0.750" in said
+    assert "transformer t b1: loading 0.750, to phase c" in said
+
+
+def test_an_element_held_as_its_matrix_is_a_box_that_says_its_most_loaded_node() -> None:
+    """Its far bus hangs on it alone and has no place of its own: it stands beside the near one."""
+    whole = street()
+    ohm = ((1.0 + 0.0j, -1.0 + 0.0j), (-1.0 + 0.0j, 1.0 + 0.0j))
+    regulator = Primitive("reg <1>", (("b2", "a"), ("behind", "a")), ohm, "regulator", amperes=(50.0, 50.0))
+    feeder = replace(whole, buses=(*whole.buses, Bus("behind", 400.0, "a")), primitives=(regulator,))
+    carried = {regulator.id: Carried(Part(regulator.id, "behind", "a"), 1.25)}
+    picture = one_line(feeder, carried=carried, title="now")
+    assert "regulator reg <1>: loading 1.250, behind phase a" in titles(picture)
+    assert "regulator reg <1>" in titles(one_line(feeder, title="now"))
+    flat = one_line(feeder, carried={regulator.id: Carried(carried[regulator.id].part, float("nan"))}, title="now")
+    assert "regulator reg <1>: no flow" in titles(flat)
+    assert picture.count("<line") == one_line(whole, title="now").count("<line") + 1
+    places, _ = layout(feeder, 960.0, 760.0, 44.0)
+    others = [distance(places["behind"], places[bus]) for bus in ("upper", "b1", "b3")]
+    assert distance(places["behind"], places["b2"]) < min(others)
 
 
 def test_what_is_beyond_its_limit_has_a_shape_of_its_own() -> None:

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.feeder.network.admittance import Indices
-from twin.feeder.network.model import PHASES, Side
+from twin.feeder.network.model import PHASES
 from twin.feeder.network.transformer_model import TO_SEQUENCE, Complex
 from twin.feeder.powerflow.flow import Flow, Solution
+from twin.feeder.powerflow.parts import windings
 
 Floats = NDArray[np.float64]
 Claims = NDArray[np.bool_]
@@ -78,18 +79,6 @@ class Reading:
                      for name in cls.__dataclass_fields__))
 
 
-@dataclass(frozen=True, slots=True)
-class Winding:
-    """One phase of a transformer's side, or one node of an element that is held as its matrix.
-
-    where: `from` or `to` of a transformer, the bus of a node.
-    """
-
-    element: str
-    where: str
-    phase: str
-
-
 class Readings:
     """A feeder made ready to be judged.
 
@@ -134,13 +123,8 @@ class Readings:
         """Currents of all windings over the rated ones; volts are over what makes their product one over rated VA."""
         flow, network = self.flow, self.flow.network
         feeder = flow.feeder
-        nodes = [Winding(primitive.id, *node) for primitive in feeder.primitives for node in primitive.nodes]
         known = np.flatnonzero(np.isfinite(flow.primitive_amperes))
-        self.windings = (
-            *(Winding(transformer.id, side.value, phase) for transformer in feeder.transformers for side in Side
-              for phase in PHASES),
-            *(nodes[row] for row in known.tolist()),
-        )
+        self.windings = windings(flow)
         rated = np.array([transformer.rated_amperes for transformer in feeder.transformers]).reshape(-1)
         self._into: Complex = np.concatenate((
             network.transformers / np.repeat(rated, 3)[:, None],
@@ -148,12 +132,10 @@ class Readings:
         ))
         volts = np.array([(one.from_volts, one.to_volts) for one in feeder.transformers]).reshape(-1)
         self._volts_over: Floats = 1.0 / (sqrt(3.0) * np.repeat(volts, 3)[:, None])
-        primitives = list(dict.fromkeys(nodes[row].element for row in known.tolist()))
-        self.transformer_ids = (*(transformer.id for transformer in feeder.transformers), *primitives)
-        of_primitive = [self._transformers + primitives.index(nodes[row].element) for row in known.tolist()]
-        self.element_of: Indices = np.array(
-            [*np.repeat(np.arange(self._transformers), 6).tolist(), *of_primitive], dtype=np.intp
-        )
+        primitives = [primitive for primitive in feeder.primitives if primitive.amperes]
+        self.transformer_ids = (*(one.id for one in feeder.transformers), *(one.id for one in primitives))
+        parts = [6] * self._transformers + [len(primitive.nodes) for primitive in primitives]
+        self.element_of: Indices = np.repeat(np.arange(len(parts)), parts)
         self._starts = np.flatnonzero(np.diff(self.element_of, prepend=-1))
 
     def hottest(self, winding: Floats) -> Floats:

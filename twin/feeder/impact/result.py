@@ -8,9 +8,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.feeder.impact.readings import Readings, Winding
+from twin.feeder.impact.readings import Readings
 from twin.feeder.impact.weekly import Weekly
 from twin.feeder.network.admittance import Segment
+from twin.feeder.powerflow.parts import Part
 from twin.feeder.scene import Scene
 from twin.feeder.second_engine.check import Difference
 
@@ -79,12 +80,12 @@ class Windings:
     element_of: row in `Impact.transformers` of what each is a part of. base_peak: without EVs, (row,).
     """
 
-    rows: tuple[Winding, ...]
+    rows: tuple[Part, ...]
     element_of: NDArray[np.intp]
     peak: Floats
     base_peak: Floats
 
-    def most_loaded(self, element: int) -> Winding:
+    def most_loaded(self, element: int) -> Part:
         """Of a row of `Impact.transformers`, over all replicas."""
         own = np.flatnonzero(self.element_of == element)
         return self.rows[int(own[np.argmax(np.fmax.reduce(self.peak[own], axis=1))])]

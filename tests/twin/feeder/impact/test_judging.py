@@ -14,9 +14,9 @@ from twin.assets import TimeGrid, utc
 from twin.feeder import Bus, Feeder, Source, Transformer
 from twin.feeder.impact import judging as module
 from twin.feeder.impact.judging import KINDS, EvsePowers, Impact, judge
-from twin.feeder.impact.readings import Winding
 from twin.feeder.network.model import CONSTANT_POWER, ConnectionPoint, LoadType
 from twin.feeder.powerflow.flow import Flow, Solution
+from twin.feeder.powerflow.parts import Part
 from twin.feeder.scene import Limits, Scene, SceneError
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -218,7 +218,7 @@ def test_one_loaded_phase_of_a_transformer_counts_however_idle_the_others_are() 
     assert impact.transformers.minutes.attributable.tolist() == [[MINUTES]]
     np.testing.assert_allclose(impact.transformers.peak, 1.2, atol=0.05)
     np.testing.assert_allclose(impact.winding[0, 0], [0.0, 1.2, 0.9], atol=0.05)
-    assert impact.windings.most_loaded(0) == Winding("tr", "to", "a")
+    assert impact.windings.most_loaded(0) == Part("tr", "to", "a")
     assert impact.checked.agrees
 
 
