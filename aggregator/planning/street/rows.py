@@ -5,7 +5,8 @@ voltage. An excess above 0 breaks the limit. Tangents are exact derivatives of t
 
     voltage      every (bus, phase) at which a connection point hangs, low and high
     line         every run of line and phase, against the smallest ampacity along it
-    transformer  both sides
+    transformer  both sides, all phases together
+    winding      the current of each phase of them, and of other elements that have a rating
     unbalance    every three-phase bus at which a connection point hangs
 """
 
@@ -29,7 +30,7 @@ Floats = NDArray[np.float64]
 Complex = NDArray[np.complex128]
 Ints = NDArray[np.intp]
 
-RowKind = Literal["low_voltage", "high_voltage", "line", "transformer", "unbalance"]
+RowKind = Literal["low_voltage", "high_voltage", "line", "transformer", "winding", "unbalance"]
 NO_PHASE = 3
 
 
@@ -117,7 +118,9 @@ class GridRows:
         self.limits = limits or scene.limits
         self._spread: Floats = self.flow.at_points(scene.spread().toarray().astype(np.complex128)).real
         self.monitors: dict[RowKind, Monitor] = {}
-        for monitor in (*self._voltages(), self._lines(), self._transformers(), self._unbalance()):
+        for monitor in (
+            *self._voltages(), self._lines(), self._transformers(), self._windings(), self._unbalance(),
+        ):
             if monitor is not None and len(monitor.elements):
                 self.monitors[monitor.kind] = monitor
 
@@ -178,6 +181,25 @@ class GridRows:
             100.0 / np.repeat([transformer.rated_va for transformer in transformers], 2),
             np.concatenate((network.keys[network.transformer_nodes].reshape(ends, 3, -1),
                             network.transformers.reshape(ends, 3, -1)), axis=1),
+        )
+
+    def _windings(self) -> Monitor:
+        flow, network = self.flow, self.flow.network
+        rated = [amperes for transformer in flow.feeder.transformers for amperes in transformer.rated_amperes]
+        places = [
+            (transformer.id, phase) for transformer in flow.feeder.transformers for _ in range(2) for phase in PHASES
+        ]
+        known = np.flatnonzero(np.isfinite(flow.primitive_amperes))
+        nodes = [
+            (primitive.id, phase) for primitive in flow.feeder.primitives for _, phase in primitive.nodes
+        ]
+        places += [nodes[number] for number in known]
+        return Monitor(
+            "winding", tuple(element for element, _ in places),
+            np.array([PHASES.index(phase) for _, phase in places], dtype=np.intp),
+            np.full(len(places), 100.0 * self.limits.transformer_loading),
+            100.0 / np.concatenate((np.repeat(rated, 3), flow.primitive_amperes[known])),
+            np.concatenate((network.transformers, network.primitives[known]))[:, None, :],
         )
 
     def _unbalance(self) -> Monitor | None:

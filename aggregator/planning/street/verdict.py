@@ -1,6 +1,7 @@
 """Ask the second engine what a schedule does to a feeder: its own flow, its own count.
 
-Nothing of the planner's rows is used: voltages, currents and loadings come from power-grid-model for every element.
+Nothing of the planner's rows is used: voltages, currents and loadings come from power-grid-model for every element. Of
+a transformer it says the loading as a whole; the currents of its phases follow from voltages that it has confirmed.
 """
 
 from __future__ import annotations

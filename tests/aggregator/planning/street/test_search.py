@@ -59,7 +59,7 @@ def test_a_street_with_room_gets_the_plan_it_would_get_without_a_feeder(
     (26.0, Limits(unbalance=None), "line"),
     (500.0, Limits(voltage_pu=(0.95, 1.10), unbalance=None), "low_voltage"),
     (500.0, Limits(unbalance=0.006), "unbalance"),
-    (500.0, Limits(transformer_loading=0.12, unbalance=None), "transformer"),
+    (500.0, Limits(transformer_loading=0.12, unbalance=None), "winding"),
 ])
 def test_each_kind_of_limit_moves_charging_elsewhere_and_is_priced(
     make_street: MakeStreet, make_street_problem: MakeProblem, ampacity: float, limits: Limits, kind: str
@@ -143,15 +143,21 @@ def test_steps_without_a_solution_are_walked_back(make_street: MakeStreet, make_
 
 
 def test_minimum_currents_hold_under_the_feeder(make_street: MakeStreet, make_street_problem: MakeProblem) -> None:
-    scene = make_street(evs="aaaab", ampacity=26.0, limits=Limits(unbalance=None))
-    problem = make_street_problem(scene, target_kwh=2.0, minimum_kw=1.38)
-    plan = plan_with_feeder(problem, scene)
-    assert_holds(scene, problem, plan)
-    charge = plan.plan.charge_kw
-    assert charge[charge > 0.0].min() >= 1.38 - 1e-6
-    free = plan_with_feeder(make_street_problem(scene, target_kwh=2.0), scene)
-    assert ((free.plan.charge_kw > 1e-6) & (free.plan.charge_kw < 1.38 - 1e-6)).any(), "rounding must matter"
-    assert plan.plan.objective <= 1.05 * free.plan.objective
+    """Rounding costs next to nothing on most cables; on a full one it may leave a car half a step of 6 A short."""
+    minimum_kw, ratios = 1.38, []
+    for ampacity in (24.0, 25.0, 26.0, 28.0, 30.0):
+        scene = make_street(evs="aaaab", ampacity=ampacity, limits=Limits(unbalance=None))
+        problem = make_street_problem(scene, target_kwh=2.0, minimum_kw=minimum_kw)
+        plan = plan_with_feeder(problem, scene)
+        assert_holds(scene, problem, plan)
+        charge = plan.plan.charge_kw
+        assert charge[charge > 0.0].min() >= minimum_kw - 1e-6
+        free = plan_with_feeder(make_street_problem(scene, target_kwh=2.0), scene)
+        is_small = (free.plan.charge_kw > 1e-6) & (free.plan.charge_kw < minimum_kw - 1e-6)
+        assert is_small.any(), "rounding must matter"
+        assert max(plan.plan.shortfall_kwh.values()) <= 0.5 * 0.93 * minimum_kw * scene.grid.step_hours
+        ratios.append(plan.plan.objective / free.plan.objective)
+    assert np.median(ratios) <= 1.01
 
 
 def test_a_car_that_burns_energy_for_money_does_one_thing_at_a_time(
