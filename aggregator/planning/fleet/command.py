@@ -102,7 +102,8 @@ def run_plan(
 
     Raises:
         Unreadable, ProblemFaults: the file is no problem that could be planned.
-        Refused: hard limits exclude every plan, the solver failed, an EV cannot be explained, or `out` is the problem's own file.
+        Refused: hard limits exclude every plan, the solver failed, an EV cannot be explained, or `out` is the problem's
+            own file.
     """
     if out.exists() and path.exists() and out.samefile(path):
         raise Refused(f"{out}: is the problem itself, expected another name for the plan")
