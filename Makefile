@@ -15,7 +15,7 @@ test: $(VENV)/.ready browser
 	$(BIN)/python -m pytest -q
 
 bench: $(VENV)/.ready
-	@for b in benchmarks/*_speed.py benchmarks/acn_replay.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+	@for b in benchmarks/*_speed.py benchmarks/acn_replay.py benchmarks/grid_planning.py benchmarks/departure_holdout.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
