@@ -206,7 +206,10 @@ def config_check(
     else:
         for fault in faults:
             typer.echo(str(fault), err=True)
-        if not faults:
+        if faults:
+            typer.echo(f"{config}: {len(faults)} fault{'s' * (len(faults) > 1)}; what depends on them is not judged: "
+                       "more may follow once they are mended", err=True)
+        else:
             typer.echo(f"{config}: no faults")
     raise typer.Exit(1 if faults else 0)
 

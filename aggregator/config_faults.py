@@ -46,6 +46,12 @@ def faults_of(file: str, error: ValidationError, prefix: str = "") -> Iterator[C
             place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
         is_secret = any(str(part) in _SECRET_FIELDS for part in item["loc"])
         absent = item["type"] == "missing"
+        counts = item.get("ctx", {})
+        if item["type"] in ("too_short", "too_long") and "actual_length" in counts:
+            bound = "at least" if item["type"] == "too_short" else "at most"
+            length = counts["min_length" if item["type"] == "too_short" else "max_length"]
+            yield ConfigFault(file, place, f"{counts['actual_length']} values", f"{bound} {length}")
+            continue
         value = "missing" if absent else "***" if is_secret else _short(item["input"])
         yield ConfigFault(file, place, value, _expectation(item["type"], item["msg"]))
 

@@ -16,10 +16,11 @@ def check(feeder: FeederPath, as_json: JsonFlag = False) -> None:
     """
     from aggregator.feeder.examination import as_json as written  # noqa: PLC0415 - --help starts without the engines
     from aggregator.feeder.examination import examine, in_words  # noqa: PLC0415 - see above
-    from twin.feeder.importers import ImportRefused, read_feeder  # noqa: PLC0415 - see above
+    from aggregator.feeder.given import imported_or_example  # noqa: PLC0415 - see above
+    from twin.feeder.importers import ImportRefused  # noqa: PLC0415 - see above
 
     try:
-        examination = examine(read_feeder(feeder))
+        examination = examine(imported_or_example(feeder))
     except ImportRefused as refusal:
         fail(str(refusal), 2)
     typer.echo(json.dumps(written(examination)) if as_json else "\n".join(in_words(examination)))

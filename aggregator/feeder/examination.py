@@ -213,9 +213,18 @@ def _grouped_findings(findings: Iterable[Finding]) -> list[str]:
 
 def _grouped_faults(found: Iterable[FeederFault]) -> list[str]:
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    unrated: list[FeederFault] = []
     for fault in found:
-        groups[fault.kind, fault.field].append(str(fault))
-    return _shortened(groups.values())
+        if fault.field == "ampacity" and fault.value is None:
+            unrated.append(fault)
+        else:
+            groups[fault.kind, fault.field].append(str(fault))
+    if len(unrated) <= SHOWN:
+        return _shortened(([str(fault) for fault in unrated], *groups.values()))
+    first = ", ".join(fault.element for fault in unrated[:SHOWN])
+    said = (f"{len(unrated)} lines without a rating, so that their loading is not judged: {first}, ... (all of them "
+            "with --json; v2g feeder import --ampacity gives them one)")
+    return [*_shortened(groups.values()), said]
 
 
 def _shortened(groups: Iterable[list[str]]) -> list[str]:

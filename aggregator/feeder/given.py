@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.resources import as_file, files
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from aggregator.refusal import Refused
 from twin.assets import TimeGrid, utc
-from twin.feeder.importers import ImportRefused, read_feeder
+from twin.feeder.importers import Imported, ImportRefused, read_feeder
 from twin.feeder.network.admittance import terminals_of
 from twin.feeder.network.model import Feeder
 from twin.feeder.on_disk.example import european_lv, european_lv_home_day
@@ -57,6 +58,14 @@ class Given:
         return frozenset(
             terminal.connection_point for terminal, some in zip(terminals_of(self.feeder), drawn, strict=True) if some
         )
+
+
+def imported_or_example(path: Path) -> Imported:
+    """The feeder at `path`, or the shipped one where it is called by its word. Raises as `read_feeder`."""
+    if path == EXAMPLE and not path.exists():
+        with as_file(files("twin") / "data" / "feeders" / "ieee_european_lv") as shipped:
+            return read_feeder(shipped)
+    return read_feeder(path)
 
 
 def given(path: Path, loads: Path | None) -> Given:

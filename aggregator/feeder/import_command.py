@@ -15,6 +15,9 @@ from aggregator.refusal import Refused
 def import_(
     feeder: FeederPath,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the feeder; a new one or that of an import.")],
+    ampacity: Annotated[Path | None, typer.Option(
+        help="CSV of ratings: line, ampacity_a and, if known, source; * stands for all lines without a rating.",
+    )] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Bring a feeder in: what is wrong with it, what did not come through, and how far two engines are apart.
@@ -22,17 +25,22 @@ def import_(
     Ends with 0 also where there are remarks, with 2 if faults leave no network to solve or the file cannot be read;
     then nothing is written.
     """
-    from aggregator.feeder.examination import as_json as written  # noqa: PLC0415 - --help starts without the engines
+    from aggregator.feeder.ampacities import with_ampacities  # noqa: PLC0415 - --help starts without the engines
+    from aggregator.feeder.examination import as_json as written  # noqa: PLC0415 - see above
     from aggregator.feeder.examination import examine, in_words  # noqa: PLC0415 - see above
     from aggregator.feeder.folder import write_imported  # noqa: PLC0415 - see above
+    from aggregator.feeder.given import Unusable  # noqa: PLC0415 - see above
     from twin.feeder.importers import ImportRefused, read_feeder  # noqa: PLC0415 - see above
 
     try:
-        examination = examine(read_feeder(feeder))
+        imported = read_feeder(feeder)
+        examination = examine(imported if ampacity is None else with_ampacities(imported, ampacity))
         report = {"source": feeder.name, **written(examination)}
         if not examination.is_blocked:
             write_imported(examination.imported, report, out)
     except ImportRefused as refusal:
+        fail(str(refusal), 2)
+    except Unusable as refusal:
         fail(str(refusal), 2)
     except Refused as refusal:
         fail(str(refusal))

@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 from aggregator.cli import app
 from aggregator.feeder import apart
 from twin.feeder.importers import Imported, read_feeder, write_folder
+from twin.feeder.network.model import Rating
 from twin.feeder.second_engine.check import Difference
 
 SHIPPED = Path(__file__).parents[3] / "twin" / "data" / "feeders" / "ieee_european_lv"
@@ -201,6 +202,62 @@ solve
     words = run("check", path).stdout
     assert "nan" not in words
     assert "-0.000" not in words
+
+
+def test_a_table_of_ratings_replaces_what_the_file_says_and_fills_in_what_it_does_not(
+    tables: Path, tmp_path: Path
+) -> None:
+    ratings = tmp_path / "ratings.csv"
+    ratings.write_text("line,ampacity_a,source\ncable,235,maker's sheet\n")
+    result = run("import", tables, "-o", tmp_path / "out", "--ampacity", ratings)
+    assert result.exit_code == 0
+    assert "ampacity: None" not in result.output
+    assert "assumed: line 1 lines: rated by ratings.csv, whatever the file says" in result.output
+    (line,) = read_feeder(tmp_path / "out").feeder.lines
+    assert line.ampacity == Rating.even(235.0, "maker's sheet")
+    ratings.write_text("line,ampacity_a\n*,100\n")
+    assert run("import", tmp_path / "out", "-o", tmp_path / "again", "--ampacity", ratings).exit_code == 0
+    (line,) = read_feeder(tmp_path / "again").feeder.lines
+    assert line.ampacity == Rating.even(235.0, "maker's sheet"), "* is for lines without one"
+    assert run("import", tables, "-o", tmp_path / "third", "--ampacity", ratings).exit_code == 0
+    (line,) = read_feeder(tmp_path / "third").feeder.lines
+    assert line.ampacity == Rating.even(100.0, "ratings.csv")
+
+
+@pytest.mark.parametrize(("rows", "said"), [
+    ("cabel,235\n", "row 2, line: 'cabel', expected a line of feeder"),
+    ("cable,235\ncable,236\n", "row 3, line: 'cable', expected every line once"),
+    ("cable,-1\n", "row 2, ampacity_a: -1"),
+    ("cable,many\n", "row 2, ampacity_a: 'many'"),
+    ("cable,\n", "row 2, ampacity_a"),
+])
+def test_a_wrong_rating_is_refused_by_row_and_writes_nothing(
+    tables: Path, tmp_path: Path, rows: str, said: str
+) -> None:
+    ratings = tmp_path / "ratings.csv"
+    ratings.write_text(f"line,ampacity_a\n{rows}")
+    result = run("import", tables, "-o", tmp_path / "out", "--ampacity", ratings)
+    assert result.exit_code == 2
+    assert f"{ratings}: {said}" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_many_lines_without_a_rating_are_one_line_of_words_and_all_in_json(tables: Path, tmp_path: Path) -> None:
+    head, row = TABLES["line.csv"].splitlines()
+    names = [f"cable{number}" for number in range(8)]
+    (tables / "line.csv").write_text("\n".join([head, *(row.replace("cable", name, 1) for name in names)]) + "\n")
+    said = run("import", tables, "-o", tmp_path / "out").output
+    assert "8 lines without a rating, so that their loading is not judged: cable0, cable1, cable2, cable3, " in said
+    assert "ampacity: None" not in said
+    found = json.loads(run("check", tables, "--json").stdout)["faults"]
+    assert [fault["element"] for fault in found if fault["field"] == "ampacity"] == names
+
+
+def test_the_shipped_example_can_be_checked_by_its_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("check", "example")
+    assert result.exit_code == 0
+    assert result.stdout == run("check", SHIPPED).stdout
 
 
 @pytest.mark.parametrize("command", ["import", "check", "flow", "envelope"])
