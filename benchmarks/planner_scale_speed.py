@@ -41,7 +41,7 @@ class Case:
     feeders: bool
     gap: float
     whole: bool = False
-    limit_s: float = 600.0
+    limit_s: float = 300.0
 
 
 CASES = {

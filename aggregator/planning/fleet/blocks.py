@@ -55,11 +55,15 @@ class Prices:
 
 @dataclass(frozen=True, eq=False)
 class BlockTask:
-    """Solve block number `block` at `prices` within time_limit_s."""
+    """Solve block number `block` at `prices` within time_limit_s.
+
+    also: other prices, at which a block that is one site gives a second plan while its solver is warm.
+    """
 
     block: int
     prices: Prices
     time_limit_s: float
+    also: Prices | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +129,7 @@ class _Run:
     dual: Floats
     bound: float
     basis: highspy.HighsBasis
+    second: Floats | None = None
 
 
 @dataclass(eq=False)
@@ -160,7 +165,8 @@ class BlockService:
         cuts = np.zeros(0, dtype=np.int64)
         try:
             if self._problem.feeders is None:
-                run = _solve(program, memory.of_sites.get(0), task.time_limit_s)
+                also = None if task.also is None else _priced(own, task.also)
+                run = _solve(program, memory.of_sites.get(0), task.time_limit_s, also=also)
                 memory.of_sites[0] = run.basis
             else:
                 program, run, cuts = self._on_feeder(task, program, problem, memory)
@@ -170,7 +176,10 @@ class BlockService:
         except _OutOfTime:
             return Late(task.block)
         x = _one_way(task, program, run)
-        return BlockAnswer(task.block, run.bound, tuple(_plans(problem, own, sites, x)), cuts,
+        plans = list(_plans(problem, own, sites, x))
+        if run.second is not None:
+            plans += _plans(problem, own, sites, run.second)
+        return BlockAnswer(task.block, run.bound, tuple(plans), cuts,
                            run.dual[own.rows["balance"]].reshape(own.shape), process_time() - began)
 
     def _on_feeder(
@@ -236,13 +245,23 @@ def _with_rows(program: Program, limits: FeederRows, numbers: Ints) -> Program:
                    row_upper=np.concatenate([program.row_upper, upper]))
 
 
-def _solve(program: Program, basis: highspy.HighsBasis | None, time_limit_s: float, *, dual: bool = False) -> _Run:
+def _solve(program: Program, basis: highspy.HighsBasis | None, time_limit_s: float, *, dual: bool = False,
+           also: Program | None = None) -> _Run:
     """Solve, from a basis if there is one: with the primal simplex, unless only rows were added."""
     solver = _loaded(program, basis, dual=dual)
     solved = solver.run(time_limit_s)
     if solved.status != "optimal":
         raise _OutOfTime
-    return _Run(solved.x, solved.row_dual, solved.bound, solver.highs.getBasis())
+    run = _Run(solved.x, solved.row_dual, solved.bound, solver.highs.getBasis())
+    if also is not None:
+        for name in ("bought", "sold"):
+            columns = np.arange(program.columns[name].start, program.columns[name].stop, dtype=np.int32)
+            solver.set_costs(columns, also.cost[columns])
+        solver.set_option("simplex_strategy", _PRIMAL_SIMPLEX)
+        second = solver.run(time_limit_s)
+        if second.status == "optimal" and not any(map(len, both_ways(program, second.x))):
+            run.second = second.x
+    return run
 
 
 def _loaded(program: Program, basis: highspy.HighsBasis | None, *, dual: bool) -> Solver:

@@ -180,7 +180,8 @@ class _Search:
         turns = self._turns(list(pool.blocks))
         while monotonic() < self.deadline and (most is None or number < most):
             asked = next(turns)
-            answers = self._solve(asked, pool.coupling, dual)
+            also = dual - box.radius if number == 0 and np.isfinite(box.radius).all() else None
+            answers = self._solve(asked, pool.coupling, dual, also)
             for answer in answers:
                 pool.add(answer.plans)
                 pool.cut(answer.block, answer.cuts)
@@ -226,11 +227,16 @@ class _Search:
         if self.progress is not None:
             self.progress(len(self.passes), self.bound, objective)
 
-    def _solve(self, blocks: Sequence[int], coupling: Coupling, dual: Floats) -> list[BlockAnswer]:
-        """Plans of some blocks at the prices of `dual`; not of all of them if the time is up before."""
+    def _solve(self, blocks: Sequence[int], coupling: Coupling, dual: Floats,
+               also: Floats | None = None) -> list[BlockAnswer]:
+        """Plans of some blocks at the prices of `dual`; not of all of them if the time is up before.
+
+        also: further duals, to have plans on both sides of the best prices at once.
+        """
         prices = coupling.prices(dual)
         left = max(0.0, self.deadline - monotonic())
-        tasks = [BlockTask(block, prices, left) for block in blocks]
+        other = None if also is None or self.problem.reserve is not None else coupling.prices(also)
+        tasks = [BlockTask(block, prices, left, other) for block in blocks]
         answers = (answer for _, answer in self.executor.map(tasks, self.deadline))
         return [answer for answer in answers if isinstance(answer, BlockAnswer)]
 
