@@ -317,6 +317,8 @@ MEASURES: tuple[Measure, ...] = (
     Measure("feeder_unfixable_minutes", "Voltage beyond its limits without EVs too, all connection points", "min", 0),
     Measure("feeder_overload_minutes", "Time in which EVs overload a line of the feeder", "min", 0,
             less_is_better=True),
+    Measure("feeder_transformer_minutes", "Time in which EVs overload a transformer of the feeder", "min", 0,
+            less_is_better=True),
     Measure("feeder_low_pu", "Lowest voltage at a connection point", "p.u.", 3, less_is_better=False),
     Measure("feeder_high_pu", "Highest voltage at a connection point", "p.u.", 3),
     Measure("feeder_line_loading", "Highest loading of a line's phase", "%", 1, less_is_better=True, shown_times=100.0),

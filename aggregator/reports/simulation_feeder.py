@@ -21,8 +21,8 @@ _NOTICED_KWH = 0.005
 _MEASURES = {measure.key: measure for measure in MEASURES}
 _SHOWN = (
     "feeder_low_pu", "feeder_high_pu", "feeder_line_loading", "feeder_transformer_loading", "feeder_unbalance",
-    "feeder_losses_kwh", "feeder_hot_spot_c", "feeder_ageing_h", "feeder_overload_minutes", "feeder_unfixable_minutes",
-    "feeder_unsolved",
+    "feeder_losses_kwh", "feeder_hot_spot_c", "feeder_ageing_h", "feeder_overload_minutes",
+    "feeder_transformer_minutes", "feeder_unfixable_minutes", "feeder_unsolved",
 )
 
 
@@ -109,7 +109,8 @@ def feeder_tables(facts: SimulationFacts) -> tuple[Table, ...]:
         return ()
     return (
         _with_and_without(facts, feeder), _point_table(facts, feeder), _line_table(facts, feeder),
-        _transformer_table(facts, feeder), _inverter_table(facts, feeder), _quality(facts, feeder),
+        _carried_table(facts, feeder), _transformer_table(facts, feeder), _inverter_table(facts, feeder),
+        _quality(facts, feeder),
     )
 
 
@@ -223,19 +224,44 @@ def _rated_by(feeder: FeederFact, order: list[int]) -> str:
     return f"One row for all segments in a row that carry the same. Ratings: {'; '.join(sources)}." if sources else ""
 
 
-def _transformer_table(facts: SimulationFacts, feeder: FeederFact) -> Table:
+def _carried_table(facts: SimulationFacts, feeder: FeederFact) -> Table:
+    """By name what carries most of its rating, and in which phase."""
+    rows = feeder.carried
+    order = np.argsort(-rows.highest, kind="stable")[:_WORST].tolist()
     several = facts.replicas > 1
-    head = "Highest loading, median" if several else "Highest loading"
+    per = " per course" if several else ""
+    which = "" if len(order) == len(rows.ids) else f": the {len(order)} most loaded of {len(rows.ids)}"
     return Table(
-        "feeder-transformers", "Transformers",
-        (("Transformer", False), ("kVA", True), ("Judged as", False), (head, True), ("Without EVs", True),
-         ("Hot spot, °C", True), ("Without EVs", True), ("Life lost, h", True), ("Without EVs", True)),
+        "feeder-carried-rows", f"What transformers and other elements with a rating carry{which}",
+        (("Element", False), ("Most loaded phase", False), ("Rated there, A", True),
+         ("Highest loading, median" if several else "Highest loading", True),
+         *([("Highest, any course", True)] if several else []), ("Without EVs", True),
+         (f"Minutes beyond{per}", True), ("Because of EVs", True), ("Made worse", True)),
         tuple(
-            (row.id, figure(row.rated_kva, "", 0), row.paper, figure(100.0 * float(np.median(row.peak)), "%", 0),
-             figure(100.0 * row.base_peak, "%", 0), figure(float(np.median(row.hot_spot_c))),
+            (f"{rows.kinds[row]} {rows.ids[row]}", f"{rows.sides[row]}, {rows.phases[row]}",
+             figure(float(rows.amperes[row]), "", 0), figure(100.0 * float(rows.peak[row]), "%", 0),
+             *([figure(100.0 * float(rows.highest[row]), "%", 0)] if several else []),
+             figure(100.0 * float(rows.base_peak[row]), "%", 0), figure(float(rows.minutes[row]), "", 0),
+             figure(float(rows.attributable[row]), "", 0), figure(float(rows.worsened[row]), "", 0))
+            for row in order
+        ),
+        "A transformer is as loaded as the larger of its apparent power and of the current of any phase on any side; "
+        "other elements, such as regulators, as the most loaded node.",
+    )
+
+
+def _transformer_table(facts: SimulationFacts, feeder: FeederFact) -> Table:
+    median = ", median" if facts.replicas > 1 else ""
+    return Table(
+        "feeder-transformers", "Transformers by their hottest winding",
+        (("Transformer", False), ("kVA", True), ("Judged as", False), (f"Hot spot, °C{median}", True),
+         ("Without EVs", True), (f"Life lost, h{median}", True), ("Without EVs", True)),
+        tuple(
+            (row.id, figure(row.rated_kva, "", 0), row.paper, figure(float(np.median(row.hot_spot_c))),
              figure(row.base_hot_spot_c), figure(float(np.median(row.life_h)), "", 3), figure(row.base_life_h, "", 3))
             for row in feeder.transformers
         ),
+        "The hot spot is that of the phase that carries most at the time.",
     )
 
 

@@ -86,6 +86,29 @@ class LineRows:
 
 
 @dataclass(frozen=True, eq=False)
+class CarriedRows:
+    """One row per transformer, and per element held as its matrix whose rating is known.
+
+    The larger counts of a transformer's apparent power and of any phase's current, over the rated; of other elements
+    the current at any node. kinds: `transformer`, or what else it is. sides (from, to, or a bus) and phases: where the
+    current is highest; amperes: rated there. The rest is as in `LineRows`.
+    """
+
+    ids: tuple[str, ...]
+    kinds: tuple[str, ...]
+    sides: tuple[str, ...]
+    phases: tuple[str, ...]
+    amperes: Floats
+    peak: Floats
+    highest: Floats
+    base_peak: Floats
+    minutes: Floats
+    attributable: Floats
+    worsened: Floats
+    base_minutes: Floats
+
+
+@dataclass(frozen=True, eq=False)
 class TransformerRow:
     """One transformer. peak, hot_spot_c, life_h: of each course; life_h: hours of life lost. paper: how it is judged.
 
@@ -147,6 +170,7 @@ class FeederFact:
     unbalance_limit: float | None
     points: PointRows
     lines: LineRows
+    carried: CarriedRows
     transformers: tuple[TransformerRow, ...]
     steps: Mapping[str, Band]
     base: Mapping[str, Floats]

@@ -127,8 +127,8 @@ def _loading(facts: SimulationFacts, feeder: FeederFact, axis: StepAxis) -> Figu
               "showlegend": True, "legend": {"traceorder": "normal"}, "shapes": washes(facts.events, axis)}
     return Figure(
         "feeder-loading", "How much the most loaded line and the transformer carry",
-        _spoken(facts, axis, "Current of a line's phase over its ampacity, apparent power of a transformer over its "
-                "rating."), data, layout, 400,
+        _spoken(facts, axis, "Current of a line's phase over its ampacity; of a transformer the larger of its apparent "
+                "power and of any phase's current over the rated."), data, layout, 400,
     )
 
 

@@ -1,4 +1,4 @@
-"""The feeder of a run as tables: connection points, lines, steps."""
+"""The feeder of a run as tables: connection points, lines, transformers, steps."""
 
 from __future__ import annotations
 
@@ -36,6 +36,18 @@ def line_columns(fact: FeederFact) -> dict[str, Any]:
         "base_loading": rows.base_peak, "overload_minutes": rows.minutes, "attributable_minutes": rows.attributable,
         "unfixable_minutes": rows.minutes - rows.attributable, "worsened_minutes": rows.worsened,
         "base_overload_minutes": rows.base_minutes,
+    }
+
+
+def carried_columns(fact: FeederFact) -> dict[str, Any]:
+    """One row per transformer and per other element with a rating."""
+    rows = fact.carried
+    return {
+        "element": list(rows.ids), "kind": list(rows.kinds), "most_loaded_at": list(rows.sides),
+        "most_loaded_phase": list(rows.phases), "rated_a": rows.amperes, "loading_p50": rows.peak,
+        "loading_max": rows.highest, "base_loading": rows.base_peak, "overload_minutes": rows.minutes,
+        "attributable_minutes": rows.attributable, "unfixable_minutes": rows.minutes - rows.attributable,
+        "worsened_minutes": rows.worsened, "base_overload_minutes": rows.base_minutes,
     }
 
 

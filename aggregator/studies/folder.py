@@ -22,7 +22,8 @@ KIND = "v2g-simulation"
 FILES = frozenset({
     RESULT, "report.html", *(
         f"{table}.{kind}" for table in (
-            "visits", "site", "evses", "feeder_points", "feeder_lines", "feeder_steps", "feeder_inverters",
+            "visits", "site", "evses", "feeder_points", "feeder_lines", "feeder_transformers", "feeder_steps",
+            "feeder_inverters",
         ) for kind in ("parquet", "csv")
     ),
 })

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from aggregator.reports.feeder_pictures import heat_strip, one_line
 from aggregator.reports.simulation_band import Band
-from aggregator.reports.simulation_feeder_facts import FeederFact, LineRows, PointRows, TransformerRow
+from aggregator.reports.simulation_feeder_facts import CarriedRows, FeederFact, LineRows, PointRows, TransformerRow
 from aggregator.studies.inverters import inverter_result
 from twin.ensemble import Outcome
 from twin.feeder.impact.judging import KINDS, Course, Impact
@@ -52,7 +52,8 @@ def on_feeder_result(on: OnFeeder, impact: Impact, outcome: Outcome) -> OnFeeder
         nominal_volts=on.nominal_volts,
         voltage_pu=limits.voltage_pu, line_limit=limits.line_loading,
         transformer_limit=limits.transformer_loading, unbalance_limit=limits.unbalance, points=points, lines=lines,
-        transformers=transformers, steps={name: _band(values) for name, values in _quantities(impact.course).items()},
+        carried=_carried_rows(impact), transformers=transformers,
+        steps={name: _band(values) for name, values in _quantities(impact.course).items()},
         base={name: values[0] for name, values in _quantities(impact.base).items()},
         beyond_share=impact.beyond.mean(axis=0), caused_share=impact.caused.mean(axis=0),
         balanced=weekly.balanced.min(axis=-1).mean(axis=-1),
@@ -79,6 +80,7 @@ def _measures(impact: Impact, places: NDArray[np.intp], transformers: tuple[Tran
         "feeder_voltage_minutes": minutes.attributable[places].sum(axis=0),
         "feeder_unfixable_minutes": minutes.unfixable[places].sum(axis=0),
         "feeder_overload_minutes": impact.somewhere.attributable[KINDS.index("line")],
+        "feeder_transformer_minutes": impact.somewhere.attributable[KINDS.index("transformer")],
         **_extremes(impact.course),
         "feeder_losses_kwh": impact.losses_kwh,
         "feeder_unsolved": impact.no_solution.sum(axis=1).astype(np.float64),
@@ -101,6 +103,7 @@ def _base_measures(
     found = {
         "feeder_unfixable_minutes": np.array([impact.points.base_minutes[places].sum()]),
         "feeder_overload_minutes": np.array([impact.base_somewhere[KINDS.index("line")]]),
+        "feeder_transformer_minutes": np.array([impact.base_somewhere[KINDS.index("transformer")]]),
         **_extremes(impact.base), "feeder_losses_kwh": np.array([impact.base_losses_kwh]),
         "feeder_unsolved": np.array([float((~impact.base.has_solution).sum())]),
     }
@@ -187,6 +190,22 @@ def _lines(impact: Impact) -> LineRows:
         peak=np.median(lines.peak, axis=1), highest=lines.peak.max(axis=1, initial=0.0), base_peak=lines.base_peak,
         minutes=lines.minutes.total.mean(axis=1), attributable=lines.minutes.attributable.mean(axis=1),
         worsened=lines.minutes.worsened.mean(axis=1), base_minutes=lines.base_minutes,
+    )
+
+
+def _carried_rows(impact: Impact) -> CarriedRows:
+    rows, windings, feeder = impact.transformers, impact.windings, impact.scene.feeder
+    kind_of = {one.id: one.kind for one in feeder.primitives}
+    others = rows.ids[len(feeder.transformers):]
+    kinds = (*("transformer" for _ in feeder.transformers), *(kind_of[one] for one in others))
+    rated = dict(zip(windings.rows, impact.readings.winding_amperes.tolist(), strict=True))
+    most = [windings.most_loaded(row) for row in range(len(rows.ids))]
+    return CarriedRows(
+        ids=rows.ids, kinds=kinds, sides=tuple(part.where for part in most),
+        phases=tuple(part.phase for part in most), amperes=np.array([rated[part] for part in most]),
+        peak=np.median(rows.peak, axis=1), highest=rows.peak.max(axis=1, initial=0.0), base_peak=rows.base_peak,
+        minutes=rows.minutes.total.mean(axis=1), attributable=rows.minutes.attributable.mean(axis=1),
+        worsened=rows.minutes.worsened.mean(axis=1), base_minutes=rows.base_minutes,
     )
 
 

@@ -18,7 +18,13 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from aggregator.reports.simulation_facts import CAUSES, Band, FeederFact, SimulationFacts, SiteFact
-from aggregator.studies.feeder_tables import inverter_columns, line_columns, point_columns, step_columns
+from aggregator.studies.feeder_tables import (
+    carried_columns,
+    inverter_columns,
+    line_columns,
+    point_columns,
+    step_columns,
+)
 from twin.assets import TimeGrid
 from twin.ensemble import Outcome
 
@@ -132,11 +138,13 @@ def evses_table(outcome: Outcome) -> pa.Table:
 
 
 def feeder_tables(feeder: FeederFact, grid: TimeGrid) -> dict[str, pa.Table]:
-    """What the run did to the feeder: by connection point, by line and by step; and what inverters withheld."""
+    """What the run did to the feeder: by connection point, line, transformer and step; and what inverters withheld."""
     tables = {
         "feeder_points": _table(point_columns(feeder)), "feeder_lines": _table(line_columns(feeder)),
         "feeder_steps": _table({"start": _step_starts(grid), **step_columns(feeder)}),
     }
+    if feeder.carried.ids:
+        tables["feeder_transformers"] = _table(carried_columns(feeder))
     if feeder.inverters is not None:
         tables["feeder_inverters"] = _table(inverter_columns(feeder.inverters))
     return tables

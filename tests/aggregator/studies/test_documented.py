@@ -33,8 +33,8 @@ def out(day: Path, tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-@pytest.mark.parametrize("table", ["visits", "site", "evses", "feeder_points", "feeder_lines", "feeder_steps",
-                                   "feeder_inverters"])
+@pytest.mark.parametrize("table", ["visits", "site", "evses", "feeder_points", "feeder_lines",
+                                   "feeder_transformers", "feeder_steps", "feeder_inverters"])
 def test_every_column_is_explained(out: Path, table: str) -> None:
     columns = pyarrow.parquet.read_table(out / f"{table}.parquet").column_names
     assert named(f"`{table}`", "column") == columns

@@ -114,6 +114,15 @@ def test_the_figures_are_those_of_the_judgement(judged: tuple[SimulationResult, 
     assert (measures["feeder_caused_minutes"] > 0).all()
     over = (solution.line_loading().max(axis=0) > 1.0).sum(axis=1) * 15.0
     np.testing.assert_array_equal(measures["feeder_overload_minutes"], over)
+    carried = np.maximum(solution.transformer_loading()[0], solution.winding_loading()[0].max(axis=(0, 1)))
+    np.testing.assert_allclose(measures["feeder_transformer_loading"], carried.max(axis=1), atol=1e-9)
+    np.testing.assert_array_equal(measures["feeder_transformer_minutes"], (carried > 1.0).sum(axis=1) * 15.0)
+    np.testing.assert_allclose(feeder.carried.peak, [np.median(carried.max(axis=1))], atol=1e-9)
+    np.testing.assert_allclose(feeder.carried.minutes, [(carried > 1.0).sum(axis=1).mean() * 15.0])
+    assert (feeder.carried.ids, feeder.carried.kinds) == (("drum",), ("transformer",))
+    # Two of three EVs and homes hang on phase a of the low side; 40 kVA at 400 V are 57.7 A.
+    assert (feeder.carried.sides, feeder.carried.phases) == (("to",), ("a",))
+    assert feeder.carried.amperes == pytest.approx([40e3 / sqrt(3.0) / 400.0])
     # "<b>one" and "two" share a place: what is true of their one voltage counts once.
     minutes = impact.points.minutes.attributable
     np.testing.assert_array_equal(minutes[0], minutes[1])
@@ -128,9 +137,10 @@ def test_the_figures_are_those_of_the_judgement(judged: tuple[SimulationResult, 
 def test_tables_and_result_are_written_and_equal(tmp_path: Path) -> None:
     out = tmp_path / "out"
     written: Any = simulate_into(street(tmp_path), out)
-    for name in ("feeder_points", "feeder_lines", "feeder_steps"):
+    for name in ("feeder_points", "feeder_lines", "feeder_transformers", "feeder_steps"):
         columns = pyarrow.parquet.read_table(out / f"{name}.parquet")
-        assert columns.num_rows == {"feeder_points": 3, "feeder_lines": 1, "feeder_steps": 48}[name]
+        assert columns.num_rows == {
+            "feeder_points": 3, "feeder_lines": 1, "feeder_transformers": 1, "feeder_steps": 48}[name]
         text = pyarrow.csv.read_csv(out / f"{name}.csv")
         assert text.column_names == columns.column_names
         for column in columns.column_names:

@@ -84,7 +84,8 @@ class Readings:
 
     transformer_ids: transformers, and behind them the primitives that have a rating. What is judged of a transformer is
     the larger of its apparent power as a whole and of the current of any phase, over the rated; of a primitive the
-    current at any node. windings: these phases and nodes; element_of: each one's row in `transformer_ids`.
+    current at any node. windings: these phases and nodes; winding_amperes: rated; element_of: each one's row in
+    `transformer_ids`.
 
     line_segments: row in `Flow.segments` of the weakest segment of each line row. line_of: the line row of each
     segment, -1 where it carries nothing or has no rating; weaker: its loading over that of its line row.
@@ -126,10 +127,9 @@ class Readings:
         known = np.flatnonzero(np.isfinite(flow.primitive_amperes))
         self.windings = windings(flow)
         rated = np.array([transformer.rated_amperes for transformer in feeder.transformers]).reshape(-1)
-        self._into: Complex = np.concatenate((
-            network.transformers / np.repeat(rated, 3)[:, None],
-            network.primitives[known] / flow.primitive_amperes[known][:, None],
-        ))
+        self.winding_amperes: Floats = np.concatenate((np.repeat(rated, 3), flow.primitive_amperes[known]))
+        self._into: Complex = np.concatenate((network.transformers, network.primitives[known]))
+        self._into /= self.winding_amperes[:, None]
         volts = np.array([(one.from_volts, one.to_volts) for one in feeder.transformers]).reshape(-1)
         self._volts_over: Floats = 1.0 / (sqrt(3.0) * np.repeat(volts, 3)[:, None])
         primitives = [primitive for primitive in feeder.primitives if primitive.amperes]
