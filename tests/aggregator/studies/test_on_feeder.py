@@ -20,9 +20,9 @@ from aggregator.studies.compare import compare
 from aggregator.studies.on_feeder import on_feeder_result
 from aggregator.studies.simulate import SimulationResult, simulate_into, simulate_scenario
 from twin.ensemble import Outcome
-from twin.feeder import Bus, ConnectionPoint, Feeder, Line, Rating, Source, Transformer
+from twin.feeder import Bus, ConnectionPoint, Feeder, Line, Primitive, Rating, Source, Transformer
 from twin.feeder.impact.judging import Impact
-from twin.feeder.on_disk.files import write
+from twin.feeder.on_disk.files import read, write
 from twin.scenario import OnFeeder
 
 STREET = """
@@ -161,6 +161,29 @@ def test_tables_and_result_are_written_and_equal(tmp_path: Path) -> None:
     json.dumps(written, allow_nan=False)
     lines = pyarrow.parquet.read_table(out / "feeder_lines.parquet")
     assert lines["phase"].to_pylist() == ["a"], "the others carry nothing"
+
+
+def test_a_regulator_with_a_rating_is_told_by_name(tmp_path: Path) -> None:
+    """It stands before the homes of phase a and bears 20 A, fewer than two cars draw."""
+    file = street(tmp_path)
+    drum = read(tmp_path / "grid")
+    ohm = ((40.0 + 0.0j, -40.0 + 0.0j), (-40.0 + 0.0j, 40.0 + 0.0j))
+    regulator = Primitive("reg <1>", (("far", "a"), ("end", "a")), ohm, "regulator", amperes=(20.0, 20.0))
+    points = tuple(replace(point, bus="end") if point.bus == "far" else point for point in drum.connection_points)
+    write(replace(drum, buses=(*drum.buses, Bus("end", 400.0, "a")), primitives=(regulator,),
+                  connection_points=points), tmp_path / "grid")
+    written: Any = simulate_into(file, tmp_path / "out")
+    rows = pyarrow.parquet.read_table(tmp_path / "out" / "feeder_transformers.parquet").to_pylist()
+    assert [(row["element"], row["kind"], row["rated_a"]) for row in rows[1:]] == [("reg <1>", "regulator", 20.0)]
+    assert rows[1]["most_loaded_phase"] == "a"
+    assert rows[1]["loading_max"] > 1.0
+    assert rows[1]["attributable_minutes"] > 0.0
+    assert max(rows[0]["attributable_minutes"], rows[1]["attributable_minutes"]) <= (
+        written["summary"]["feeder_transformer_minutes"]["mean"] + 1e-9
+    )
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert "regulator reg &lt;1&gt;" in page
+    assert "reg <1>" not in page
 
 
 def test_a_nominal_voltage_is_that_of_the_buses_with_connection_points_alone(tmp_path: Path) -> None:
