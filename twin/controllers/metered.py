@@ -117,7 +117,8 @@ class Metered:
     def _leave_out(self, view: FleetView, drawn: Floats, is_settled: Bools) -> None:
         """Note who draws nothing though told to, and who gives less than others were promised."""
         step_s = float(view.ensemble.grid.step_s)
-        is_idle = (self._ordered_kw > 0.0) & (np.abs(drawn) <= _NOTHING_KW) & is_settled
+        # Who is told to draw next to nothing, and does, is not idle.
+        is_idle = (self._ordered_kw > _NOTHING_KW) & (np.abs(drawn) <= _NOTHING_KW) & is_settled
         self._idle_s = np.where(drawn > _NOTHING_KW, 0.0, self._idle_s + step_s * is_idle)
         np.copyto(self._out_until_s, view.now_s + RETRY_S, where=is_idle & (self._idle_s >= max(2.0 * step_s, IDLE_S)))
         np.copyto(self._out_until_s, -np.inf, where=drawn > _NOTHING_KW)

@@ -134,3 +134,12 @@ def test_a_car_that_draws_nothing_is_left_out_after_two_steps_and_offered_everyt
 
     outcome(nothing, Metered(Notes()))
     assert seen[:12] == [22.0, 22.0, 0.0, 0.0, 0.0, 0.0, 22.0, 0.0, 0.0, 0.0, 0.0, 22.0]
+
+
+def test_a_car_that_is_told_to_draw_next_to_nothing_and_does_is_not_left_out() -> None:
+    """The second one takes all but 10 W of the room until it leaves after 45 min; then the first has it at once."""
+    place = world([20.0, 10.0], 3.71, curve=PowerCurve((0.0, 1.0), (22.0, 22.0)))
+    slow = replace(place.visits[1].vehicle, max_charge_kw=3.7)
+    second = replace(place.visits[1], vehicle=slow, departure=START + timedelta(minutes=45))
+    result = outcome(replace(place, visits=(place.visits[0], second)), Metered(EarliestDeadline()))
+    assert site_kw(result) == pytest.approx(np.full(24, 3.71), abs=1e-6)
