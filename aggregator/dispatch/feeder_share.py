@@ -19,7 +19,7 @@ from aggregator.planning.street.known import Street
 from aggregator.planning.street.lessons import element_words
 from twin.assets import TimeGrid
 from twin.feeder.network.model import PHASES
-from twin.feeder.scene import Scene
+from twin.feeder.scene import Limits, Scene
 from twin.validation.breaches import BreachKind
 from twin.validation.room import Crossing, crossings, fitted
 
@@ -28,6 +28,8 @@ Claims = NDArray[np.bool_]
 
 _SHORT_S: Final = 60
 _PASSES: Final = 8
+_APART: Final = 0.005
+"""Of a rating: half of the last digit that is told."""
 
 
 def fallback_fault(street: Street, building_kw: float, timezone: str, fallback_kw: Mapping[str, float]) -> str | None:
@@ -44,7 +46,7 @@ def fallback_fault(street: Street, building_kw: float, timezone: str, fallback_k
     for drawing in _together(scene):
         crossed = crossings(scene, np.where(drawing, shares, 0.0))
         if crossed:
-            return _words(crossed[0], has_hours=bool(street.neighbours))
+            return _words(crossed[0], scene.limits, has_hours=bool(street.neighbours))
     return None
 
 
@@ -114,7 +116,7 @@ def _whole_watts(power_kw: Floats) -> Floats:
     return np.floor(1000.0 * power_kw) / 1000.0
 
 
-def _words(crossing: Crossing, *, has_hours: bool) -> str:
+def _words(crossing: Crossing, limits: Limits, *, has_hours: bool) -> str:
     place = element_words(crossing.kind, crossing.asset_id)
     hour = f" in hour {crossing.step}" if has_hours else ""
     if crossing.kind is BreachKind.NO_SOLUTION:
@@ -123,6 +125,14 @@ def _words(crossing: Crossing, *, has_hours: bool) -> str:
         digits = 1 if crossing.kind is BreachKind.UNBALANCE else 0
         # Rounded up: 100.2 % of 100 % must not read as 100 %.
         value = math.ceil(100.0 * crossing.value * 10**digits) / 10**digits
-        return f"{place} at {value:.{digits}f} % of at most {100.0 * crossing.allowed:.{digits}f} %{hour}"
+        limit = {
+            BreachKind.LINE_OVERLOAD: limits.line_loading, BreachKind.TRANSFORMER_OVERLOAD: limits.transformer_loading,
+            BreachKind.UNBALANCE: limits.unbalance,
+        }.get(crossing.kind) or crossing.allowed
+        # What base loads alone do beyond a limit is allowed, and no more: told as a limit it would be a riddle.
+        beyond_kept = crossing.allowed > limit + _APART
+        most = limit if beyond_kept else crossing.allowed
+        alone = f", where base loads alone take it to {100.0 * crossing.allowed:.{digits}f} %" if beyond_kept else ""
+        return f"{place} at {value:.{digits}f} % of at most {100.0 * most:.{digits}f} %{hour}{alone}"
     bound = "at least" if crossing.kind is BreachKind.VOLTAGE_LOW else "at most"
     return f"{place} {abs(crossing.value):.3f} p.u. of {bound} {abs(crossing.allowed):.3f}{hour}"

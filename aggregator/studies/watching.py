@@ -11,14 +11,24 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from aggregator.refusal import Refused
 
 Tell = Callable[[str, float, str], None]
 
 _EVERY_S = 5.0
-"""Seconds between lines where there is no terminal to draw a bar on."""
+"""Seconds between lines where there is no terminal to draw a bar on, at first."""
+
+_RARER = 0.1
+"""Of the time that has gone by: after an hour there is a line every six minutes, not each five seconds."""
 
 
 @contextmanager
@@ -28,7 +38,7 @@ def told(console: Console) -> Iterator[Tell]:
         yield _lines(console)
         return
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
+        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
         TextColumn("{task.fields[where]}"), console=console, transient=True,
     ) as bar:
         tasks: dict[str, Any] = {}
@@ -42,16 +52,28 @@ def told(console: Console) -> Iterator[Tell]:
 
 
 def _lines(console: Console) -> Tell:
-    last = time.monotonic()
+    begun = last = time.monotonic()
+    phases: dict[str, float] = {}
 
     def tell(phase: str, done: float, where: str) -> None:
         nonlocal last
-        if time.monotonic() - last < _EVERY_S:
+        now = time.monotonic()
+        since = phases.setdefault(phase, now)
+        if now - last < max(_EVERY_S, _RARER * (now - begun)):
             return
-        last = time.monotonic()
-        console.print(f"{phase}: {done:.0%}{', ' * bool(where)}{where}", highlight=False, soft_wrap=True)
+        last = now
+        console.print(f"{phase}: {done:.0%}{', ' * bool(where)}{where}{left_in_words(now - since, done)}",
+                      highlight=False, soft_wrap=True)
 
     return tell
+
+
+def left_in_words(gone_s: float, done: float) -> str:
+    """How long a phase still takes if it goes on as it did for `gone_s`; nothing where that cannot be told yet."""
+    if not 0.0 < done < 1.0 or gone_s <= 0.0:
+        return ""
+    minutes = gone_s * (1.0 - done) / done / 60.0
+    return ", less than a minute left of it" if minutes < 1.0 else f", about {minutes:.0f} min left of it"
 
 
 class Stop(BaseException):

@@ -1,5 +1,6 @@
 """What chargers draw that nobody plans for, on the demo's garage."""
 
+import re
 from datetime import UTC, datetime
 
 import numpy as np
@@ -81,3 +82,17 @@ def test_the_worst_hour_of_the_neighbours_is_named() -> None:
     assert fault is not None
     assert fault.startswith("line cable-ac phase c at 1")
     assert fault.endswith("% of at most 100 % in hour 18")
+
+
+def test_a_limit_that_base_loads_alone_cross_is_told_as_such() -> None:
+    heavy = Neighbour(BOARD_AC, BaseLoadForecast((0.0,) * 18 + (200.0,) + (0.0,) * 5, ZONE))
+    fault = fallback_fault(street(heavy), 40.0, ZONE, dict.fromkeys(PLACES, 3.0))
+    assert fault is not None
+    told = re.fullmatch(
+        r"line cable-ac phase c at (\d+) % of at most 100 % in hour 18, where base loads alone take it to (\d+) %",
+        fault,
+    )
+    assert told is not None, fault
+    base_a = amperes_of_c(street(heavy), {}, NOW.replace(hour=16, minute=30))
+    assert float(told[2]) == pytest.approx(100.0 * base_a / 125.0, rel=0.01)
+    assert float(told[1]) > float(told[2])
