@@ -80,13 +80,18 @@ def write_flow(folder: Path, run: Told, said: FlowRun) -> None:
         volts[rows], [f"{bus} {phase}" for bus, phase in nodes], times, "voltage",
         f"{flow.feeder.name}: voltage where somebody is connected, UTC", limits=run.limits,
     ), encoding="utf-8")
-    busy, alike = _busiest(loading)
+    is_judged = bool(np.isfinite(loading).any())
+    busy, alike = _busiest(loading if is_judged else loading[:0])
     names = [
         f"{flow.segments[row].line} {flow.segments[row].phase}" + (f" and {same - 1} more" if same > 1 else "")
         for row, same in zip(busy, alike, strict=True)
     ]
     (folder / "loading_strip.svg").write_text(heat_strip(
-        loading[busy], names, times, "loading", f"{flow.feeder.name}: the busiest lines by phase, UTC",
+        loading[busy], names, times, "loading", f"{flow.feeder.name}: " + (
+            "the busiest lines by phase, UTC" if is_judged
+            else "no loading to show, as no line has a rating (v2g feeder import --ampacity)"
+            if run.solution.has_solution.any() else "no loading to show, as no step has a solution"
+        ),
         limits=run.limits,
     ), encoding="utf-8")
     (folder / RESULT).write_text(json.dumps(said.as_json, indent=1) + "\n", encoding="utf-8")

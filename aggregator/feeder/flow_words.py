@@ -95,7 +95,8 @@ class Told:
                 "hours_beyond": float(beyond.sum()),
             }
             shown = f"{value:.4f} p.u." if kind in (Kind.VOLTAGE_LOW, Kind.VOLTAGE_HIGH) else f"{100.0 * value:.1f} %"
-            name = {Kind.VOLTAGE_LOW: "lowest voltage", Kind.VOLTAGE_HIGH: "highest voltage",
+            name = {Kind.VOLTAGE_LOW: "lowest voltage of a connection point",
+                    Kind.VOLTAGE_HIGH: "highest voltage of a connection point",
                     Kind.LINE: "busiest line", Kind.TRANSFORMER: "busiest transformer",
                     Kind.UNBALANCE: "largest unbalance"}[kind]
             phase = f" phase {place.phase}" if place.phase else ""

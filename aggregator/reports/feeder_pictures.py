@@ -79,14 +79,17 @@ def one_line(
     places = {bus: (x, y + HEAD) for bus, (x, y) in places.items()}
     volts = _by_element(feeder.buses, voltage_pu)
     loads = _by_element(feeder.lines, loading)
+    # With voltages there is a flow: a line without a loading is then one without a rating.
+    has_flow = any(isfinite(_most(value)) for value in volts.values())
+    missing = "no rating" if has_flow else "no rating or no flow"
     parts = [
-        *_lines(feeder, places, loads, limits), *_transformers(feeder, places, carried or {}, limits),
+        *_lines(feeder, places, loads, limits, missing), *_transformers(feeder, places, carried or {}, limits),
         *_primitives(feeder, places, carried or {}, limits),
         *_buses(feeder, places, volts, limits), *_source(feeder, places), *_names(feeder, places, volts, loads),
     ]
     bottom = HEAD + used
     unrated = sum(isnan(_most(value)) for value in loads.values())
-    parts += _legend(bottom, limits, has_volts=bool(volts), has_loads=bool(loads), has_unrated=unrated > 0)
+    parts += _legend(bottom, limits, has_volts=bool(volts), has_loads=bool(loads), missing=missing if unrated else "")
     return _svg(WIDTH, bottom + LEGEND, title, parts)
 
 
@@ -143,7 +146,9 @@ def _line(one: Place, other: Place, stroke: str, width: float, extra: str = "", 
             f'stroke-width="{width:.2f}" stroke-linecap="round"{extra}>{inner}</line>')
 
 
-def _lines(feeder: Feeder, places: dict[str, Place], loads: dict[str, _Phases], limits: Limits) -> Iterable[str]:
+def _lines(
+    feeder: Feeder, places: dict[str, Place], loads: dict[str, _Phases], limits: Limits, missing: str
+) -> Iterable[str]:
     """Busy lines last, so that they lie above idle ones; beyond the rating also thicker and broken by white."""
     order = sorted(feeder.lines, key=lambda line: np.nan_to_num(_most(loads[line.id]), nan=-1.0)) if loads else (
         feeder.lines
@@ -158,7 +163,7 @@ def _lines(feeder: Feeder, places: dict[str, Place], loads: dict[str, _Phases], 
         most = most_of[line.id]
         share = most / limits.line_loading if isfinite(most) else 0.0
         colour = painted[line.id]
-        rated = "" if isfinite(most) else ", no rating or no flow"
+        rated = "" if isfinite(most) else f", {missing}"
         title = f"line {line.id}: loading {loads[line.id]}{rated}"
         broken = "" if isfinite(most) else ' stroke-dasharray="4 4"'
         yield _line(one, other, colour if isfinite(most) else MUTED, 2.0 + 3.0 * min(share, 1.4), broken, title)
@@ -289,25 +294,26 @@ def _text(
             f'fill="{colour}" stroke="{PANEL}" stroke-width="3" paint-order="stroke">{_safe(text)}</text>')
 
 
-def _legend(top: float, limits: Limits, *, has_volts: bool, has_loads: bool, has_unrated: bool) -> list[str]:
+def _legend(top: float, limits: Limits, *, has_volts: bool, has_loads: bool, missing: str) -> list[str]:
     parts, x = [], MARGIN
     low, high = limits.voltage_pu
     if has_volts:
-        parts += _scale(x, top, "voltage of buses, p.u.", Quantity.VOLTAGE, (low, high), (f"{low:g}", "1", f"{high:g}"))
+        parts += _scale(x, top, "bus, p.u.: its phase nearest to a limit", Quantity.VOLTAGE, (low, high),
+                        (f"{low:g}", "1", f"{high:g}"))
         parts.append(f'<path d="M{x + 240:.0f} {top + 15:.0f}l6 6l-6 6l-6 -6Z" fill="{css((4, 22, 79))}" '
                      f'stroke="{INK}"/>' + _text(x + 252.0, top + 25.0, "beyond", size=11, colour=MUTED))
         x += 340.0
     if has_loads:
         full = limits.line_loading
-        parts += _scale(x, top, "loading of lines, of the rating", Quantity.LOADING, (0.0, full),
+        parts += _scale(x, top, "line: loading of its busiest phase", Quantity.LOADING, (0.0, full),
                         ("0 %", f"{50 * full:.0f} %", f"{100 * full:.0f} %"))
         parts += [_line((x + 236.0, top + 21.0), (x + 262.0, top + 21.0), css((212, 0, 90)), 6.0),
                   _line((x + 236.0, top + 21.0), (x + 262.0, top + 21.0), "#ffffff", 1.6, ' stroke-dasharray="1 7"'),
                   _text(x + 272.0, top + 25.0, "beyond", size=11, colour=MUTED)]
         x += 350.0
-    if has_unrated:
+    if missing:
         parts += [_line((x, top + 7.0), (x + 22.0, top + 7.0), MUTED, 2.0, ' stroke-dasharray="4 4"'),
-                  _text(x + 28.0, top + 11.0, "no rating or no flow", size=11, colour=MUTED)]
+                  _text(x + 28.0, top + 11.0, missing, size=11, colour=MUTED)]
     parts.append(f'<circle cx="{x:.0f}" cy="{top + 21:.0f}" r="4.5" fill="{MUTED}" stroke="{INK}"/>'
                  + _text(x + 10.0, top + 25.0, "connection point", size=11, colour=MUTED))
     return parts

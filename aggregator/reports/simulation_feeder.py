@@ -130,7 +130,7 @@ def feeder_note(facts: SimulationFacts) -> str:
         f"{feeder.name}, {feeder.homes_and_evs}. Three-phase power flow with the mean power of every step of "
         f"{minutes:g} min, so shorter peaks are not seen. Limits: {low:g} to {high:g} p.u.{volts}, lines "
         f"{100.0 * feeder.line_limit:g} % and transformers {100.0 * feeder.transformer_limit:g} % of their ratings"
-        f"{unbalance}. What is beyond a limit without EVs too is not laid at their door.{unrated} "
+        f"{unbalance}. What is beyond a limit without EVs too is not counted as theirs.{unrated} "
         f"{feeder.second_engine}"
     )
 
@@ -141,8 +141,8 @@ def feeder_pictures(facts: SimulationFacts) -> tuple[Picture, ...]:
         return ()
     told = {
         "with": ("feeder-map", "The feeder in its worst step, with EVs",
-                 "The step and course in which a line carries the most of its rating."),
-        "without": ("feeder-map-without", "The same step without EVs", "What homes alone make of it."),
+                 "Where a line carries the most of its rating; voltages may be farther beyond in other steps."),
+        "without": ("feeder-map-without", "The same step without EVs", "With the load of the homes alone."),
         "strip": ("feeder-strip", "Voltages around the worst step",
                   "A row for each connected phase; what is beyond its limit has a colour of its own."),
     }
@@ -307,7 +307,7 @@ def _quality(facts: SimulationFacts, feeder: FeederFact) -> Table:
                      figure(100.0 * float(feeder.base_balanced.min()), "%")))
     days = feeder.days
     weeks = f"{len(days)} weeks from the start" if len(days) > 1 else "one week from the start"
-    part = "" if days[-1] >= 7.0 else f"; the last has only {days[-1]:.3g} days"  # noqa: PLR2004 - a week
+    part = "" if days[-1] >= 7.0 else f"; the last has only {days[-1]:.3g} day{'s' * (days[-1] != 1)}"  # noqa: PLR2004 - a week
     means = "" if feeder.ten_minutes else (
         f" Steps of {facts.grid.step_s / 60.0:g} min stand in for 10-minute means, so shorter extremes are not seen."
     )

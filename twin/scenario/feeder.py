@@ -41,6 +41,8 @@ MOST_VALUES: Final = 60_000_000
 """Terminals x steps of the base load, 16 bytes each."""
 TOLD: Final = 3
 """Remarks about a feeder that are told word for word."""
+UNEVEN: Final = 2.0
+"""A phase with so many times the EVSEs of one phase that any other one has is warned of."""
 
 
 @dataclass(frozen=True)
@@ -430,6 +432,15 @@ def _warnings(
     yield from (f"feeder {feeder.name}: {fault}" for fault in found[:TOLD])
     if len(found) > TOLD:
         yield f"feeder {feeder.name}: {len(found) - TOLD} more remarks of this kind (v2g feeder check tells them all)."
+    alone = [phases for phases in wiring if len(phases) == 1]
+    counts = {phase: alone.count(phase) for phase in PHASES}
+    most = max(counts, key=counts.__getitem__)
+    if counts[most] >= UNEVEN * max(2, *(counts[phase] for phase in PHASES if phase != most)):
+        yield (
+            f"{counts[most]} of {len(alone)} EVSEs of one phase hang on phase {most} ("
+            + ", ".join(f"{counts[phase]} on {phase}" for phase in PHASES if phase != most)
+            + "): it fills up first. EVSEs take the phase of their point: feeder.points or groups choose others."
+        )
     fuses = {point.id: point.fuse_a for point in feeder.connection_points}
     volts = {point.id: bus.volts / sqrt(3.0) for point in feeder.connection_points for bus in feeder.buses
              if bus.id == point.bus}

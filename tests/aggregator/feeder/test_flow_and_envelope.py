@@ -111,6 +111,17 @@ def test_the_folder_of_an_earlier_flow_is_replaced_and_no_other(street: Path, lo
     assert sorted(path.name for path in tmp_path.iterdir()) == ["loads.csv", "out", "street"]
 
 
+def test_a_strip_without_any_rating_says_why_it_is_empty(tmp_path: Path, loads: Path) -> None:
+    bare = replace(STREET, lines=tuple(replace(line, ampacity=None) for line in STREET.lines))
+    write(bare, tmp_path / "bare")
+    result = run("flow", tmp_path / "bare", "--loads", loads, "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "lowest voltage of a connection point: " in result.output
+    strip = (tmp_path / "out" / "loading_strip.svg").read_text("utf-8")
+    assert "no line has a rating (v2g feeder import --ampacity)" in strip
+    assert "<image" not in strip
+
+
 def test_a_load_beyond_collapse_is_no_solution_and_ends_with_one(street: Path, tmp_path: Path) -> None:
     heavy = tmp_path / "heavy.csv"
     heavy.write_text("time,home-1\n2026-05-01T10:00:00Z,1000\n2026-05-01T11:00:00Z,900000\n")

@@ -79,7 +79,9 @@ def test_hovering_says_the_figures_of_every_phase() -> None:
     assert "bus b2: a 0.96, b 0.95, c 0.94 p.u." in said
     assert "bus b3: b 0.85 p.u.\np b3 (b)" in said
     assert "line l1: loading a 0.5, b 1.25, c 0.25" in said
-    assert "line l2: loading b no figure, no rating or no flow" in said
+    assert "line l2: loading b no figure, no rating" in said
+    alone = titles(one_line(street(), loading=np.full(4, np.nan), title="without voltages"))
+    assert "line l2: loading b no figure, no rating or no flow" in alone
     assert "transformer t b1: loading 0.750, to phase c" in said
 
 

@@ -252,6 +252,14 @@ def test_a_fuse_that_is_too_small_is_a_warning(street: Any) -> None:
     assert feeder.warnings == ("home-01 can draw 32 A at left, whose fuse is 20 A.",)
 
 
+def test_a_phase_with_most_of_the_evses_is_warned_of_and_an_even_street_is_not(street: Any) -> None:
+    crowded = street('folder = "grid"\npoints = ["left"]', count=5).warnings
+    assert any(text.startswith("5 of 5 EVSEs of one phase hang on phase a (0 on b, 0 on c): it fills up first")
+               for text in crowded)
+    turned = street('folder = "grid"\npoints = ["three", "more"]', count=6).warnings
+    assert not any("fills up first" in text for text in turned)
+
+
 @pytest.mark.parametrize(("feeder", "changes", "message"), [
     ("power_factor = 1.0", {}, "$.feeder: 'neither', expected either example or folder"),
     ('folder = "nowhere"', {}, "$.feeder.folder"),
