@@ -393,7 +393,7 @@ def test_the_file_opens_from_disk_draws_and_asks_nobody(
     page.on("console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.goto(file.as_uri())
-    expected = 6 if kind == "simulation" else 5
+    expected = 6
     page.wait_for_function(f"document.querySelectorAll('[data-drawn=yes]').length === {expected}")
     assert page.locator("[data-figure]").count() == expected
     assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
