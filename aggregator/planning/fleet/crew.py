@@ -164,6 +164,7 @@ class Crew(Generic[Task, Answer]):
             return None
 
     def _ready(self, place: int) -> _Worker:
+        """The worker of a place that has nothing in hand, another one if it is gone."""
         worker = self._crew[place]
         if worker is None or worker.process.poll() is not None:
             self._kill(place)
@@ -173,7 +174,11 @@ class Crew(Generic[Task, Answer]):
     def _feed(self, place: int, tasks: Sequence[Task], lost: list[int]) -> None:
         """Keep a worker's pipe filled, from its own queue or from the end of the longest other."""
         while True:
-            worker = self._ready(place)
+            worker = self._crew[place]
+            if worker is None or worker.process.poll() is not None:
+                # Seen dead before its reader has said so: answers that still wait in the queue will be nobody's.
+                self._lose(place, lost)
+                continue
             if len(worker.held) >= _IN_HAND:
                 return
             source = worker.queued
@@ -194,6 +199,7 @@ class Crew(Generic[Task, Answer]):
         """Replace a worker that died; what it held goes back to the front of its place's queue."""
         worker = self._crew[place]
         if worker is None:
+            self._crew[place] = self._start()
             return
         # The oldest task is the one it was working on; the next had only been sent.
         for number in list(worker.held)[:1]:

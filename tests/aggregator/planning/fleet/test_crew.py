@@ -37,6 +37,20 @@ def test_a_killed_worker_is_replaced_and_no_task_is_lost() -> None:
         assert dict(crew.map([1, 2], monotonic() + SOON)) == {0: -1, 1: -2}
 
 
+def test_a_worker_found_dead_while_its_answers_still_wait_gives_its_tasks_back() -> None:
+    """Its death is seen before its last answers have been taken: when it is to be given the next task."""
+    with Crew(operator.neg, 1) as crew:
+        done = {}
+        for number, answer in crew.map(list(range(8)), monotonic() + 10.0):
+            done[number] = answer
+            if number == 0:
+                time.sleep(0.3)  # what it has in hand is answered meanwhile
+                os.kill(crew.pids[0], signal.SIGKILL)
+                time.sleep(0.2)
+        assert done == {k: -k for k in range(8)}
+        assert crew.replaced == 1
+
+
 def test_a_worker_that_dies_of_a_task_is_replaced_until_the_task_is_the_cause() -> None:
     with Crew(os._exit, 1) as crew:
         with pytest.raises(CrewFault, match="task 0 has ended 3 workers"):

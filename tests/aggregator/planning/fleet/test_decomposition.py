@@ -48,7 +48,7 @@ def optimum(problem: Problem) -> float:
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=3, deadline=None, derandomize=True)
+@settings(max_examples=3, deadline=None)
 def test_a_fleet_in_blocks_costs_what_one_program_says(make_fleet: Make, kind: str, seed: int) -> None:
     problem = make_fleet(seed, evs=14, sites=5, **KINDS[kind])
     best, found = optimum(problem), alone(problem, time_limit_s=20.0 if problem.reserve is None else 4.0)
@@ -67,7 +67,7 @@ def test_a_fleet_in_blocks_costs_what_one_program_says(make_fleet: Make, kind: s
 
 
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=4, deadline=None, derandomize=True)
+@settings(max_examples=4, deadline=None)
 def test_below_zero_prices_leave_a_plan_that_a_car_can_follow_and_a_true_bound(make_fleet: Make, seed: int) -> None:
     problem = make_fleet(seed, evs=14, sites=5, negative=True)
     best, found = optimum(problem), alone(replace(problem), gap=1e-3, time_limit_s=0.5)
