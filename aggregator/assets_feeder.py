@@ -9,7 +9,7 @@ from pathlib import Path
 from aggregator.assets_sections import EvseSection, FeederSection, SiteSection
 from aggregator.config_faults import SectionReader
 from aggregator.dispatch.feeder_share import fallback_fault, fitted_fallback
-from aggregator.planning.forecast import BaseLoadForecast
+from aggregator.planning.site.forecast import BaseLoadForecast
 from aggregator.planning.street.known import Neighbour, Street
 from twin.feeder import Feeder, faults
 from twin.feeder.on_disk.example import european_lv, european_lv_home_day

@@ -25,9 +25,9 @@ from aggregator.fleet.draw import DrawLimits
 from aggregator.fleet.model import LiveSession
 from aggregator.fleet.site_power import SitePower
 from aggregator.ocpp.events import ChargerCommands, MeterSample, ProfileCommand
-from aggregator.planning.decision import could_discharge_kw, decide
 from aggregator.planning.gate import GateOutcome, PlanRequest
-from aggregator.planning.horizon import SiteModel, Situation, horizon_grid
+from aggregator.planning.site.decision import could_discharge_kw, decide
+from aggregator.planning.site.horizon import SiteModel, Situation, horizon_grid
 from aggregator.signals.desk import SignalDesk, UnknownSignal
 from aggregator.signals.measurement import event_performance
 from aggregator.signals.model import GridSignal, Obligation, SignalState

@@ -51,10 +51,10 @@ from aggregator.operations.health import Health, UnhealthyError
 from aggregator.operations.logging import configure_logging
 from aggregator.operations.metrics import Metrics
 from aggregator.operations.tokens import SigningKeyError, TokenService, load_or_create_key
-from aggregator.planning.forecast import ArrivalForecast, BaseLoadForecast
 from aggregator.planning.gate import GateOutcome
-from aggregator.planning.horizon import RecedingHorizon, SiteModel
 from aggregator.planning.process import PlannerProcess
+from aggregator.planning.site.forecast import ArrivalForecast, BaseLoadForecast
+from aggregator.planning.site.horizon import RecedingHorizon, SiteModel
 from aggregator.refusal import Refused
 from aggregator.service_ports import ChargerPort, DischargeStopPort, FleetPort, HealthPort, SiteMeterPort
 from aggregator.signals.desk import SignalDesk

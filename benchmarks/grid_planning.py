@@ -24,11 +24,11 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from aggregator.planning.arrays import assemble
-from aggregator.planning.problem import Commitment, EvDemand, Problem
+from aggregator.planning.site.arrays import assemble
+from aggregator.planning.site.problem import Commitment, EvDemand, Problem
+from aggregator.planning.site.warm import WarmProgram
+from aggregator.planning.site.windows import windows
 from aggregator.planning.street.search import GridPlan, plan_with_feeder
-from aggregator.planning.warm import WarmProgram
-from aggregator.planning.windows import windows
 from twin.assets import TimeGrid
 from twin.feeder.impact.judging import Impact, judge
 from twin.feeder.network.model import Feeder

@@ -1,18 +1,46 @@
-"""Turn demand, prices, limits and events into one plan per site, and let nothing leave that the twin has not replayed.
+"""Turn demand, prices, limits and events into plans, and let nothing leave that the twin has not replayed.
 
-`problem` is the contract, `model` the definition in Pyomo, `arrays` the same as arrays and the usual way to the solver,
-`repair` what makes the optimum followable, `safe` the plan without a solver, `checker` the judge without one. `gate`
-alone knows the twin's replay; `street/` makes plans that the grid beyond the connection point bears; `process` keeps
-all of that out of the service's event loop. The gate and the process are imported from their modules, so that the
-problem and its plan stay light to import.
+    site/    one site in every detail, re-planned all day long by the service's loop
+    fleet/   many sites, their feeders, events and reserve in one problem, from a depot to a city
+    street/  plans that the grid beyond the connection points bears
+    gate     alone knows the twin's replay: a plan passes, or what broke becomes a constraint
+    process  the planner in a process of its own, which can be killed and replaced
+
+`Problem` and `solve` are the fleet's: `solve(Problem(...))` plans anything from one car up. The gate and the process
+are imported from their modules, so that problems and plans stay light to import.
 """
 
-from aggregator.planning.checker import Evaluation, check, evaluate
-from aggregator.planning.problem import Commitment, Cut, CutKind, EvDemand, Plan, Problem
-from aggregator.planning.safe import safe_plan
-from aggregator.planning.windows import ProblemError, require_possible
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aggregator.planning.fleet import (
+        Event,
+        Evs,
+        Feeders,
+        NoPlan,
+        Plan,
+        Problem,
+        ProblemFaults,
+        Reserve,
+        Schedule,
+        Sites,
+        read_problem,
+        solve,
+        write_problem,
+    )
 
 __all__ = [
-    "Commitment", "Cut", "CutKind", "EvDemand", "Evaluation", "Plan", "Problem", "ProblemError", "check", "evaluate",
-    "require_possible", "safe_plan",
+    "Event", "Evs", "Feeders", "NoPlan", "Plan", "Problem", "ProblemFaults", "Reserve", "Schedule", "Sites",
+    "read_problem", "solve", "write_problem",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Only when asked for: the service's own planner needs nothing of the fleet's, and its rooms import this package.
+    if name in __all__:
+        from aggregator.planning import fleet  # noqa: PLC0415 - see above
+
+        return getattr(fleet, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.planning.problem import Floats
+from aggregator.planning.site.problem import Floats
 
 
 class SolverFault(RuntimeError):

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aggregator.planning.lessons import Refusal, Replayed, learn
-from aggregator.planning.problem import Commitment, Cut, FeederRow, Floats, Plan, Problem
-from aggregator.planning.safe import safe_plan
+from aggregator.planning.site.lessons import Refusal, Replayed, learn
+from aggregator.planning.site.problem import Commitment, Cut, FeederRow, Floats, Plan, Problem
+from aggregator.planning.site.safe import safe_plan
 from aggregator.planning.street.lessons import Change, Crossed, TangentLike, crossed_by, rows_from
 from aggregator.planning.street.rounds import StreetRounds, over_alert
 from twin.assets import Schedule, World
@@ -178,7 +178,7 @@ def _tangents(scene: Scene, names: Sequence[tuple[str, str]], powers_kw: Floats)
 
 def _without_signals(request: PlanRequest) -> tuple[Plan | None, float]:
     """The plan that would be made if the grid had asked nothing, and the seconds it took."""
-    from aggregator.planning.solve import solve  # noqa: PLC0415 - see _rounds
+    from aggregator.planning.site.solve import solve  # noqa: PLC0415 - see _rounds
 
     if request.without_signals_kw is None:
         return None, 0.0

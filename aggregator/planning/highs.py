@@ -17,7 +17,7 @@ from pyomo.repn.plugins.standard_form import LinearStandardFormCompiler
 from scipy import sparse
 
 from aggregator.planning.answer import Answer, SolverFault
-from aggregator.planning.problem import Floats
+from aggregator.planning.site.problem import Floats
 
 _AT_MOST, _AT_LEAST = 1, -1  # how the compiler marks a row; 0 is an equation
 _MIP_GAP = 1e-6

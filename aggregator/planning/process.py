@@ -182,8 +182,8 @@ def _self_test() -> str:
 
     import numpy as np  # noqa: PLC0415
 
-    from aggregator.planning.problem import EvDemand, Problem  # noqa: PLC0415
-    from aggregator.planning.solve import solve  # noqa: PLC0415
+    from aggregator.planning.site.problem import EvDemand, Problem  # noqa: PLC0415
+    from aggregator.planning.site.solve import solve  # noqa: PLC0415
     from twin.assets import TimeGrid  # noqa: PLC0415
 
     steps = 4

@@ -22,7 +22,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.planning.problem import Commitment
+from aggregator.planning.site.problem import Commitment
 from aggregator.signals.model import (
     NO_LIMIT_KW,
     Decision,

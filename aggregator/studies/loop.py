@@ -18,9 +18,9 @@ from aggregator.fleet.draw import DrawLimits, Silence
 from aggregator.fleet.model import DepartureTarget, LiveSession
 from aggregator.fleet.site_power import SitePower
 from aggregator.ocpp.events import MeterSample
-from aggregator.planning.decision import could_discharge_kw, decide
 from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate
-from aggregator.planning.horizon import SiteModel, Situation, as_far_as_needed, build_request, horizon_grid
+from aggregator.planning.site.decision import could_discharge_kw, decide
+from aggregator.planning.site.horizon import SiteModel, Situation, as_far_as_needed, build_request, horizon_grid
 from aggregator.signals.limits import Held, LimitBook
 from aggregator.signals.model import Decision, GridSignal, Obligation, SignalState
 from twin.assets import Visit

@@ -16,7 +16,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from aggregator.planning.forecast import ArrivalForecast, BaseLoadForecast
+from aggregator.planning.site.forecast import ArrivalForecast, BaseLoadForecast
 from aggregator.refusal import Refused
 from aggregator.signals.model import Obligation, Programme
 from markets.rate import Period, RateError, RateSchedule, Season, shipped_rate

@@ -17,7 +17,7 @@ from aggregator.demo.scene import load_scene
 from aggregator.fleet import DepartureTarget
 from aggregator.ocpp.events import MeterSample, Purpose, TransactionEnded, TransactionStarted
 from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate
-from aggregator.planning.horizon import Situation, build_request
+from aggregator.planning.site.horizon import Situation, build_request
 from aggregator.service import Service, assemble
 from aggregator.store import verify_database
 from aggregator.store.records import DesiredRecord, PlanRecord

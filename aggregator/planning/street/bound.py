@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from aggregator.planning.arrays import NONE, Ints, Program
-from aggregator.planning.problem import Floats
+from aggregator.planning.site.arrays import NONE, Ints, Program
+from aggregator.planning.site.problem import Floats
+from aggregator.planning.site.warm import WarmProgram
 from aggregator.planning.street.rows import GridRows, RowKind
-from aggregator.planning.warm import WarmProgram
 from twin.feeder.network.model import PHASES
 
 Mask = NDArray[np.bool_]

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.planning.forecast import BaseLoadForecast
+from aggregator.planning.site.forecast import BaseLoadForecast
 from twin.assets import TimeGrid
 from twin.feeder.network.admittance import terminals_of
 from twin.feeder.network.model import Feeder

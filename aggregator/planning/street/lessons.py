@@ -11,8 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
-from aggregator.planning.problem import FeederRow, Floats, Plan, Problem
-from aggregator.planning.windows import step_label
+from aggregator.planning.site.problem import FeederRow, Floats, Plan, Problem
+from aggregator.planning.site.windows import step_label
 
 _MARGIN = {"voltage_low": 5e-4, "voltage_high": 5e-4, "unbalance": 3e-4}
 _LOADING_MARGIN = 0.01

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from aggregator.planning.problem import Plan, Problem
+from aggregator.planning.site.problem import Plan, Problem
+from aggregator.planning.site.windows import step_label
 from aggregator.planning.street.rows import RowKind
 from aggregator.planning.street.verdict import Verdict
-from aggregator.planning.windows import step_label
 
 
 @dataclass(frozen=True, slots=True)

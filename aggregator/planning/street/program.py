@@ -13,10 +13,10 @@ import numpy as np
 from scipy.sparse import csr_array, hstack
 
 from aggregator.planning.answer import Answer
-from aggregator.planning.arrays import NONE, Ints, Program, assemble
-from aggregator.planning.problem import Floats, Problem
-from aggregator.planning.warm import WarmProgram
-from aggregator.planning.windows import Window, step_hours
+from aggregator.planning.site.arrays import NONE, Ints, Program, assemble
+from aggregator.planning.site.problem import Floats, Problem
+from aggregator.planning.site.warm import WarmProgram
+from aggregator.planning.site.windows import Window, step_hours
 
 SLACK_PER_PERCENT_H = 1000.0
 """Price of a limit crossed by one per cent for an hour: a per cent of a cable is a few tenths of a kW."""

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from aggregator.planning.checker import over_feeder
-from aggregator.planning.problem import FeederRow, Floats, Plan, Problem
+from aggregator.planning.site.checker import over_feeder
+from aggregator.planning.site.problem import FeederRow, Floats, Plan, Problem
 from aggregator.planning.street.lessons import (
     Change,
     Crossed,
@@ -71,7 +71,7 @@ class StreetRounds:
     def plan(self, problem: Problem) -> Plan:
         """The plan of the next round."""
         # Pyomo and HiGHS stay out of the service's own process, which needs these modules for their types only.
-        from aggregator.planning.solve import solve  # noqa: PLC0415
+        from aggregator.planning.site.solve import solve  # noqa: PLC0415
         from aggregator.planning.street.search import plan_with_feeder  # noqa: PLC0415
 
         if self._scene is None or not self._is_crowded:

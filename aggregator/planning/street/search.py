@@ -19,16 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.planning.answer import Answer, SolverFault
-from aggregator.planning.checker import evaluate
-from aggregator.planning.problem import Floats, Problem
-from aggregator.planning.rounding import round_down
-from aggregator.planning.safe import early_charging, plan_from
+from aggregator.planning.site.checker import evaluate
+from aggregator.planning.site.problem import Floats, Problem
+from aggregator.planning.site.rounding import round_down
+from aggregator.planning.site.safe import early_charging, plan_from
+from aggregator.planning.site.windows import ProblemError, require_possible, windows
 from aggregator.planning.street.bound import implied_rows, proven_bound
 from aggregator.planning.street.plan import BindingRow, GridPlan, Round, binding_words
 from aggregator.planning.street.program import FeederRows, GridProgram
 from aggregator.planning.street.rows import GridRows, RowKind
 from aggregator.planning.street.verdict import ask
-from aggregator.planning.windows import ProblemError, require_possible, windows
 from twin.feeder.powerflow.flow import Solution
 from twin.feeder.scene import Limits, Scene
 

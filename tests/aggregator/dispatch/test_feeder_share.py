@@ -8,7 +8,7 @@ import pytest
 
 from aggregator.demo.feeder import BOARD_AC, BOARD_DC, BUILDING, garage_feeder
 from aggregator.dispatch.feeder_share import FeederRoom, fallback_fault, fitted_fallback
-from aggregator.planning.forecast import BaseLoadForecast
+from aggregator.planning.site.forecast import BaseLoadForecast
 from aggregator.planning.street.known import Neighbour, Street
 from twin.assets import TimeGrid
 from twin.feeder.scene import Limits

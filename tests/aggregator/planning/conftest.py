@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from aggregator.planning.problem import Commitment, EvDemand, Problem
+from aggregator.planning.site.problem import Commitment, EvDemand, Problem
 from twin.assets import (
     Battery,
     Current,

@@ -11,17 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.demo.feeder import garage_feeder
-from aggregator.planning.arrays import assemble
-from aggregator.planning.checker import check, over_feeder
 from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate, safe_outcome
 from aggregator.planning.highs import Relaxation
-from aggregator.planning.model import build
-from aggregator.planning.problem import FeederRow, Plan, Problem
-from aggregator.planning.safe import safe_plan
-from aggregator.planning.solve import solve
+from aggregator.planning.site.arrays import assemble
+from aggregator.planning.site.checker import check, over_feeder
+from aggregator.planning.site.model import build
+from aggregator.planning.site.problem import FeederRow, Plan, Problem
+from aggregator.planning.site.safe import safe_plan
+from aggregator.planning.site.solve import solve
+from aggregator.planning.site.warm import WarmProgram
+from aggregator.planning.site.windows import windows
 from aggregator.planning.street.lessons import element_words
-from aggregator.planning.warm import WarmProgram
-from aggregator.planning.windows import windows
 from twin.assets import World
 from twin.feeder.scene import Limits, Scene
 from twin.feeder.second_engine.check import Checker

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.planning.gate import GateOutcome, PlanRequest, RequestMismatch, plan_through_gate, schedule_of
-from aggregator.planning.problem import Commitment, Problem
-from aggregator.planning.solve import solve
+from aggregator.planning.site.problem import Commitment, Problem
+from aggregator.planning.site.solve import solve
 from twin.assets import PowerCurve, World
 from twin.validation import EventPromise, validate
 

@@ -12,8 +12,8 @@ from dataclasses import replace
 import pytest
 
 from aggregator.planning.gate import PlanRequest
-from aggregator.planning.problem import Problem
 from aggregator.planning.process import PlannerFault, PlannerProcess
+from aggregator.planning.site.problem import Problem
 from twin.assets import World
 
 pytestmark = pytest.mark.anyio

@@ -8,8 +8,8 @@ import pytest
 
 from aggregator.fleet.beliefs import Beliefs, SiteDefaults, VehicleModel
 from aggregator.fleet.model import DepartureTarget, LiveSession
-from aggregator.planning.forecast import BaseLoadForecast
-from aggregator.planning.horizon import SiteModel
+from aggregator.planning.site.forecast import BaseLoadForecast
+from aggregator.planning.site.horizon import SiteModel
 from aggregator.signals.limits import LimitBook
 from aggregator.signals.model import GridSignal, Obligation, Programme, SignalInterval, SignalState
 from aggregator.studies.loop import LoopController

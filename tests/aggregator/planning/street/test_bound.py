@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.planning.arrays import assemble
-from aggregator.planning.problem import Problem
-from aggregator.planning.solve import solve
+from aggregator.planning.site.arrays import assemble
+from aggregator.planning.site.problem import Problem
+from aggregator.planning.site.solve import solve
 from aggregator.planning.street.bound import ImpliedRows, implied_rows, proven_bound
 from aggregator.planning.street.rows import GridRows, RowKind
 from aggregator.planning.street.search import plan_with_feeder

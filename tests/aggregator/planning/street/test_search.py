@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from aggregator.planning.checker import check, evaluate
-from aggregator.planning.problem import EvDemand, Problem
-from aggregator.planning.solve import solve
+from aggregator.planning.site.checker import check, evaluate
+from aggregator.planning.site.problem import EvDemand, Problem
+from aggregator.planning.site.solve import solve
+from aggregator.planning.site.windows import ProblemError
 from aggregator.planning.street.search import GridPlan, plan_with_feeder
-from aggregator.planning.windows import ProblemError
 from twin.assets import TimeGrid
 from twin.feeder.impact.judging import Impact, judge
 from twin.feeder.on_disk.example import european_lv, european_lv_home_day

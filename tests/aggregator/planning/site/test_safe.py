@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.planning.checker import check
-from aggregator.planning.problem import Problem
-from aggregator.planning.safe import safe_plan
+from aggregator.planning.site.checker import check
+from aggregator.planning.site.problem import Problem
+from aggregator.planning.site.safe import safe_plan
 
 MakeProblem = Callable[..., Problem]
 

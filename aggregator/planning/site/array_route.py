@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from aggregator.planning.arrays import NONE, Program
-from aggregator.planning.warm import WarmProgram
+from aggregator.planning.site.arrays import NONE, Program
+from aggregator.planning.site.warm import WarmProgram
 
 NAMES: Final = SimpleNamespace(**{name: name for name in (
     "charge", "discharge", "peak", "import_cap", "export_cap", "peak_holds", "commitment", "departure", "feeder",

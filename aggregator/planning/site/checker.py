@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.planning.problem import Floats, Plan, Problem
-from aggregator.planning.windows import Window, event_limits, site_limits, step_hours, windows
+from aggregator.planning.site.problem import Floats, Plan, Problem
+from aggregator.planning.site.windows import Window, event_limits, site_limits, step_hours, windows
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.planning.forecast import ArrivalForecast, BaseLoadForecast
+from aggregator.planning.site.forecast import ArrivalForecast, BaseLoadForecast
 from twin.assets import TimeGrid
 
 HOURLY = tuple(30.0 + hour for hour in range(24))

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from aggregator.planning.checker import evaluate, over_feeder
-from aggregator.planning.problem import Floats, Problem
-from aggregator.planning.windows import Window, event_limits, site_limits, step_hours
+from aggregator.planning.site.checker import evaluate, over_feeder
+from aggregator.planning.site.problem import Floats, Problem
+from aggregator.planning.site.windows import Window, event_limits, site_limits, step_hours
 
 TINY_KW = 1e-7
 """Less is noise."""

@@ -12,14 +12,14 @@ from typing import Any, Literal
 import numpy as np
 
 from aggregator.planning.answer import Solvable, SolverFault
-from aggregator.planning.array_route import NAMES, ArrayRelaxation
-from aggregator.planning.arrays import assemble
-from aggregator.planning.checker import evaluate
-from aggregator.planning.explain import binding_words
-from aggregator.planning.problem import Plan, Problem
-from aggregator.planning.repair import Cells, repair
-from aggregator.planning.safe import plan_from, safe_plan
-from aggregator.planning.windows import Window, require_possible, windows
+from aggregator.planning.site.array_route import NAMES, ArrayRelaxation
+from aggregator.planning.site.arrays import assemble
+from aggregator.planning.site.checker import evaluate
+from aggregator.planning.site.explain import binding_words
+from aggregator.planning.site.problem import Plan, Problem
+from aggregator.planning.site.repair import Cells, repair
+from aggregator.planning.site.safe import plan_from, safe_plan
+from aggregator.planning.site.windows import Window, require_possible, windows
 
 Route = Literal["pyomo", "arrays"]
 
@@ -69,7 +69,7 @@ def _posed(problem: Problem, spans: tuple[Window, ...], route: Route) -> tuple[A
         if not len(program.binaries):  # where selling pays more than buying costs, the model has the binaries
             return NAMES, ArrayRelaxation(program)
     from aggregator.planning.highs import Relaxation  # noqa: PLC0415 - Pyomo takes a second to import, and most
-    from aggregator.planning.model import build  # noqa: PLC0415 - processes never build its model
+    from aggregator.planning.site.model import build  # noqa: PLC0415 - processes never build its model
 
     model = build(problem, spans)
     return model, Relaxation(model)

@@ -7,9 +7,9 @@ import pytest
 from scipy.optimize import linprog
 from scipy.sparse import csr_array, vstack
 
-from aggregator.planning.arrays import NONE, Program, assemble
-from aggregator.planning.problem import Problem
-from aggregator.planning.warm import WarmProgram
+from aggregator.planning.site.arrays import NONE, Program, assemble
+from aggregator.planning.site.problem import Problem
+from aggregator.planning.site.warm import WarmProgram
 
 MakeProblem = Callable[..., Problem]
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from aggregator.planning.answer import Answer, Solvable
-from aggregator.planning.problem import Floats, Problem
+from aggregator.planning.site.problem import Floats, Problem
+from aggregator.planning.site.windows import Window, step_label
 from aggregator.planning.street.lessons import element_words
-from aggregator.planning.windows import Window, step_label
 
 _FELT = 1e-6  # duals below are solver noise
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate
-from aggregator.planning.problem import Commitment, Plan, Problem
+from aggregator.planning.site.problem import Commitment, Plan, Problem
 from twin.assets import Schedule, World
 from twin.replay import FollowSchedule, simulate
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
 from aggregator.planning.answer import Answer, SolverFault
-from aggregator.planning.arrays import Ints, Program
-from aggregator.planning.problem import Floats
+from aggregator.planning.site.arrays import Ints, Program
+from aggregator.planning.site.problem import Floats
 
 _OPTIONS: tuple[tuple[str, str | int | bool], ...] = (
     ("output_flag", False), ("solver", "simplex"), ("simplex_strategy", 1),  # 1: dual simplex, serial

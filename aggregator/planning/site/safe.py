@@ -9,9 +9,9 @@ from time import perf_counter
 
 import numpy as np
 
-from aggregator.planning.checker import Evaluation, evaluate
-from aggregator.planning.problem import Floats, Plan, Problem
-from aggregator.planning.windows import Window, site_limits, step_hours, windows
+from aggregator.planning.site.checker import Evaluation, evaluate
+from aggregator.planning.site.problem import Floats, Plan, Problem
+from aggregator.planning.site.windows import Window, site_limits, step_hours, windows
 
 
 def safe_plan(problem: Problem) -> Plan:

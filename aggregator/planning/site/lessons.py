@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.planning.problem import Cut, EvDemand, Floats, Plan, Problem
-from aggregator.planning.windows import step_hours
+from aggregator.planning.site.problem import Cut, EvDemand, Floats, Plan, Problem
+from aggregator.planning.site.windows import step_hours
 
 # A set-point that was not followed counts from here: below lie the seconds a charger takes to answer.
 _GAP_KW, _GAP_SHARE, _GAP_KWH = 0.1, 0.03, 0.02

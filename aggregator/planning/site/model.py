@@ -17,8 +17,8 @@ import numpy as np
 import pyomo.environ as pyo
 from pyomo.core.expr.numeric_expr import LinearExpression
 
-from aggregator.planning.problem import Floats, Problem
-from aggregator.planning.windows import Window, event_limits, site_limits, step_hours
+from aggregator.planning.site.problem import Floats, Problem
+from aggregator.planning.site.windows import Window, event_limits, site_limits, step_hours
 
 Cell = tuple[int, int]
 _Terms = list[tuple[float, pyo.Var]]

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.planning.problem import EvDemand, Floats, Problem
+from aggregator.planning.site.problem import EvDemand, Floats, Problem
 
 
 class ProblemError(ValueError):

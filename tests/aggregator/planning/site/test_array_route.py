@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.planning.checker import check
-from aggregator.planning.problem import Commitment, Cut, FeederRow, Problem
-from aggregator.planning.solve import solve
+from aggregator.planning.site.checker import check
+from aggregator.planning.site.problem import Commitment, Cut, FeederRow, Problem
+from aggregator.planning.site.solve import solve
 
 MakeProblem = Callable[..., Problem]
 

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
 
-from aggregator.planning.problem import Floats, Problem
-from aggregator.planning.windows import Window, event_limits, site_limits, step_hours, windows
+from aggregator.planning.site.problem import Floats, Problem
+from aggregator.planning.site.windows import Window, event_limits, site_limits, step_hours, windows
 
 Ints = NDArray[np.intp]
 NONE = -1

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.planning.checker import check, evaluate, over_feeder
-from aggregator.planning.problem import Commitment, Cut, EvDemand, FeederRow, Problem
-from aggregator.planning.rounding import round_down, top_up
-from aggregator.planning.solve import solve
-from aggregator.planning.windows import site_limits, windows
+from aggregator.planning.site.checker import check, evaluate, over_feeder
+from aggregator.planning.site.problem import Commitment, Cut, EvDemand, FeederRow, Problem
+from aggregator.planning.site.rounding import round_down, top_up
+from aggregator.planning.site.solve import solve
+from aggregator.planning.site.windows import site_limits, windows
 from twin.assets import TimeGrid
 
 MakeProblem = Callable[..., Problem]

@@ -19,9 +19,9 @@ from aggregator.clock import Clock
 from aggregator.fleet.beliefs import VehicleModel
 from aggregator.fleet.departures import DepartureErrors
 from aggregator.fleet.model import LiveSession
-from aggregator.planning.forecast import ArrivalForecast, BaseLoadForecast
 from aggregator.planning.gate import GateOutcome, PlanRequest, safe_outcome
-from aggregator.planning.problem import Commitment, Cut, EvDemand, Problem
+from aggregator.planning.site.forecast import ArrivalForecast, BaseLoadForecast
+from aggregator.planning.site.problem import Commitment, Cut, EvDemand, Problem
 from markets.rate import RateSchedule
 from twin.assets import Evse, Site, TimeGrid, Visit, World
 

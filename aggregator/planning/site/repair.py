@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.planning.answer import Answer, Solvable
-from aggregator.planning.problem import Floats, Problem
-from aggregator.planning.rounding import HELD_KW, TINY_KW, most_by_battery, round_down, top_up
-from aggregator.planning.windows import Window, site_limits, step_hours
+from aggregator.planning.site.problem import Floats, Problem
+from aggregator.planning.site.rounding import HELD_KW, TINY_KW, most_by_battery, round_down, top_up
+from aggregator.planning.site.windows import Window, site_limits, step_hours
 
 Decision = tuple[str, int, int, float, float]  # flow, ev, step, lower, upper
 Mask = NDArray[np.bool_]

@@ -12,9 +12,9 @@ import pytest
 from aggregator.clock import ScaledClock, Segment
 from aggregator.fleet.beliefs import VehicleModel
 from aggregator.fleet.model import LiveSession, SocSource
-from aggregator.planning.forecast import BaseLoadForecast
 from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate, safe_outcome
-from aggregator.planning.horizon import RecedingHorizon, SiteModel, Situation, build_request, without_strange
+from aggregator.planning.site.forecast import BaseLoadForecast
+from aggregator.planning.site.horizon import RecedingHorizon, SiteModel, Situation, build_request, without_strange
 from markets.rate import shipped_rate
 from twin.assets import Battery, Current, Evse, LossCurve, PowerCurve, Site, Vehicle
 

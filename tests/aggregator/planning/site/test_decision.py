@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.planning.decision import decide
-from aggregator.planning.problem import Commitment, EvDemand, FeederRow, Plan, Problem
-from aggregator.planning.solve import solve
+from aggregator.planning.site.decision import decide
+from aggregator.planning.site.problem import Commitment, EvDemand, FeederRow, Plan, Problem
+from aggregator.planning.site.solve import solve
 from aggregator.planning.street.lessons import Crossed
 from aggregator.signals.model import (
     NO_LIMIT_KW,

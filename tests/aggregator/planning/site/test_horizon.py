@@ -11,9 +11,9 @@ import pytest
 from aggregator.clock import ScaledClock, Segment
 from aggregator.fleet.beliefs import VehicleModel
 from aggregator.fleet.model import LiveSession, SocSource
-from aggregator.planning.forecast import ArrivalForecast, BaseLoadForecast
 from aggregator.planning.gate import GateOutcome, PlanRequest, safe_outcome
-from aggregator.planning.horizon import (
+from aggregator.planning.site.forecast import ArrivalForecast, BaseLoadForecast
+from aggregator.planning.site.horizon import (
     RecedingHorizon,
     SiteModel,
     Situation,
@@ -21,8 +21,8 @@ from aggregator.planning.horizon import (
     build_request,
     horizon_grid,
 )
-from aggregator.planning.problem import Commitment, Cut
-from aggregator.planning.solve import solve
+from aggregator.planning.site.problem import Commitment, Cut
+from aggregator.planning.site.solve import solve
 from markets.rate import shipped_rate
 from twin.assets import Battery, Current, Evse, LossCurve, PowerCurve, Site, Vehicle
 from twin.battery import battery_kw

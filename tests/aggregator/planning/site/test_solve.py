@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from aggregator.planning.checker import check
-from aggregator.planning.problem import Commitment, Cut, CutKind, EvDemand, Problem
-from aggregator.planning.safe import safe_plan
-from aggregator.planning.solve import solve
-from aggregator.planning.windows import ProblemError
+from aggregator.planning.site.checker import check
+from aggregator.planning.site.problem import Commitment, Cut, CutKind, EvDemand, Problem
+from aggregator.planning.site.safe import safe_plan
+from aggregator.planning.site.solve import solve
+from aggregator.planning.site.windows import ProblemError
 from markets.bill import bill
 from markets.rate import Period, RateSchedule, Season
 from twin.assets import TimeGrid
