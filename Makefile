@@ -1,25 +1,31 @@
-# `make demo` and `make test` need Python 3.11 to 3.13 and make; they install everything else into .venv.
+# `make demo` and `make test` need Python 3.11 to 3.13 and make; they install everything else into .venv, and what only
+# the emulated charging stations need (ISO 15118 with its old pydantic) into .venv-station.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null \
 	&& { command -v $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
+STATION := .venv-station
 SPEED ?= 480
+# The rooms that both environments share, and the one that only the station's has.
+STATION_TESTS := tests/twin/station tests/twin/wire
 
 .PHONY: demo test bench lint lock browser clean
 
-demo: $(VENV)/.ready
+demo: $(VENV)/.ready $(STATION)/.ready
 	$(BIN)/v2g demo --speed $(SPEED)
 
-test: $(VENV)/.ready browser
+test: $(VENV)/.ready $(STATION)/.ready browser
+	$(STATION)/bin/python -m pytest -q $(STATION_TESTS)
 	$(BIN)/python -m pytest -q
 
 bench: $(VENV)/.ready
 	@for b in benchmarks/*_speed.py benchmarks/acn_replay.py benchmarks/grid_planning.py benchmarks/departure_holdout.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
 
-lint: $(VENV)/.ready
+lint: $(VENV)/.ready $(STATION)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(STATION)/bin/python -m mypy --config-file twin/station/mypy.ini
 	$(BIN)/lint-imports
 
 $(VENV)/.ready: requirements.lock pyproject.toml
@@ -27,6 +33,12 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@test -x $(BIN)/uv || { "$(PYTHON)" -m venv $(VENV) && $(BIN)/python -m pip install -q --disable-pip-version-check 'uv>=0.8,<1'; }
 	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+$(STATION)/.ready: $(VENV)/.ready requirements-station.lock
+	@test -x $(STATION)/bin/python || $(BIN)/uv venv -q --python $(BIN)/python $(STATION)
+	$(BIN)/uv pip install -q --compile-bytecode --python $(STATION)/bin/python --require-hashes -r requirements-station.lock
+	@echo "$(CURDIR)" > "$$($(STATION)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/v2g-source.pth"
 	@touch $@
 
 # Page tests drive a real browser. It is a system package: installed where that is possible, else said in one line.
@@ -39,6 +51,7 @@ browser:
 
 lock:
 	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --extra dev --extra dss pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 twin/station/requirements.in -o requirements-station.lock
 
 clean:
-	rm -rf $(VENV) v2g-data build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(STATION) v2g-data build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
