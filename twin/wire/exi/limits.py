@@ -1,0 +1,26 @@
+"""How much one stream may ask for before it is refused."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds that hold for every message, checked before anything is allocated.
+
+    The schemas' own bounds (string lengths, list sizes, ranges) are narrower nearly everywhere; these hold where the
+    schema has none: signatures, certificates, price rules and content that the schema does not know.
+
+    stream_bytes: length of the whole stream; the largest message of ISO 15118-20 in use (96 price stacks) has 5 kB.
+    depth: elements inside elements; the deepest of the supported schemas is 10.
+    events: elements and attributes of one message, so that a short stream cannot cost long work.
+    string_characters: one string value; octets: one binary value.
+    integer_octets: one integer, 7 bits each; 20 octets hold more than 128 bits.
+    occurrences: elements of one unbounded list.
+    """
+    stream_bytes: int = 65_536
+    depth: int = 32
+    events: int = 50_000
+    string_characters: int = 16_384
+    octets: int = 32_768
+    integer_octets: int = 20
+    occurrences: int = 4_096
