@@ -16,15 +16,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.feeder.network.model import PHASES, Side
+from twin.feeder.network.model import PHASES
 from twin.feeder.network.transformer_model import TO_SEQUENCE, Complex
 from twin.feeder.powerflow.flow import Flow, Solution
+from twin.feeder.powerflow.line_rows import line_ends, weakest_of_same
+from twin.feeder.powerflow.parts import windings
 from twin.feeder.scene import Limits
 
 Floats = NDArray[np.float64]
-
-SAME_CURRENT: Final = 9
-"""Decimal places to which two segments' currents agree, A per A, before they count as one."""
 
 
 class Kind(StrEnum):
@@ -93,9 +92,10 @@ class Watched:
             for transformer in flow.feeder.transformers
         ]
         parts += [network.transformers / np.repeat(rated, 6)[:, None], network.keys[network.transformer_nodes]]
-        windings, phases = self._windings(limits)
-        parts.append(windings)
-        found += phases
+        rated_parts = windings(flow)
+        parts.append(rated_parts.over_rated)
+        found += [Row(Kind.TRANSFORMER, f"{part.element}.{part.where}", part.phase, limits.transformer_loading)
+                  for part in rated_parts.parts]
         buses = [] if limits.unbalance is None else [
             bus for bus in dict.fromkeys(bus for bus, _ in nodes)
             if all((bus, phase) in flow.node_row for phase in PHASES)
@@ -115,46 +115,14 @@ class Watched:
         )
 
     def _lines(self, limits: Limits) -> tuple[Complex, list[Row]]:
-        """Currents over the ampacity: one row, that of the smallest rating, for segments that carry the same."""
-        flow, network = self.flow, self.flow.network
-        through = network.along_lines(network.run_series)
-        ends = [through] if network.shunts is None else [
-            through + network.shunts[0] @ network.keys, through - network.shunts[1] @ network.keys,
-        ]
-        least: dict[bytes, tuple[float, int, Complex]] = {}
-        for currents in ends:
-            rounded = np.round(currents, SAME_CURRENT) + 0.0
-            first = rounded[np.arange(len(rounded)), np.argmax(rounded != 0.0, axis=1)].real
-            rounded = np.where(first[:, None] < 0.0, -rounded, rounded) + 0.0
-            for number in np.flatnonzero(np.isfinite(flow.ampacity) & rounded.any(axis=1)):
-                key, ampacity = rounded[number].tobytes(), float(flow.ampacity[number])
-                if key not in least or ampacity < least[key][0]:
-                    least[key] = ampacity, int(number), currents[number] / ampacity
-        rows = [
-            Row(Kind.LINE, flow.segments[number].line, flow.segments[number].phase, limits.line_loading)
-            for _, number, _ in least.values()
-        ]
-        empty = np.empty((0, network.keys.shape[1]), dtype=np.complex128)
-        return np.array([current for *_, current in least.values()]) if least else empty, rows
-
-    def _windings(self, limits: Limits) -> tuple[Complex, list[Row]]:
-        """Currents of each phase of transformers, and at each node of other elements with a rating, over the rated."""
-        flow, network = self.flow, self.flow.network
-        rated = np.array([transformer.rated_amperes for transformer in flow.feeder.transformers]).reshape(-1)
-        rows = [
-            Row(Kind.TRANSFORMER, f"{transformer.id}.{side}", phase, limits.transformer_loading)
-            for transformer in flow.feeder.transformers for side in Side for phase in PHASES
-        ]
-        known = np.flatnonzero(np.isfinite(flow.primitive_amperes))
-        nodes = [(primitive.id, *node) for primitive in flow.feeder.primitives for node in primitive.nodes]
-        rows += [
-            Row(Kind.TRANSFORMER, f"{nodes[number][0]}.{nodes[number][1]}", nodes[number][2],
-                limits.transformer_loading) for number in known
-        ]
-        return np.concatenate((
-            network.transformers / np.repeat(rated, 3)[:, None],
-            network.primitives[known] / flow.primitive_amperes[known][:, None],
-        )), rows
+        """Currents over the ampacity: one row, that of the smallest rating, for all ends that carry the same."""
+        flow = self.flow
+        ends = line_ends(flow)
+        currents, ampacity = np.concatenate(ends), np.tile(flow.ampacity, len(ends))
+        least, _ = weakest_of_same(currents, ampacity=ampacity)
+        segments = [flow.segments[number] for number in least % len(flow.segments)]
+        rows = [Row(Kind.LINE, segment.line, segment.phase, limits.line_loading) for segment in segments]
+        return currents[least] / ampacity[least][:, None], rows
 
     def values(self, solution: Solution) -> Floats:
         """Value of every row, (row, column); infinite where there is no solution."""

@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from twin.feeder.network.model import PHASES
 from twin.feeder.network.transformer_model import TO_SEQUENCE
 from twin.feeder.powerflow.flow import Flow, Solution
+from twin.feeder.powerflow.line_rows import line_ends
+from twin.feeder.powerflow.parts import windings
 from twin.feeder.powerflow.solving import jacobian
 from twin.feeder.scene import Limits, Scene
 
@@ -161,9 +163,7 @@ class GridRows:
             chosen = weakest[first]
             forms = network.run_series[network.run_of[chosen]]
         else:
-            series = network.along_lines(network.run_series)[rated]
-            near, far = (np.asarray(shunt[rated] @ network.keys) for shunt in network.shunts)
-            chosen, forms = np.concatenate((rated, rated)), np.concatenate((series + near, series - far))
+            chosen, forms = np.tile(rated, 2), np.concatenate([end[rated] for end in line_ends(flow)])
         segments = [flow.segments[row] for row in chosen]
         return Monitor(
             "line", tuple(segment.line for segment in segments),
@@ -184,22 +184,12 @@ class GridRows:
         )
 
     def _windings(self) -> Monitor:
-        flow, network = self.flow, self.flow.network
-        rated = [amperes for transformer in flow.feeder.transformers for amperes in transformer.rated_amperes]
-        places = [
-            (transformer.id, phase) for transformer in flow.feeder.transformers for _ in range(2) for phase in PHASES
-        ]
-        known = np.flatnonzero(np.isfinite(flow.primitive_amperes))
-        nodes = [
-            (primitive.id, phase) for primitive in flow.feeder.primitives for _, phase in primitive.nodes
-        ]
-        places += [nodes[number] for number in known]
+        rated = windings(self.flow)
         return Monitor(
-            "winding", tuple(element for element, _ in places),
-            np.array([PHASES.index(phase) for _, phase in places], dtype=np.intp),
-            np.full(len(places), 100.0 * self.limits.transformer_loading),
-            100.0 / np.concatenate((np.repeat(rated, 3), flow.primitive_amperes[known])),
-            np.concatenate((network.transformers, network.primitives[known]))[:, None, :],
+            "winding", tuple(part.element for part in rated.parts),
+            np.array([PHASES.index(part.phase) for part in rated.parts], dtype=np.intp),
+            np.full(len(rated.parts), 100.0 * self.limits.transformer_loading), np.full(len(rated.parts), 100.0),
+            rated.over_rated[:, None, :],
         )
 
     def _unbalance(self) -> Monitor | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,11 @@ from twin.feeder.network.admittance import Indices
 from twin.feeder.network.model import PHASES
 from twin.feeder.network.transformer_model import TO_SEQUENCE, Complex
 from twin.feeder.powerflow.flow import Flow, Solution
+from twin.feeder.powerflow.line_rows import SAME_CURRENT, line_ends, weakest_of_same
 from twin.feeder.powerflow.parts import windings
 
 Floats = NDArray[np.float64]
 Claims = NDArray[np.bool_]
-
-SAME_CURRENT: Final = 9
-"""Decimal places (A per A) to which two segments' currents agree before they are read as one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,14 +120,9 @@ class Readings:
 
     def _set_windings(self) -> None:
         """Currents of all windings over the rated ones; volts are over what makes their product one over rated VA."""
-        flow, network = self.flow, self.flow.network
-        feeder = flow.feeder
-        known = np.flatnonzero(np.isfinite(flow.primitive_amperes))
-        self.windings = windings(flow)
-        rated = np.array([transformer.rated_amperes for transformer in feeder.transformers]).reshape(-1)
-        self.winding_amperes: Floats = np.concatenate((np.repeat(rated, 3), flow.primitive_amperes[known]))
-        self._into: Complex = np.concatenate((network.transformers, network.primitives[known]))
-        self._into /= self.winding_amperes[:, None]
+        feeder = self.flow.feeder
+        rated = windings(self.flow)
+        self.windings, self.winding_amperes, self._into = rated.parts, rated.amperes, rated.over_rated
         volts = np.array([(one.from_volts, one.to_volts) for one in feeder.transformers]).reshape(-1)
         self._volts_over: Floats = 1.0 / (sqrt(3.0) * np.repeat(volts, 3)[:, None])
         primitives = [primitive for primitive in feeder.primitives if primitive.amperes]
@@ -194,22 +187,8 @@ def _rated_volts(flow: Flow) -> tuple[Floats, Floats]:
 
 def _line_rows(flow: Flow) -> tuple[list[Floats | Complex], Indices, Indices, Floats]:
     """Currents, at each end where both differ, over the smallest ampacity of all segments that carry the same."""
-    network, ampacity = flow.network, flow.ampacity
-    through = network.along_lines(network.run_series)
-    ends = [through] if network.shunts is None else [
-        through + network.shunts[0] @ network.keys, through - network.shunts[1] @ network.keys,
-    ]
-    same = np.concatenate([_turned(np.round(currents, SAME_CURRENT)) for currents in ends], axis=1)
-    line_of = np.full(len(flow.segments), -1, dtype=np.intp)
-    numbers: dict[bytes, int] = {}
-    weakest: list[int] = []
-    for segment in np.flatnonzero(np.isfinite(ampacity) & same.any(axis=1)).tolist():
-        row = line_of[segment] = numbers.setdefault(same[segment].tobytes(), len(weakest))
-        if row == len(weakest):
-            weakest.append(segment)
-        elif ampacity[segment] < ampacity[weakest[row]]:
-            weakest[row] = segment
-    least = np.array(weakest, dtype=np.intp)
+    ends, ampacity = line_ends(flow), flow.ampacity
+    least, line_of = weakest_of_same(*ends, ampacity=ampacity)
     weaker = np.zeros(len(flow.segments))
     carries = line_of >= 0
     weaker[carries] = ampacity[least[line_of[carries]]] / ampacity[carries]
@@ -218,9 +197,3 @@ def _line_rows(flow: Flow) -> tuple[list[Floats | Complex], Indices, Indices, Fl
     if all(float(np.abs(matrix.imag).max(initial=0.0)) <= 10.0**-SAME_CURRENT * size for matrix in matrices):
         return [np.ascontiguousarray(matrix.real) for matrix in matrices], least, line_of, weaker
     return [np.ascontiguousarray(matrix) for matrix in matrices], least, line_of, weaker
-
-
-def _turned(currents: Complex) -> Complex:
-    """The same whichever way a segment points, and without negative zeros."""
-    first = currents[np.arange(len(currents)), np.argmax(currents != 0.0, axis=1)].real
-    return currents * np.where(first < 0.0, -1.0, 1.0)[:, None] + 0.0

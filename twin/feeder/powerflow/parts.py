@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.feeder.network.model import PHASES, Side
+from twin.feeder.network.transformer_model import Complex
 from twin.feeder.powerflow.flow import Flow, Solution
 
 Floats = NDArray[np.float64]
@@ -50,28 +51,41 @@ class Carried:
     loading: float
 
 
-def windings(flow: Flow) -> tuple[Part, ...]:
-    """Phases of both sides of all transformers, then the nodes of other elements whose rating is known."""
-    feeder = flow.feeder
-    return (
+@dataclass(frozen=True, eq=False)
+class Windings:
+    """Everything beside lines that is rated in amperes, as rows over a flow's state.
+
+    parts: phases of both sides of all transformers, then the nodes of other elements whose rating is known.
+    amperes: rated, of each. over_rated: the current of each over that, (part, 1 + point).
+    """
+
+    parts: tuple[Part, ...]
+    amperes: Floats
+    over_rated: Complex
+
+
+def windings(flow: Flow) -> Windings:
+    """Of one feeder."""
+    feeder, network = flow.feeder, flow.network
+    known = np.isfinite(flow.primitive_amperes)
+    of_sides = [amperes for transformer in feeder.transformers for amperes in transformer.rated_amperes]
+    amperes = np.concatenate((np.repeat(of_sides, len(PHASES)), flow.primitive_amperes[known]))
+    currents = np.concatenate((network.transformers, network.primitives[known]))
+    parts = (
         *(Part(transformer.id, side.value, phase) for transformer in feeder.transformers for side in Side
           for phase in PHASES),
         *(Part(primitive.id, *node) for primitive in feeder.primitives if primitive.amperes
           for node in primitive.nodes),
     )
+    return Windings(parts, amperes, currents / amperes[:, None])
 
 
 def loading_by_part(solution: Solution) -> tuple[tuple[Part, ...], Floats]:
     """Every part over its rating, (part, *shape): whole transformers, then `windings`. NaN: there is no flow."""
-    flow = solution.flow
-    known = np.isfinite(flow.primitive_amperes)
-    nodes = np.abs(solution.primitive_currents()[known])
-    rated = flow.primitive_amperes[known].reshape(-1, *(1 for _ in solution.shape))
-    whole = tuple(Part(transformer.id, "", "") for transformer in flow.feeder.transformers)
-    values = np.concatenate((
-        solution.transformer_loading(), solution.winding_loading().reshape(-1, *solution.shape), nodes / rated,
-    ))
-    return (*whole, *windings(flow)), values
+    rated = windings(solution.flow)
+    whole = tuple(Part(transformer.id, "", "") for transformer in solution.flow.feeder.transformers)
+    loading = np.abs(rated.over_rated @ solution.state).reshape(-1, *solution.shape)
+    return (*whole, *rated.parts), np.concatenate((solution.transformer_loading(), loading))
 
 
 def most_loaded(solution: Solution, step: int) -> dict[str, Carried]:
