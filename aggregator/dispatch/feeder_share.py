@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from aggregator.planning.street.known import Street
 from aggregator.planning.street.lessons import element_words
 from twin.assets import TimeGrid
-from twin.feeder.network.model import PHASES
+from twin.feeder.network.phases import PHASES
 from twin.feeder.scene import Limits, Scene
 from twin.validation.breaches import BreachKind
 from twin.validation.room import Crossing, crossings, fitted

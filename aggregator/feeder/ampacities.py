@@ -9,7 +9,8 @@ from typing import Final
 from aggregator.feeder.given import Unusable
 from twin.feeder.importers import Imported
 from twin.feeder.importers.imported import Degree, Finding
-from twin.feeder.network.model import FeederError, Rating
+from twin.feeder.network.model import Rating
+from twin.feeder.network.plausible import FeederError
 from twin.importers.cells import read_csv
 from twin.scenario_error import ScenarioError
 

@@ -17,7 +17,7 @@ from aggregator.demo.feeder import garage_feeder
 from aggregator.operations import secret_sha256
 from twin.assets import TimeGrid
 from twin.feeder import LoadType
-from twin.feeder.network.model import Connection
+from twin.feeder.network.phases import Connection
 from twin.feeder.on_disk.files import write
 
 ASSETS: dict[str, Any] = {

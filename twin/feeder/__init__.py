@@ -12,17 +12,12 @@
 What most callers need of a feeder and its flow is named here.
 """
 
+from twin.feeder.network.connections import CONSTANT_POWER, ConnectionPoint, Envelope, LoadType, Zip
 from twin.feeder.network.model import (
-    CONSTANT_POWER,
     Bus,
     Capacitor,
-    Connection,
-    ConnectionPoint,
-    Envelope,
     Feeder,
-    FeederError,
     Line,
-    LoadType,
     Origin,
     Paper,
     Primitive,
@@ -32,8 +27,9 @@ from twin.feeder.network.model import (
     Tap,
     ThermalConstants,
     Transformer,
-    Zip,
 )
+from twin.feeder.network.phases import Connection
+from twin.feeder.network.plausible import FeederError
 from twin.feeder.network.validity import FeederFault, faults
 from twin.feeder.powerflow.flow import FeederInvalid, Flow, Solution
 from twin.feeder.powerflow.gradients import Gradients

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from twin.assets import TimeGrid
-from twin.feeder.network.model import PHASES, Feeder
+from twin.feeder.network.model import Feeder
+from twin.feeder.network.phases import PHASES
 from twin.feeder.powerflow.flow import Flow
 
 Floats = NDArray[np.float64]

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.feeder.network.model import PHASES
+from twin.feeder.network.phases import PHASES
 from twin.feeder.network.transformer_model import TO_SEQUENCE, Complex
 from twin.feeder.powerflow.flow import Flow, Solution
 from twin.feeder.powerflow.line_rows import line_ends, weakest_of_same

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from twin.assets import Current, Evse, TimeGrid
 from twin.feeder.inverters.behaviour import Inverter
 from twin.feeder.inverters.grid_codes import grid_code, grid_code_names
-from twin.feeder.network.model import PHASES, Feeder
+from twin.feeder.network.model import Feeder
+from twin.feeder.network.phases import PHASES
 from twin.feeder.network.validity import faults
 from twin.feeder.on_disk.example import european_lv, european_lv_home_day
 from twin.feeder.on_disk.files import read

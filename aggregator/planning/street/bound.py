@@ -28,7 +28,7 @@ from aggregator.planning.site.arrays import NONE, Ints, Program
 from aggregator.planning.site.problem import Floats
 from aggregator.planning.site.warm import WarmProgram
 from aggregator.planning.street.rows import GridRows, RowKind
-from twin.feeder.network.model import PHASES
+from twin.feeder.network.phases import PHASES
 
 Mask = NDArray[np.bool_]
 

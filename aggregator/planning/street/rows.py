@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.feeder.network.model import PHASES
+from twin.feeder.network.phases import PHASES
 from twin.feeder.network.transformer_model import TO_SEQUENCE
 from twin.feeder.powerflow.flow import Flow, Solution
 from twin.feeder.powerflow.line_rows import line_ends

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.feeder.network.model import PHASES
+from twin.feeder.network.phases import PHASES
 from twin.feeder.network.transformer_model import TO_SEQUENCE
 from twin.feeder.powerflow.flow import Solution
 from twin.feeder.scene import Limits, Scene

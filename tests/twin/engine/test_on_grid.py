@@ -11,7 +11,8 @@ from twin.feeder.inverters.behaviour import Inverter
 from twin.feeder.inverters.fixed_point import solve_with_inverters
 from twin.feeder.inverters.grid_codes import Curve, GridCode, Reconnection, Trip, grid_code
 from twin.feeder.inverters.in_time import STAIR_S, GridResponse
-from twin.feeder.network.model import Bus, ConnectionPoint, Feeder, Line, Source
+from twin.feeder.network.connections import ConnectionPoint
+from twin.feeder.network.model import Bus, Feeder, Line, Source
 from twin.feeder.scene import Scene
 
 RATED_VA = 11_000.0

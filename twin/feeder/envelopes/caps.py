@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from twin.assets import TimeGrid
 from twin.feeder.envelopes.dynamic import Envelopes
-from twin.feeder.network.model import Envelope
+from twin.feeder.network.connections import Envelope
 from twin.feeder.scene import Scene
 
 Floats = NDArray[np.float64]

@@ -38,7 +38,8 @@ from twin.feeder.envelopes.most_in_all import most_in_all
 from twin.feeder.envelopes.rays import SLACK, Problem, Ray, farthest
 from twin.feeder.envelopes.terms import Guarantee, Rule
 from twin.feeder.fuses import Fuses
-from twin.feeder.network.model import ConnectionPoint, Envelope, Feeder
+from twin.feeder.network.connections import ConnectionPoint, Envelope
+from twin.feeder.network.model import Feeder
 from twin.feeder.powerflow.flow import Solution
 from twin.feeder.scene import Scene
 from twin.feeder.watched import Watched

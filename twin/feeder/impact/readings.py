@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.feeder.network.admittance import Indices
-from twin.feeder.network.model import PHASES
+from twin.feeder.network.phases import PHASES
 from twin.feeder.network.transformer_model import TO_SEQUENCE, Complex
 from twin.feeder.powerflow.flow import Flow, Solution
 from twin.feeder.powerflow.line_rows import SAME_CURRENT, line_ends, weakest_of_same

@@ -23,28 +23,10 @@ from twin.feeder.importers.imported import (
     ImportRefused,
     at_terminals,
 )
-from twin.feeder.network.model import (
-    CONSTANT_POWER,
-    PHASES,
-    Bus,
-    Connection,
-    ConnectionPoint,
-    Feeder,
-    FeederError,
-    Line,
-    LoadType,
-    Matrix,
-    Origin,
-    Paper,
-    Rating,
-    Side,
-    Source,
-    Tap,
-    Transformer,
-    Zip,
-    branches,
-)
-from twin.feeder.network.plausible import FIGURE, Most, is_power
+from twin.feeder.network.connections import CONSTANT_POWER, ConnectionPoint, LoadType, Zip
+from twin.feeder.network.model import Bus, Feeder, Line, Matrix, Origin, Paper, Rating, Side, Source, Tap, Transformer
+from twin.feeder.network.phases import PHASES, Connection, branches
+from twin.feeder.network.plausible import FIGURE, FeederError, Most, is_power
 
 BUS, LINE, TRANSFORMER, CONNECTION = TABLES = ("bus.csv", "line.csv", "transformer.csv", "connection.csv")
 

@@ -13,20 +13,9 @@ from numpy.typing import NDArray
 from twin.dss_process.extract import ElementFound, Extract, WindingFound
 from twin.feeder.importers.dss_script import Script
 from twin.feeder.importers.imported import Degree
-from twin.feeder.network.model import (
-    NO_CAPACITANCE,
-    PHASES,
-    Capacitor,
-    Connection,
-    FeederError,
-    Line,
-    Matrix,
-    Primitive,
-    Rating,
-    Side,
-    Tap,
-    Transformer,
-)
+from twin.feeder.network.model import NO_CAPACITANCE, Capacitor, Line, Matrix, Primitive, Rating, Side, Tap, Transformer
+from twin.feeder.network.phases import PHASES, Connection
+from twin.feeder.network.plausible import FeederError
 from twin.feeder.network.transformer_model import Complex, admittance
 
 Say = Callable[[Degree, str, str, str], None]

@@ -11,17 +11,10 @@ import numpy as np
 
 from twin.dss_process.extract import ElementFound, LoadFound, ShapeFound
 from twin.feeder.importers.imported import Degree, Floats, ImportedLoads, at_terminals
-from twin.feeder.network.model import (
-    CONSTANT_POWER,
-    PHASES,
-    Connection,
-    ConnectionPoint,
-    Feeder,
-    FeederError,
-    LoadType,
-    Zip,
-)
-from twin.feeder.network.plausible import Most, is_power
+from twin.feeder.network.connections import CONSTANT_POWER, ConnectionPoint, LoadType, Zip
+from twin.feeder.network.model import Feeder
+from twin.feeder.network.phases import PHASES, Connection
+from twin.feeder.network.plausible import FeederError, Most, is_power
 
 Say = Callable[[Degree, str, str, str], None]
 

@@ -12,7 +12,8 @@ import msgspec
 from twin.dss_process.extract import ElementFound
 from twin.feeder.importers.dss_branches import Branches
 from twin.feeder.importers.imported import Degree
-from twin.feeder.network.model import FeederError, Source
+from twin.feeder.network.model import Source
+from twin.feeder.network.plausible import FeederError
 
 Say = Callable[[Degree, str, str, str], None]
 

@@ -21,7 +21,9 @@ from twin.feeder.importers.dss_points import Points
 from twin.feeder.importers.dss_script import Script, read_script
 from twin.feeder.importers.dss_source import source_of
 from twin.feeder.importers.imported import Degree, Finding, Imported, ImportRefused, Reference
-from twin.feeder.network.model import PHASES, Bus, Feeder, FeederError, Origin
+from twin.feeder.network.model import Bus, Feeder, Origin
+from twin.feeder.network.phases import PHASES
+from twin.feeder.network.plausible import FeederError
 
 CIRCUIT: Final = "vsource.source"
 """What a circuit begins with."""

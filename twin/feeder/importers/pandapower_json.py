@@ -25,26 +25,10 @@ from twin.feeder.importers.imported import (
     at_terminals,
 )
 from twin.feeder.importers.pandapower_tables import Row, Table, read_network
-from twin.feeder.network.model import (
-    CONSTANT_POWER,
-    PHASES,
-    Bus,
-    Capacitor,
-    Connection,
-    ConnectionPoint,
-    Feeder,
-    FeederError,
-    Line,
-    LoadType,
-    Origin,
-    Rating,
-    Side,
-    Source,
-    Tap,
-    Transformer,
-    Zip,
-)
-from twin.feeder.network.plausible import FIGURE, Most, is_figure, is_power
+from twin.feeder.network.connections import CONSTANT_POWER, ConnectionPoint, LoadType, Zip
+from twin.feeder.network.model import Bus, Capacitor, Feeder, Line, Origin, Rating, Side, Source, Tap, Transformer
+from twin.feeder.network.phases import PHASES, Connection
+from twin.feeder.network.plausible import FIGURE, FeederError, Most, is_figure, is_power
 
 READ: Final = frozenset({
     "bus", "line", "trafo", "ext_grid", "load", "sgen", "storage", "asymmetric_load", "asymmetric_sgen", "switch",

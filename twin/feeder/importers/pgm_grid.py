@@ -12,24 +12,10 @@ import msgspec
 import numpy as np
 
 from twin.feeder.importers.imported import Degree, Finding, Imported, ImportedLoads, ImportRefused, at_terminals
-from twin.feeder.network.model import (
-    CONSTANT_POWER,
-    PHASES,
-    Bus,
-    Capacitor,
-    ConnectionPoint,
-    Feeder,
-    FeederError,
-    Line,
-    LoadType,
-    Origin,
-    Primitive,
-    Rating,
-    Source,
-    Transformer,
-    Zip,
-)
-from twin.feeder.network.plausible import Most, is_power
+from twin.feeder.network.connections import CONSTANT_POWER, ConnectionPoint, LoadType, Zip
+from twin.feeder.network.model import Bus, Capacitor, Feeder, Line, Origin, Primitive, Rating, Source, Transformer
+from twin.feeder.network.phases import PHASES
+from twin.feeder.network.plausible import FeederError, Most, is_power
 from twin.feeder.network.transformer_model import FROM_SEQUENCE, TO_SEQUENCE
 from twin.feeder.on_disk.pgm_json import (
     AsymLineRow,

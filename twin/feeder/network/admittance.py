@@ -18,7 +18,8 @@ from scipy.sparse import coo_array, csc_array, csr_array
 from scipy.sparse.linalg import splu
 
 from twin.feeder.network.grounding import ties
-from twin.feeder.network.model import NO_CAPACITANCE, PHASES, Feeder, Side, Source, branches
+from twin.feeder.network.model import NO_CAPACITANCE, Feeder, Side, Source
+from twin.feeder.network.phases import PHASES, branches
 from twin.feeder.network.runs import Run, runs
 from twin.feeder.network.transformer_model import FROM_SEQUENCE, TO_SEQUENCE, Complex, admittance
 

@@ -15,7 +15,8 @@ from typing import Final, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.feeder.network.model import PHASES, Connection, Feeder, Primitive, Side, Transformer
+from twin.feeder.network.model import Feeder, Primitive, Side, Transformer
+from twin.feeder.network.phases import PHASES, Connection
 from twin.feeder.network.transformer_model import Complex, admittance
 
 ANTI_FLOATING: Final = 1e-6

@@ -1,9 +1,9 @@
-"""A three-phase feeder as it stands in the ground: buses, lines, a source, transformers, capacitors, connection points.
+"""A three-phase feeder as it stands in the ground: buses, lines, a source, transformers, capacitors.
 
 SI units throughout this folder (V, A, ohm, W, var, VA, m), because that is what network data is published in; loads
 are positive. Frozen dataclasses that refuse what is impossible in one element alone; what is wrong between elements
 is not refused here but reported, all at once, by `twin.feeder.network.validity.faults`: a feeder that somebody imports
-must be readable before it can be called wrong.
+must be readable before it can be called wrong. Who hangs on it is in `twin.feeder.network.connections`.
 """
 
 from __future__ import annotations
@@ -12,55 +12,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import combinations
-from math import inf, isclose, sqrt
+from math import sqrt
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
+from twin.feeder.network.connections import CONSTANT_POWER, ConnectionPoint, LoadType
+from twin.feeder.network.phases import PHASES, Connection, branches, require_ordered
+from twin.feeder.network.plausible import FeederError, Most, require_not_negative, require_positive, require_within
 
-from twin.assets import TimeGrid
-from twin.feeder.network.plausible import LEAST, Most
-
-PHASES: Final = "abc"
 Matrix = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 """3 x 3, symmetric, in the order a, b, c; rows and columns of phases that are not there are 0."""
 
 NO_CAPACITANCE: Final[Matrix] = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
-
-
-class FeederError(ValueError):
-    """A value of one element is impossible; the message names element, field, value and what was expected."""
-
-    def __init__(self, element: str, field_name: str, value: object, expected: str) -> None:
-        super().__init__(f"{element}: {field_name}: {value!r}, expected {expected}")
-        self.element = element
-        self.field_name = field_name
-        self.value = value
-        self.expected = expected
-
-
-def _positive(element: str, field_name: str, value: float, most: Most = Most.NUMBER) -> None:
-    if not value > 0 or value == inf:
-        raise FeederError(element, field_name, value, "a finite number above 0")
-    if not LEAST <= value <= most.value:
-        raise FeederError(element, field_name, value, f"{LEAST:g} to {most}")
-
-
-def _not_negative(element: str, field_name: str, value: float, most: Most = Most.NUMBER) -> None:
-    if not value >= 0 or value == inf:
-        raise FeederError(element, field_name, value, "a finite number, 0 or more")
-    _within(element, field_name, value, most)
-
-
-def _within(element: str, field_name: str, value: float, most: Most = Most.NUMBER) -> None:
-    """Neither beyond `most` nor below minus `most`, nor NaN."""
-    if not abs(value) <= most.value:
-        raise FeederError(element, field_name, value, f"a finite number, at most {most} in size")
-
-
-def _phases(element: str, phases: str) -> None:
-    if not phases or phases != "".join(phase for phase in PHASES if phase in phases):
-        raise FeederError(element, "phases", phases, "one to three of a, b and c, in this order")
 
 
 def symmetric(same: float, between: float) -> Matrix:
@@ -81,10 +43,10 @@ class Bus:
     xy: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        _positive(f"bus {self.id}", "volts", self.volts, Most.VOLTS)
-        _phases(f"bus {self.id}", self.phases)
+        require_positive(f"bus {self.id}", "volts", self.volts, Most.VOLTS)
+        require_ordered(f"bus {self.id}", self.phases)
         for value in self.xy or ():
-            _within(f"bus {self.id}", "xy", value)
+            require_within(f"bus {self.id}", "xy", value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +58,7 @@ class Rating:
 
     def __post_init__(self) -> None:
         for amperes in self.amperes:
-            _positive("rating", "amperes", amperes, Most.AMPERES)
+            require_positive("rating", "amperes", amperes, Most.AMPERES)
         if not self.source:
             raise FeederError("rating", "source", self.source, "where the figure comes from")
 
@@ -126,7 +88,7 @@ class Line:
 
     def __post_init__(self) -> None:
         element = f"line {self.id}"
-        _phases(element, self.phases)
+        require_ordered(element, self.phases)
         for name, most in (("r_ohm", Most.OHM), ("x_ohm", Most.OHM), ("c_farad", Most.FARAD)):
             matrix = getattr(self, name)
             if not all(abs(value) <= most.value for row in matrix for value in row):
@@ -134,7 +96,7 @@ class Line:
             if any(matrix[i][j] != matrix[j][i] for i, j in combinations(range(3), 2)):
                 raise FeederError(element, name, matrix, "a symmetric matrix")
         if self.length_m is not None:
-            _not_negative(element, "length_m", self.length_m, Most.METRES)
+            require_not_negative(element, "length_m", self.length_m, Most.METRES)
 
     @classmethod
     def of_sequence(
@@ -176,7 +138,7 @@ class ThermalConstants:
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
-            _positive("thermal constants", name, getattr(self, name))
+            require_positive("thermal constants", name, getattr(self, name))
 
 
 class Side(StrEnum):
@@ -196,9 +158,9 @@ class Tap:
     step_volts: float = 0.0
 
     def __post_init__(self) -> None:
-        _not_negative("tap", "step_volts", self.step_volts, Most.VOLTS)
+        require_not_negative("tap", "step_volts", self.step_volts, Most.VOLTS)
         for name in ("lowest", "highest", "nominal"):
-            _within("tap", name, getattr(self, name), Most.TAPS)
+            require_within("tap", name, getattr(self, name), Most.TAPS)
         if not self.lowest <= self.position <= self.highest:
             raise FeederError("tap", "position", self.position, f"between {self.lowest} and {self.highest}")
 
@@ -233,12 +195,12 @@ class Transformer:
         element = f"transformer {self.id}"
         for name, most in (("rated_va", Most.POWER), ("from_volts", Most.VOLTS), ("to_volts", Most.VOLTS),
                            ("uk", Most.RATIO)):
-            _positive(element, name, getattr(self, name), most)
+            require_positive(element, name, getattr(self, name), most)
         for name, most in (("pk_w", Most.POWER), ("i0", Most.RATIO), ("p0_w", Most.POWER)):
-            _not_negative(element, name, getattr(self, name), most)
+            require_not_negative(element, name, getattr(self, name), most)
         for name in ("from_grounding_ohm", "to_grounding_ohm"):
             for ohm in getattr(self, name):
-                _within(element, name, ohm, Most.OHM)
+                require_within(element, name, ohm, Most.OHM)
         for name, volts in zip(("from_volts", "to_volts"), self.tapped_volts, strict=True):
             if not volts > 0:
                 raise FeederError(element, "tap", self.tap.position, f"a tap that leaves {name} above 0, not {volts:g}")
@@ -279,77 +241,10 @@ class Source:
     def __post_init__(self) -> None:
         element = f"source {self.id}"
         for name, most in (("u_pu", Most.RATIO), ("short_circuit_va", Most.NUMBER), ("z01_ratio", Most.RATIO)):
-            _positive(element, name, getattr(self, name), most)
-        _not_negative(element, "rx_ratio", self.rx_ratio, Most.RATIO)
-        _within(element, "angle_rad", self.angle_rad, Most.RATIO)
-        _within(element, "z01_angle_rad", self.z01_angle_rad, Most.RATIO)
-
-
-@dataclass(frozen=True, slots=True)
-class Zip:
-    """Shares of a load that go with voltage squared (impedance), with voltage (current) and with neither (power)."""
-
-    impedance: float = 0.0
-    current: float = 0.0
-    power: float = 1.0
-
-    def __post_init__(self) -> None:
-        parts = (self.impedance, self.current, self.power)
-        if not all(abs(part) <= Most.RATIO.value for part in parts) or not isclose(sum(parts), 1.0):
-            raise FeederError("load type", "zip", parts, "finite shares that add up to 1")
-
-
-class Connection(StrEnum):
-    WYE = "wye"
-    DELTA = "delta"
-
-
-def branches(phases: str, connection: Connection) -> tuple[str, ...]:
-    """What the branches of a load or a capacitor join: one phase (and ground) each, in delta two phases each."""
-    if connection is Connection.WYE:
-        return tuple(phases)
-    return ("ab", "bc", "ca") if phases == PHASES else (phases,)
-
-
-@dataclass(frozen=True, slots=True)
-class LoadType:
-    """How a load answers to its voltage.
-
-    valid_pu: inside, its ZIP shares hold; outside it is a constant impedance, without a jump at the border (OpenDSS
-        beyond vmaxpu, and below vminpu with vlowpu = 0).
-    low_pu: where it is above 0, a load below its range falls less: from the border its current goes in a straight line
-        to that of its rated impedance at this voltage, and below is that impedance (OpenDSS: vlowpu, by custom 0.5).
-    jumps: outside its range it goes on from its rated power, as a load of constant power does, and not from what its
-        shares make of it at the border (OpenDSS: load models 3 and 4).
-    rated_volts: what 1 p.u. is, across its terminals; None: the bus's rating.
-    """
-
-    id: str
-    active: Zip = field(default_factory=Zip)
-    reactive: Zip = field(default_factory=Zip)
-    valid_pu: tuple[float, float] = (0.0, inf)
-    rated_volts: float | None = None
-    connection: Connection = Connection.WYE
-    low_pu: float = 0.0
-    jumps: bool = False
-
-    def __post_init__(self) -> None:
-        low, high = self.valid_pu
-        if not 0.0 <= low < high or low > Most.RATIO.value:
-            raise FeederError(f"load type {self.id}", "valid_pu", self.valid_pu, "0 <= lowest < highest")
-        if not (self.low_pu == 0.0 or 0.0 < self.low_pu < low):
-            raise FeederError(f"load type {self.id}", "low_pu", self.low_pu, f"0, or above 0 and below {low:g}")
-        if self.rated_volts is not None:
-            _positive(f"load type {self.id}", "rated_volts", self.rated_volts, Most.VOLTS)
-
-    @property
-    def is_constant_power(self) -> bool:
-        """Whether it draws its power whatever the voltage."""
-        pure = Zip()
-        return self.active == pure and self.reactive == pure and self.valid_pu == (0.0, inf)
-
-
-CONSTANT_POWER: Final = LoadType("constant power")
+            require_positive(element, name, getattr(self, name), most)
+        require_not_negative(element, "rx_ratio", self.rx_ratio, Most.RATIO)
+        require_within(element, "angle_rad", self.angle_rad, Most.RATIO)
+        require_within(element, "z01_angle_rad", self.z01_angle_rad, Most.RATIO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,9 +263,9 @@ class Capacitor:
 
     def __post_init__(self) -> None:
         element = f"capacitor {self.id}"
-        _positive(element, "var", self.var, Most.POWER)
-        _positive(element, "volts", self.volts, Most.VOLTS)
-        _phases(element, self.phases)
+        require_positive(element, "var", self.var, Most.POWER)
+        require_positive(element, "volts", self.volts, Most.VOLTS)
+        require_ordered(element, self.phases)
         if self.connection is Connection.DELTA and len(self.phases) == 1:
             raise FeederError(element, "phases", self.phases, "two or three phases for a delta capacitor")
 
@@ -407,7 +302,7 @@ class Primitive:
         if self.amperes and len(self.amperes) != len(self.nodes):
             raise FeederError(element, "amperes", self.amperes, f"{len(self.nodes)} values, one for each node, or none")
         for rated in self.amperes:
-            _positive(element, "amperes", rated, Most.AMPERES)
+            require_positive(element, "amperes", rated, Most.AMPERES)
         if not self.nodes or len(set(self.nodes)) < len(self.nodes):
             raise FeederError(element, "nodes", self.nodes, "one or more nodes, each once")
         for _, phase in self.nodes:
@@ -419,50 +314,6 @@ class Primitive:
         if not all(abs(part) <= Most.SIEMENS.value for row in self.admittance for value in row
                    for part in (value.real, value.imag)):
             raise FeederError(element, "admittance", self.admittance, f"finite numbers, at most {Most.SIEMENS} in size")
-
-
-@dataclass(frozen=True)
-class Envelope:
-    """Most import and most export (both 0 W or more) at a connection point, one value for each step of `grid`."""
-
-    grid: TimeGrid
-    import_w: NDArray[np.float64]
-    export_w: NDArray[np.float64]
-
-    def __post_init__(self) -> None:
-        for name in ("import_w", "export_w"):
-            limits = getattr(self, name)
-            if limits.shape != (self.grid.steps,):
-                raise FeederError("envelope", name, limits.shape, f"shape ({self.grid.steps},)")
-            if not bool(((limits >= 0) & (limits <= Most.POWER.value)).all()):
-                worst = limits[~((limits >= 0) & (limits <= Most.POWER.value))][0]
-                raise FeederError("envelope", name, float(worst), f"0 W or more, at most {Most.POWER}")
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Envelope):
-            return NotImplemented
-        return self.grid == other.grid and np.array_equal(self.import_w, other.import_w) and np.array_equal(
-            self.export_w, other.export_w
-        )
-
-    __hash__ = None  # type: ignore[assignment] # arrays have no hash
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionPoint:
-    """Where somebody's meter hangs on the feeder. fuse_a: per phase. envelope: limits that change with time."""
-
-    id: str
-    bus: str
-    phases: str = PHASES
-    fuse_a: float | None = None
-    load_type: str = CONSTANT_POWER.id
-    envelope: Envelope | None = None
-
-    def __post_init__(self) -> None:
-        _phases(f"connection point {self.id}", self.phases)
-        if self.fuse_a is not None:
-            _positive(f"connection point {self.id}", "fuse_a", self.fuse_a, Most.AMPERES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -498,4 +349,4 @@ class Feeder:
     origins: Mapping[tuple[str, str], Origin] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        _positive(f"feeder {self.name}", "frequency_hz", self.frequency_hz, Most.HERTZ)
+        require_positive(f"feeder {self.name}", "frequency_hz", self.frequency_hz, Most.HERTZ)

@@ -1,4 +1,4 @@
-"""How large the figures of a feeder may be: beyond anything that was ever built, and small enough to calculate with.
+"""How large the figures of a feeder may be, and what refuses others: beyond anything that was ever built, and small enough to calculate with.
 
 A file that says 1e300 says nothing of a network, and squared it is no number any more. Every element holds its own
 figures to these bounds, so every way in does; the importers hold to `FIGURE` what they multiply before there is an
@@ -8,6 +8,7 @@ element, and to `POWER` what loads draw.
 from __future__ import annotations
 
 from enum import Enum
+from math import inf
 from typing import Final
 
 LEAST: Final = 1e-9
@@ -56,3 +57,35 @@ def is_figure(value: object) -> bool:
 def is_power(value: float) -> bool:
     """Whether something can draw so many watts or vars."""
     return abs(value) <= Most.POWER.value
+
+
+class FeederError(ValueError):
+    """A value of one element is impossible; the message names element, field, value and what was expected."""
+
+    def __init__(self, element: str, field_name: str, value: object, expected: str) -> None:
+        super().__init__(f"{element}: {field_name}: {value!r}, expected {expected}")
+        self.element = element
+        self.field_name = field_name
+        self.value = value
+        self.expected = expected
+
+
+def require_positive(element: str, field_name: str, value: float, most: Most = Most.NUMBER) -> None:
+    """Raise a `FeederError` unless `value` is above 0 and not beyond `most`."""
+    if not value > 0 or value == inf:
+        raise FeederError(element, field_name, value, "a finite number above 0")
+    if not LEAST <= value <= most.value:
+        raise FeederError(element, field_name, value, f"{LEAST:g} to {most}")
+
+
+def require_not_negative(element: str, field_name: str, value: float, most: Most = Most.NUMBER) -> None:
+    """Raise a `FeederError` unless `value` is 0 or more and not beyond `most`."""
+    if not value >= 0 or value == inf:
+        raise FeederError(element, field_name, value, "a finite number, 0 or more")
+    require_within(element, field_name, value, most)
+
+
+def require_within(element: str, field_name: str, value: float, most: Most = Most.NUMBER) -> None:
+    """Raise a `FeederError` if `value` is beyond `most` or below minus `most`, or NaN."""
+    if not abs(value) <= most.value:
+        raise FeederError(element, field_name, value, f"a finite number, at most {most} in size")

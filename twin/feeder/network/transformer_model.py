@@ -16,7 +16,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.feeder.network.model import FeederError, Transformer
+from twin.feeder.network.model import Transformer
+from twin.feeder.network.plausible import FeederError
 
 Complex = NDArray[np.complex128]
 

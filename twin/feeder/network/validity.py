@@ -15,17 +15,11 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from twin.feeder.network.connections import ConnectionPoint
 from twin.feeder.network.grounding import Groups, Node, lines_joined, ties
-from twin.feeder.network.model import (
-    PHASES,
-    Bus,
-    ConnectionPoint,
-    Feeder,
-    FeederError,
-    Line,
-    Origin,
-    Transformer,
-)
+from twin.feeder.network.model import Bus, Feeder, Line, Origin, Transformer
+from twin.feeder.network.phases import PHASES
+from twin.feeder.network.plausible import FeederError
 from twin.feeder.network.transformer_model import vector_group
 
 PLAUSIBLE_OHM_PER_KM = (0.01, 20.0)

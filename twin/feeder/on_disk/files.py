@@ -19,26 +19,22 @@ import msgspec
 import numpy as np
 
 from twin.assets import TimeGrid, utc
+from twin.feeder.network.connections import ConnectionPoint, Envelope, LoadType, Zip
 from twin.feeder.network.model import (
     NO_CAPACITANCE,
-    PHASES,
     Bus,
     Capacitor,
-    Connection,
-    ConnectionPoint,
-    Envelope,
     Feeder,
-    FeederError,
     Line,
-    LoadType,
     Paper,
     Primitive,
     Rating,
     Source,
     ThermalConstants,
     Transformer,
-    Zip,
 )
+from twin.feeder.network.phases import PHASES, Connection
+from twin.feeder.network.plausible import FeederError
 from twin.feeder.on_disk.pgm_json import (
     AsymLineRow,
     FeederFileError,

@@ -14,8 +14,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.feeder.network.model import PHASES, FeederError, Line, Matrix, Tap
-from twin.feeder.network.plausible import FIGURE, LEAST, is_figure
+from twin.feeder.network.model import Line, Matrix, Tap
+from twin.feeder.network.phases import PHASES
+from twin.feeder.network.plausible import FIGURE, LEAST, FeederError, is_figure
 from twin.feeder.second_engine.pgm import ENTRIES, SIDES, WINDINGS, Row
 
 InService = Literal[1]

@@ -33,7 +33,8 @@ from twin.feeder.network.admittance import (
     Terminal,
     build,
 )
-from twin.feeder.network.model import PHASES, Feeder
+from twin.feeder.network.model import Feeder
+from twin.feeder.network.phases import PHASES
 from twin.feeder.network.transformer_model import TO_SEQUENCE, Complex
 from twin.feeder.network.validity import FeederFault, faults
 from twin.feeder.powerflow.gradients import Gradients

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.feeder.network.model import LoadType
+from twin.feeder.network.connections import LoadType
 from twin.feeder.network.transformer_model import Complex
 
 Real = NDArray[np.float64]

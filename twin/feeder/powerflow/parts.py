@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.feeder.network.model import PHASES, Side
+from twin.feeder.network.model import Side
+from twin.feeder.network.phases import PHASES
 from twin.feeder.network.transformer_model import Complex
 from twin.feeder.powerflow.flow import Flow, Solution
 

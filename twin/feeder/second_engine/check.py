@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from power_grid_model import CalculationMethod, ComponentType, DatasetType, PowerGridModel, initialize_array
 
 from twin.feeder.network.admittance import terminals_of
-from twin.feeder.network.model import PHASES, Feeder
+from twin.feeder.network.model import Feeder
+from twin.feeder.network.phases import PHASES
 from twin.feeder.network.transformer_model import Complex
 from twin.feeder.powerflow.flow import Flow, Solution
 from twin.feeder.powerflow.loads import Loads

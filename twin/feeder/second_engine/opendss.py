@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.feeder.network.admittance import Indices
-from twin.feeder.network.model import PHASES, Feeder
+from twin.feeder.network.model import Feeder
+from twin.feeder.network.phases import PHASES
 from twin.feeder.network.transformer_model import Complex, admittance
 from twin.feeder.powerflow.flow import Solution
 from twin.feeder.second_engine.check import Answers, Difference, NotCheckable, compare

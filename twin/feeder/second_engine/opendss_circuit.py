@@ -15,8 +15,10 @@ from typing import Final
 import numpy as np
 
 from twin.feeder.network.admittance import Terminal, source_impedance, terminals_of
+from twin.feeder.network.connections import LoadType, Zip
 from twin.feeder.network.grounding import Node, Tie, ties
-from twin.feeder.network.model import PHASES, Feeder, Line, LoadType, Matrix, Transformer, Zip
+from twin.feeder.network.model import Feeder, Line, Matrix, Transformer
+from twin.feeder.network.phases import PHASES
 from twin.feeder.network.transformer_model import TO_SEQUENCE, Complex, Winding, admittance, vector_group
 
 RECIPROCAL: Final = 1e-9

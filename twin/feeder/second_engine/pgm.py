@@ -14,7 +14,8 @@ from typing import Final
 import numpy as np
 
 from twin.feeder.network.grounding import ties
-from twin.feeder.network.model import PHASES, Capacitor, Connection, Feeder, Line, Matrix, Side, Transformer, symmetric
+from twin.feeder.network.model import Capacitor, Feeder, Line, Matrix, Side, Transformer, symmetric
+from twin.feeder.network.phases import PHASES, Connection
 from twin.feeder.network.transformer_model import Winding, vector_group
 
 Row = dict[str, int | float | tuple[float, float, float]]

@@ -14,7 +14,7 @@ from aggregator.planning.site.solve import solve
 from aggregator.planning.street.bound import ImpliedRows, implied_rows, proven_bound
 from aggregator.planning.street.rows import GridRows, RowKind
 from aggregator.planning.street.search import plan_with_feeder
-from twin.feeder.network.model import LoadType, Zip
+from twin.feeder.network.connections import LoadType, Zip
 from twin.feeder.scene import Limits, Scene
 
 MakeStreet = Callable[..., Scene]

@@ -14,7 +14,7 @@ from twin.assets import TimeGrid, utc
 from twin.feeder import Bus, Feeder, Source, Transformer
 from twin.feeder.impact import judging as module
 from twin.feeder.impact.judging import KINDS, EvsePowers, Impact, judge
-from twin.feeder.network.model import CONSTANT_POWER, ConnectionPoint, LoadType
+from twin.feeder.network.connections import CONSTANT_POWER, ConnectionPoint, LoadType
 from twin.feeder.powerflow.flow import Flow, Solution
 from twin.feeder.powerflow.parts import Part
 from twin.feeder.scene import Limits, Scene, SceneError
