@@ -1,4 +1,4 @@
-"""How large the figures of a feeder may be, and what refuses others: beyond anything that was ever built, and small enough to calculate with.
+"""How large the figures of a feeder may be: beyond anything that was ever built, and small enough to calculate with.
 
 A file that says 1e300 says nothing of a network, and squared it is no number any more. Every element holds its own
 figures to these bounds, so every way in does; the importers hold to `FIGURE` what they multiply before there is an
