@@ -3,7 +3,7 @@
     site/    one site in every detail, re-planned all day long by the service's loop
     fleet/   many sites, their feeders, events and reserve in one problem, from a depot to a city
     street/  plans that the grid beyond the connection points bears
-    gate     alone knows the twin's replay: a plan passes, or what broke becomes a constraint
+    gate     a plan passes the twin's replay, or what broke becomes a constraint; `examination` says what broke
     process  the planner in a process of its own, which can be killed and replaced
 
 `Problem` and `solve` are the fleet's: `solve(Problem(...))` plans anything from one car up. The gate and the process

@@ -6,33 +6,32 @@
 
 A breach is what the replay shows beyond what the plan itself declares. Where the world has a feeder, what the cars
 break there comes back as rows: tangents at the refused schedule. Limits that refused a plan once are watched: the next
-plan begins with their rows. This is the only module of planning that knows the twin's replay.
+plan begins with their rows. Nothing else of planning knows the twin's replay but `examination`, which stands beside.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import timedelta
 from itertools import count
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aggregator.planning.site.lessons import Refusal, Replayed, learn
+from aggregator.planning.examination import FORGIVEN_KW, Examination, examine, schedule_of
+from aggregator.planning.site.lessons import Refusal, learn
 from aggregator.planning.site.problem import Commitment, Cut, FeederRow, Floats, Plan, Problem
 from aggregator.planning.site.safe import safe_plan
 from aggregator.planning.street.lessons import Change, Crossed, TangentLike, crossed_by, rows_from
 from aggregator.planning.street.rounds import StreetRounds, over_alert
 from twin.assets import Schedule, World
-from twin.validation import Breach, BreachKind, EventPromise, ValidationReport, validate
+from twin.validation import BreachKind, ValidationReport
 
 if TYPE_CHECKING:
     from twin.feeder.scene import Scene
 
 MAX_ROUNDS = 5
-_FORGIVEN_KW = 0.05
 _REACHED_KWH = 0.5
 _SAFE_ROUNDS = 3
 """How often the safe plan is given less where it breaks the feeder."""
@@ -210,7 +209,7 @@ def _rounds(request: PlanRequest, street: StreetRounds, problem: Problem) -> Gat
     alerts: list[str] = []
     for number in count(1):
         plan = street.plan(problem)
-        exam = _examine(request, plan)
+        exam = _examined(request, plan)
         refusals = exam.refusals
         cuts = learn(problem, plan, exam.replayed, refusals)
         feeder = exam.report.feeder
@@ -247,7 +246,7 @@ def _held_by(request: PlanRequest, outcome: GateOutcome) -> tuple[Crossed, ...]:
     missed = [
         step for event in request.problem.commitments
         for step, kw in zip(event.steps, outcome.plan.event_shortfall_kw.get(event.signal_id, ()), strict=False)
-        if kw > _FORGIVEN_KW
+        if kw > FORGIVEN_KW
     ]
     replay = outcome.report.feeder if outcome.report is not None else None
     if not missed or replay is None:
@@ -271,119 +270,17 @@ def safe_outcome(request: PlanRequest, alert: str) -> GateOutcome:
                        watched=request.watched)
 
 
-def schedule_of(world: World, plan: Plan) -> Schedule:
-    """Set-points for every EVSE of the world; EVs that follow each other at one EVSE share its row.
-
-    Where a car tapers below the EVSE's minimum it is ordered the minimum: it cannot be told less.
-    """
-    row_of = {evse.id: row for row, evse in enumerate(world.evses)}
-    power = np.zeros((len(world.evses), plan.grid.steps))
-    for row, evse_id in enumerate(plan.evse_ids):
-        least = world.evses[row_of[evse_id]].min_charge_kw
-        charge = plan.charge_kw[row]
-        ordered = np.where((charge > 0) & (charge < least), least, charge)
-        power[row_of[evse_id]] += ordered - plan.discharge_kw[row]
-    return Schedule(plan.grid, tuple(row_of), power, dict(plan.shortfall_kwh))
+def _examined(request: PlanRequest, plan: Plan) -> Examination:
+    return examine(request.problem, request.world, plan, promises=request.promises,
+                   discharge_allowed_kw=request.discharge_allowed_kw)
 
 
-@dataclass(frozen=True)
-class _Exam:
-    schedule: Schedule
-    report: ValidationReport
-    replayed: Replayed
-    refusals: tuple[Refusal, ...]
-    seconds: float
-
-
-def _examine(request: PlanRequest, plan: Plan) -> _Exam:
-    began = perf_counter()
-    world, schedule = request.world, schedule_of(request.world, plan)
-    promises = _promises(request, plan)
-    report = validate(world, schedule, commitments=promises, discharge_allowed_kw=request.discharge_allowed_kw)
-    replayed = _replayed(request, report, promises)
-    refusals = tuple(_refusal(world, breach) for breach in report.breaches
-                     if not _is_declared(world, plan, replayed, breach))
-    return _Exam(schedule, report, replayed, refusals, perf_counter() - began)
-
-
-def _promises(request: PlanRequest, plan: Plan) -> tuple[EventPromise, ...]:
-    """What the plan says it will hold: the promise, raised by the shortfall that the plan declares."""
-    found = []
-    for promise in request.promises or request.problem.commitments:
-        declared = dict(zip(
-            next((event.steps for event in request.problem.commitments if event.signal_id == promise.signal_id), ()),
-            plan.event_shortfall_kw.get(promise.signal_id, ()), strict=True))
-        held = [(step, kw + declared.get(step, 0.0)) for step, kw in zip(promise.steps, promise.max_net_kw, strict=True)
-                if 0 <= step < plan.grid.steps]
-        if held:
-            steps, limits = zip(*held, strict=True)
-            found.append(EventPromise(promise.signal_id, steps, limits))
-    return tuple(found)
-
-
-def _replayed(request: PlanRequest, report: ValidationReport, promises: tuple[EventPromise, ...]) -> Replayed:
-    problem, world = request.problem, request.world
-    row_of = {evse_id: row for row, evse_id in enumerate(report.evse_ids)}
-    power = np.zeros((len(problem.evs), problem.grid.steps))
-    energy = np.zeros_like(power)
-    for row, ev in enumerate(problem.evs):
-        span = slice(max(ev.arrive, 0), max(ev.depart, 0))
-        power[row, span] = report.evse_step_kw[row_of[ev.evse_id], span]
-        # Where a car leaves at the very end of a step its EVSE is empty: the visit knows.
-        held = np.nan_to_num(report.energy_kwh[row_of[ev.evse_id]], nan=_energy_left(report, ev.id, ev.energy_kwh))
-        energy[row] = np.where(np.arange(problem.grid.steps) < ev.arrive, ev.energy_kwh, held)
-    over: dict[str, tuple[float, ...]] = {}
-    for event in problem.commitments:
-        held = {step: (limit, net) for promise in promises if promise.signal_id == event.signal_id
-                for step, limit, net in zip(promise.steps, promise.max_net_kw, report.event_net_kw[promise.signal_id],
-                                            strict=True)}
-        over[event.signal_id] = tuple(held[step][1] - held[step][0] if step in held else 0.0 for step in event.steps)
-    return Replayed(power, energy, _over_cap(report, world.import_cap_kw, world.grid.step_s, 1.0),
-                    _over_cap(report, world.export_cap_kw, world.grid.step_s, -1.0), over)
-
-
-def _energy_left(report: ValidationReport, visit_id: str, unknown: float) -> float:
-    visit = report.run.visits.get(visit_id)
-    return visit.energy_kwh if visit is not None else unknown
-
-
-def _over_cap(report: ValidationReport, cap_kw: Floats, step_s: int, sign: float) -> Floats:
-    """Shape (step,): the worst minute of each step over the cap; a minute across two steps counts in both."""
-    edges = report.minute_edges_s
-    over = np.full(len(cap_kw), -np.inf)
-    for begins_in in (edges[:-1] // step_s, np.ceil(edges[1:] / step_s) - 1):
-        at = begins_in.astype(np.intp)
-        np.maximum.at(over, at, sign * report.net_kw - cap_kw[at])
-    return over
-
-
-def _is_declared(world: World, plan: Plan, replayed: Replayed, breach: Breach) -> bool:
-    """A crossed cap that the plan itself announces, or that the building alone crosses, is no fault of the plan."""
-    if breach.kind != BreachKind.SITE_CAP:
-        return False
-    refusal = _refusal(world, breach)
-    steps = slice(refusal.first, refusal.last)
-    known_import = np.maximum(plan.net_kw, world.base_load_kw) - world.import_cap_kw
-    known_export = np.maximum(-plan.net_kw, -world.base_load_kw) - world.export_cap_kw
-    return bool(
-        (replayed.over_import_kw[steps] <= np.maximum(0.0, known_import[steps]) + _FORGIVEN_KW).all()
-        and (replayed.over_export_kw[steps] <= np.maximum(0.0, known_export[steps]) + _FORGIVEN_KW).all()
-    )
-
-
-def _refusal(world: World, breach: Breach) -> Refusal:
-    grid = world.grid
-    first = min(max(grid.index(breach.start), 0), grid.steps - 1)
-    last = min(max(grid.index(breach.end - timedelta(microseconds=1)) + 1, first + 1), grid.steps)
-    return Refusal(breach.kind.value, breach.asset_id, first, last, breach.worst, breach.limit_value)
-
-
-def _last_resort(request: PlanRequest, plan: Plan, exam: _Exam, rounds: tuple[Round, ...],
+def _last_resort(request: PlanRequest, plan: Plan, exam: Examination, rounds: tuple[Round, ...],
                  alerts: list[str]) -> GateOutcome:
     """After the last round: if only the event is missed, say openly by how much; else the safe plan."""
     if {refusal.kind for refusal in exam.refusals} == {BreachKind.EVENT}:
-        open_plan = _declare(plan, exam)
-        again = _examine(request, open_plan)
+        open_plan = exam.declared(plan)
+        again = _examined(request, open_plan)
         if not again.refusals:
             alerts.append("the event's commitment cannot be held; the plan declares the lower one of its replay")
             return GateOutcome(open_plan, again.schedule, passed=True, rounds=rounds, report=again.report,
@@ -405,22 +302,11 @@ def _last_resort(request: PlanRequest, plan: Plan, exam: _Exam, rounds: tuple[Ro
                        alerts=(*alerts, *_cap_alert(request.world, safe)))
 
 
-def _safe(request: PlanRequest, problem: Problem) -> tuple[Plan, _Exam]:
+def _safe(request: PlanRequest, problem: Problem) -> tuple[Plan, Examination]:
     """The safe plan with what its replay misses declared, and its examination."""
     safe = safe_plan(problem)
-    safe = _declare(safe, _examine(request, safe))
-    return safe, _examine(request, safe)
-
-
-def _declare(plan: Plan, exam: _Exam) -> Plan:
-    """The same powers with what their replay misses declared."""
-    events = dict(plan.event_shortfall_kw)
-    for signal_id, over in exam.replayed.event_over_kw.items():
-        events[signal_id] = tuple(kw + max(0.0, more) for kw, more in zip(events[signal_id], over, strict=True))
-    missing = {**plan.shortfall_kwh, **{
-        visit_id: left.shortfall_kwh for visit_id, left in exam.report.departures.items()
-        if left.undeclared_kwh > 0 and visit_id in plan.shortfall_kwh}}
-    return replace(plan, event_shortfall_kw=events, shortfall_kwh=missing)
+    safe = _examined(request, safe).declared(safe)
+    return safe, _examined(request, safe)
 
 
 def _permit_only(problem: Problem, allowed_kw: Mapping[str, float]) -> Problem:
@@ -431,7 +317,7 @@ def _permit_only(problem: Problem, allowed_kw: Mapping[str, float]) -> Problem:
 
 def _cap_alert(world: World, plan: Plan) -> list[str]:
     over = float((plan.net_kw - world.import_cap_kw).max())
-    return [f"the import cap cannot be held: {over:.1f} kW over it at worst"] if over > _FORGIVEN_KW else []
+    return [f"the import cap cannot be held: {over:.1f} kW over it at worst"] if over > FORGIVEN_KW else []
 
 
 def require_match(request: PlanRequest) -> None:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.planning.gate import GateOutcome, PlanRequest, RequestMismatch, plan_through_gate, schedule_of
+from aggregator.planning.examination import schedule_of
+from aggregator.planning.gate import GateOutcome, PlanRequest, RequestMismatch, plan_through_gate
 from aggregator.planning.site.problem import Commitment, Problem
 from aggregator.planning.site.solve import solve
 from twin.assets import PowerCurve, World
