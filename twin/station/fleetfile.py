@@ -14,12 +14,16 @@ from typing import Annotated, Literal
 import msgspec
 
 from twin.assets import AssetError, Battery, Current, Evse, LossCurve, PowerCurve, Response, Vehicle
+from twin.station.rail import Control, EvseRatings, Language, Speech, Transfer
 
 NonNegative = Annotated[float, msgspec.Meta(ge=0.0)]
 Positive = Annotated[float, msgspec.Meta(gt=0.0)]
 Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 Version = Literal["ocpp1.6", "ocpp2.0.1", "ocpp2.1"]
+
+LOWEST_VOLTAGE, HIGHEST_VOLTAGE = 0.8, 1.2
+"""Of the nominal voltage: what an EVSE and its cars say they can work with."""
 
 ID_TAG_LENGTH = 20  # OCPP 1.6 IdToken is a CiString20Type
 
@@ -105,6 +109,7 @@ class EvseSpec(_Strict, frozen=True):
 
     voltage_v, phases: to convert ampere to watt; for DC the nominal battery voltage and 1.
     response_delay_s, response_ramp_kw_per_s: silence, then a ramp towards a new set-point (ramp 0 = step).
+    permits_ac_bpt: an onboard inverter may feed in here (approved for this EVSE and the cars that come, SAE J3072).
     """
 
     id: Name
@@ -116,6 +121,7 @@ class EvseSpec(_Strict, frozen=True):
     phases: Literal[1, 2, 3] = 1
     response_delay_s: NonNegative = 0.0
     response_ramp_kw_per_s: NonNegative = 0.0
+    permits_ac_bpt: bool = False
 
     @classmethod
     def of(cls, evse: Evse, *, voltage_v: float, phases: Literal[1, 2, 3] = 1) -> EvseSpec:
@@ -134,12 +140,49 @@ class EvseSpec(_Strict, frozen=True):
             response=Response(self.response_delay_s, self.response_ramp_kw_per_s),
         )
 
+    def ratings(self) -> EvseRatings:
+        """What the EVSE says of itself on the wire."""
+        most_kw, volts = max(self.max_charge_kw, self.max_discharge_kw), self.voltage_v * self.phases
+        is_dc = self.current is Current.DC
+        return EvseRatings(
+            max_charge_kw=self.max_charge_kw, is_dc=is_dc, min_charge_kw=self.min_charge_kw,
+            max_discharge_kw=self.max_discharge_kw, max_current_a=most_kw * 1000.0 / (volts * LOWEST_VOLTAGE),
+            max_voltage_v=self.voltage_v * HIGHEST_VOLTAGE, min_voltage_v=self.voltage_v * LOWEST_VOLTAGE,
+            voltage_v=self.voltage_v, phases=self.phases, permits_ac_bpt=self.permits_ac_bpt,
+        )
+
+
+class SpeechSpec(_Strict, frozen=True):
+    """How a car talks on the wire; see `rail.Speech`."""
+
+    language: Language = Language.ISO_15118_20
+    transfer: Transfer = Transfer.DC_BPT
+    control: Control = Control.DYNAMIC
+    is_discharge_negative: bool = False
+    has_contract: bool = False
+
+    def speech(self) -> Speech:
+        """Raises a `ValueError` if the language cannot say it."""
+        return Speech(self.language, self.transfer, self.control, self.is_discharge_negative, self.has_contract)
+
+
+class ToldSpec(_Strict, frozen=True):
+    """What a driver told the car itself, and the car tells the EVSE.
+
+    departure: when the car should be ready. target_soc: then; min_soc: never below it.
+    """
+
+    departure: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    target_soc: Fraction | None = None
+    min_soc: Fraction | None = None
+
 
 class VisitSpec(_Strict, frozen=True):
     """One car at this station from `arrival` to its real `departure`, both aware times.
 
     id_token: what the driver presents (at most 20 characters, so that every OCPP version carries it).
     energy_kwh: true energy in the battery on arrival. reports_soc: the car tells its SoC (DC, ISO 15118).
+    speaks: its language on the wire; without it the newest, and all that car and EVSE can do.
     """
 
     id: Name
@@ -149,12 +192,15 @@ class VisitSpec(_Strict, frozen=True):
     departure: Annotated[datetime, msgspec.Meta(tz=True)]
     energy_kwh: NonNegative
     reports_soc: bool = False
+    speaks: SpeechSpec | None = None
+    told: ToldSpec = ToldSpec()
 
 
 class StationSpec(_Strict, frozen=True):
     """A charging station: its identity on the OCPP link, its EVSE and the visits it will see.
 
     id: last part of the WebSocket path and Basic-auth user. import_wh, export_wh: registers at the start.
+    rail: how the EVSE reaches its cars: "wire" is a real DIN 70121 or ISO 15118 session, "fast" the same without one.
     """
 
     id: Name
@@ -166,6 +212,7 @@ class StationSpec(_Strict, frozen=True):
     password: str = ""
     import_wh: NonNegative = 0.0
     export_wh: NonNegative = 0.0
+    rail: Literal["fast", "wire"] = "fast"
     visits: tuple[VisitSpec, ...] = ()
 
 
@@ -261,7 +308,21 @@ def _check_visits(station: StationSpec, path: str, visit_ids: set[str]) -> None:
             visit.vehicle.asset()
         except AssetError as fault:
             raise FleetFileError(f"{field}.vehicle.{fault}") from None
+        _check_speech(visit, station.evse, field)
         if visit.energy_kwh > visit.vehicle.capacity_kwh:
             raise FleetFileError(
                 f"{field}.energy_kwh: {visit.energy_kwh}, expected at most {visit.vehicle.capacity_kwh} kWh"
             )
+
+
+def _check_speech(visit: VisitSpec, evse: EvseSpec, field: str) -> None:
+    if visit.speaks is None:
+        return
+    try:
+        speech = visit.speaks.speech()
+    except ValueError as fault:
+        raise FleetFileError(f"{field}.speaks: {fault}") from None
+    if speech.transfer.is_dc != (evse.current is Current.DC):
+        raise FleetFileError(f"{field}.speaks.transfer: {speech.transfer.value!r}, expected a {evse.current} transfer")
+    if speech.transfer.is_bidirectional and visit.vehicle.max_discharge_kw == 0:
+        raise FleetFileError(f"{field}.speaks.transfer: {speech.transfer.value!r}, expected a car that can discharge")

@@ -1,18 +1,23 @@
 """The power path of one EVSE: profiles -> order -> response of the hardware -> car, at exact instants.
 
-What happens on the way: profile boundary, `order_at`, `usable_setpoint`, Follower (delay, ramp), FleetState.
+What happens on the way: profile boundary, `order_at`, `usable_setpoint`, Follower (delay, ramp), rail, FleetState.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from enum import StrEnum
 
 from twin.assets import Evse, Vehicle
 from twin.battery import usable_setpoint
 from twin.response import Follower
+from twin.station.battery_car import BatteryCar
+from twin.station.fast_rail import FastRail
 from twin.station.plant import Plant
 from twin.station.profiles import Order, ProfileStore, Rating, TransactionView
+from twin.station.rail import Rail, RailListener
+from twin.station.session_keeper import SessionKeeper
 from twin.station.timeline import Event, Timeline
 
 STILL_KW = 1e-9
@@ -31,9 +36,13 @@ class Outlet:
     """One EVSE with its profiles and the car at it, if any.
 
     transaction: set by `energise`; without one nothing flows, whatever the profiles say.
+    make_rail: the way to the car.
     """
 
-    def __init__(self, evse: Evse, slot: int, plant: Plant, timeline: Timeline) -> None:
+    def __init__(
+        self, evse: Evse, slot: int, plant: Plant, timeline: Timeline,
+        make_rail: Callable[[RailListener], Rail] = FastRail,
+    ) -> None:
         self.evse = evse
         self.slot = slot
         self.profiles = ProfileStore(Rating(evse.max_charge_kw, evse.max_discharge_kw))
@@ -44,14 +53,17 @@ class Outlet:
         self._follower = Follower(evse.response)
         self._boundary: Event | None = None
         self._activity = Activity.CONNECTED
+        self.sessions = SessionKeeper(make_rail, timeline)
 
-    def plug(self, vehicle: Vehicle, energy_kwh: float) -> None:
-        self.vehicle = vehicle
-        self._plant.plug(self.slot, vehicle, energy_kwh)
+    def plug(self, car: BatteryCar) -> None:
+        self.vehicle = car.vehicle
+        self._plant.plug(self.slot, car.vehicle, car.visit.energy_kwh)
+        self.sessions.plug(car)
 
     def unplug(self) -> float:
         """Open the contactor and let the car go; returns its energy in kWh."""
         self.cut()
+        self.sessions.unplug()
         energy = self._plant.unplug(self.slot)
         self.vehicle = None
         return energy
@@ -59,6 +71,8 @@ class Outlet:
     def energise(self, transaction: TransactionView) -> None:
         """A transaction runs (or its id became known): obey the profiles."""
         self.transaction = transaction
+        if self.vehicle is not None:
+            self.sessions.begin()
         self.refresh()
 
     def cut(self) -> None:
@@ -69,6 +83,7 @@ class Outlet:
         if self._boundary is not None:
             self._boundary.cancel()
         self._follower.reset(self._timeline.now)
+        self.sessions.stop()
         self._plant.set_power(self.slot, 0.0)
 
     def refresh(self) -> None:
@@ -94,7 +109,13 @@ class Outlet:
             return Activity.CONNECTED
         if abs(power_kw) > STILL_KW:
             self._activity = Activity.CHARGING
-        elif self._asked_kw(self._timeline.now) != 0.0:
+        elif self.sessions.is_done:
+            self._activity = Activity.SUSPENDED_EV
+        elif self.sessions.fault is not None:
+            self._activity = Activity.SUSPENDED_EVSE  # the contactor is open, whatever the car would take
+        elif not self.sessions.is_charging:
+            self._activity = Activity.CONNECTED  # both ends still talk about it
+        elif self.sessions.offered_kw:
             self._activity = Activity.SUSPENDED_EV  # the EVSE offers, the car does not take
         elif self._follower.target_kw == 0.0:
             self._activity = Activity.SUSPENDED_EVSE
@@ -106,4 +127,4 @@ class Outlet:
 
     def _follow(self, at: float) -> None:
         if self.vehicle is not None:
-            self._plant.set_power(self.slot, self._asked_kw(at))
+            self.sessions.order(self._asked_kw(at))

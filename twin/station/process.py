@@ -17,6 +17,7 @@ from twin.station.clock import DomainClock, iso
 from twin.station.fleetfile import FleetFile
 from twin.station.outlet import Outlet
 from twin.station.plant import Building, Plant
+from twin.station.rails import rails_of
 from twin.station.reporter import Reporter
 from twin.station.site_meter import MINUTE_S, SiteMeter
 from twin.station.station import Station
@@ -57,8 +58,9 @@ class StationProcess:
         self.reporter = reporter
         rng = random.Random(seed)
         self.stations: dict[str, Station] = {}
-        for slot, spec in enumerate(fleet.stations):
-            outlet = Outlet(spec.evse.asset(fleet.site_id), slot, self.plant, self.timeline)
+        makers = rails_of(fleet, self.timeline)
+        for slot, (spec, make_rail) in enumerate(zip(fleet.stations, makers, strict=True)):
+            outlet = Outlet(spec.evse.asset(fleet.site_id), slot, self.plant, self.timeline, make_rail)
             self.stations[spec.id] = Station(
                 spec, outlet, csms_url=csms_url, timeline=self.timeline, plant=self.plant, reporter=reporter,
                 meter_interval_s=fleet.meter_interval_s, meter_max_wall_s=fleet.meter_max_wall_s,
@@ -114,6 +116,8 @@ class StationProcess:
                 task.cancel()
             await asyncio.gather(*links, *waits, return_exceptions=True)
             self._summarise()
+            for station in self.stations.values():
+                await station.outlet.sessions.rail.close()
 
     def _settle(self) -> None:
         self.plant.watch()

@@ -256,3 +256,6 @@ class Rail(Protocol):
 
     def disconnect(self) -> None:
         """The plug is pulled, in whatever state: 0 kW now. Nothing happens if no session runs."""
+
+    async def close(self) -> None:
+        """The process ends: nothing of a session is left running."""

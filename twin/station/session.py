@@ -1,4 +1,4 @@
-"""A transaction as the station keeps it, and what its meter showed."""
+"""A transaction as the station keeps it, what its meter showed, and what its car said it needs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from twin.station.outlet import Activity
+from twin.station.rail import EvNeeds
 
 
 class EndReason(Enum):
@@ -29,12 +30,45 @@ class Sample:
     soc: float | None = None
 
 
+SAME_DEPARTURE_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class CarNeeds:
+    """What the car said at domain instant `at`."""
+
+    said: EvNeeds
+    at: float
+
+    @property
+    def departure(self) -> float | None:
+        """The domain instant at which the car wants to be ready."""
+        return None if self.said.departure_s is None else self.at + self.said.departure_s
+
+    def differs_from(self, other: CarNeeds) -> bool:
+        """It wants something else; that its battery filled meanwhile is no other wish."""
+        mine, theirs = self.departure, other.departure
+        if (mine is None) != (theirs is None):
+            return True
+        if mine is not None and theirs is not None and abs(mine - theirs) > SAME_DEPARTURE_S:
+            return True
+        return _wish(self.said) != _wish(other.said)
+
+
+def _wish(said: EvNeeds) -> tuple[object, ...]:
+    return (
+        said.transfer, said.control, said.target_soc, said.min_soc, said.max_soc, said.max_charge_kw,
+        said.max_discharge_kw,
+    )
+
+
 @dataclass(slots=True, eq=False)
 class Transaction:
     """One charging transaction.
 
     id: given by the station (the id on the wire in OCPP 2.x; the temporary one in 1.6).
     csms_id: OCPP 1.6 only, once the CSMS has answered StartTransaction.
+    told_needs: what the CSMS was last told of the car's needs.
     """
 
     id_token: str
@@ -43,7 +77,7 @@ class Transaction:
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     csms_id: int | None = None
     told_activity: Activity = Activity.CONNECTED
-    has_told_needs: bool = False
+    told_needs: CarNeeds | None = None
     next_seq_no: int = 0
 
     def take_seq_no(self) -> int:

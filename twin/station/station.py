@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import random
 
-from twin.assets import Vehicle
+from twin.station.battery_car import BatteryCar
 from twin.station.clock import iso
 from twin.station.dialects import DIALECTS
 from twin.station.dialects.base import Connector, Payload, Setting
@@ -22,8 +22,9 @@ from twin.station.outlet import Activity, Outlet
 from twin.station.plant import Plant
 from twin.station.profile_codec import MAX_INSTALLED, Electrics, composite_start, read_profile
 from twin.station.profiles import ChargingProfile, Order, ProfileRefused, ProfileStore, Purpose, TransactionView
+from twin.station.rail import EvNeeds, SessionFault
 from twin.station.reporter import Reporter
-from twin.station.session import EndReason, Sample, Transaction
+from twin.station.session import CarNeeds, EndReason, Sample, Transaction
 from twin.station.settings import settings_of
 from twin.station.timeline import Event, Timeline
 
@@ -49,7 +50,8 @@ class Station:
         self._meter_max_wall_s = meter_max_wall_s
         self._timeline, self._plant, self._reporter = timeline, plant, reporter
         self._visit: VisitSpec | None = None
-        self._vehicle: Vehicle | None = None
+        self._car: BatteryCar | None = None
+        self._needs: CarNeeds | None = None
         self._transaction: Transaction | None = None
         self._last_reason: EndReason | None = None
         self._is_operative = True
@@ -65,6 +67,7 @@ class Station:
         )
         self._settings = settings_of(self)
         self.dialect = DIALECTS[spec.version](self)
+        outlet.sessions.news = self
         outlet.profiles.go_offline(timeline.now)
 
     # ------------------------------------------------------------------ cars
@@ -97,10 +100,12 @@ class Station:
         }
 
     def _plug(self, visit: VisitSpec) -> None:
-        vehicle = visit.vehicle.asset()
-        self._visit, self._vehicle = visit, vehicle
+        self._visit = visit
+        self._car = BatteryCar(
+            visit, visit.vehicle.asset(), self.spec.evse, self.outlet.slot, self._plant, self._timeline
+        )
         self._last_reason = None
-        self.outlet.plug(vehicle, visit.energy_kwh)
+        self.outlet.plug(self._car)
         sample = self.sample()
         self._reporter.report({
             "type": "plugged", "visit_id": visit.id, "station_id": self.spec.id, "at": iso(sample.at),
@@ -119,7 +124,7 @@ class Station:
         energy = self.outlet.unplug()
         sample = self.sample()
         self._seen.append(self._account(visit, energy, is_plugged=False))
-        self._visit = self._vehicle = None
+        self._visit = self._car = self._needs = None
         self._reporter.report({
             "type": "unplugged", "visit_id": visit.id, "station_id": self.spec.id, "at": iso(sample.at),
             "energy_kwh": energy, "import_wh": sample.import_wh, "export_wh": sample.export_wh,
@@ -155,7 +160,6 @@ class Station:
             self.link.post(message)
         is_16 = self.spec.version == "ocpp1.6"
         self.outlet.energise(TransactionView(None if is_16 else transaction.id, transaction.started_at))
-        self._tell_needs()
         self._tell_status()
         self._schedule_meter(sample.at)
 
@@ -198,13 +202,46 @@ class Station:
         if not is_accepted and self._transaction is transaction:
             self._timeline.act(lambda: self.end_transaction(EndReason.DEAUTHORISED))
 
+    # ------------------------------------------------------------------ the session with the car
+
+    def needs_told(self, needs: EvNeeds) -> None:
+        """The car said what it needs; the CSMS hears it if it is news to it."""
+        self._needs = CarNeeds(needs, self._timeline.now)
+        self._tell_needs()
+
+    def session_broke(self, fault: SessionFault) -> None:
+        self._report_session("session_broke", str(fault))
+        self._tell_status()
+
+    def session_mended(self) -> None:
+        self._report_session("session_mended", "")
+        self._tell_status()
+
+    def _report_session(self, kind: str, detail: str) -> None:
+        self._reporter.report({
+            "type": kind, "station_id": self.spec.id, "visit_id": self.visit_id, "at": iso(self._timeline.now),
+            "detail": detail,
+        })
+
+    @property
+    def _speaks_to_its_car(self) -> bool:
+        """The EVSE learns the car's needs: over a wire, as the file says, or because it could not discharge without."""
+        if self._car is None:
+            return False
+        return (
+            self.spec.rail == "wire" or self._car.visit.speaks is not None
+            or self._car.speech.transfer.is_bidirectional
+        )
+
     def _tell_needs(self) -> None:
-        transaction, vehicle = self._transaction, self._vehicle
-        if transaction is None or vehicle is None or transaction.has_told_needs or not self.link.is_online:
+        transaction, needs = self._transaction, self._needs
+        if transaction is None or needs is None or not self.link.is_online or not self._speaks_to_its_car:
             return
-        energy = float(self._plant.fleet.energy_kwh[self.outlet.slot])
-        message = self.dialect.charging_needs(transaction, vehicle, self.sample(), energy)
+        if transaction.told_needs is not None and not needs.differs_from(transaction.told_needs):
+            return
+        message = self.dialect.charging_needs(needs)
         if message is not None:
+            transaction.told_needs = needs
             self.link.post(message)
 
     # ------------------------------------------------------------------ meter and state
@@ -248,6 +285,7 @@ class Station:
         transaction = self._transaction
         if transaction is None:
             return
+        self.outlet.sessions.look()
         activity = self.outlet.activity(power_kw)
         if activity is transaction.told_activity:
             return
@@ -258,6 +296,8 @@ class Station:
 
     @property
     def connector(self) -> Connector:
+        if self.outlet.sessions.fault is not None:
+            return Connector.FAULTED
         if self._transaction is not None:
             return Connector.IN_TRANSACTION
         if not self._is_operative:

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar, Protocol
 
-from twin.assets import Vehicle
 from twin.station.fleetfile import StationSpec
 from twin.station.link import Message
 from twin.station.outlet import Activity
 from twin.station.profile_codec import Electrics
 from twin.station.profiles import ChargingProfile, Order, ProfileStore, Purpose
-from twin.station.session import EndReason, Sample, Transaction
+from twin.station.session import CarNeeds, EndReason, Sample, Transaction
 from twin.wire.ocpp import CallRefused
 
 Payload = dict[str, Any]
@@ -28,6 +27,7 @@ class Connector(Enum):
     IN_TRANSACTION = "in transaction"
     FINISHING = "finishing"
     UNAVAILABLE = "unavailable"
+    FAULTED = "faulted"
 
 
 @dataclass(slots=True)
@@ -140,8 +140,6 @@ class Dialect(ABC):
     @abstractmethod
     def ended(self, transaction: Transaction, sample: Sample, reason: EndReason) -> list[Message]: ...
 
-    def charging_needs(
-        self, transaction: Transaction, vehicle: Vehicle, sample: Sample, energy_kwh: float  # noqa: ARG002 - see below
-    ) -> Message | None:
-        """What the car says about itself; nothing before OCPP 2.1."""
+    def charging_needs(self, needs: CarNeeds) -> Message | None:  # noqa: ARG002 - see below
+        """What the car says about itself; nothing in OCPP 1.6."""
         return None

@@ -24,6 +24,7 @@ _STATUS = {
     Connector.PREPARING: "Preparing",
     Connector.FINISHING: "Finishing",
     Connector.UNAVAILABLE: "Unavailable",
+    Connector.FAULTED: "Faulted",
 }
 _PURPOSES = {
     "ChargePointMaxProfile": Purpose.STATION_MAX,
@@ -85,7 +86,8 @@ class Dialect16(Dialect):
 
     def status(self, word: str, at: float) -> Message:
         return Message("StatusNotification", lambda: {
-            "connectorId": 1, "errorCode": "NoError", "status": word, "timestamp": iso(at),
+            "connectorId": 1, "errorCode": "EVCommunicationError" if word == "Faulted" else "NoError",
+            "status": word, "timestamp": iso(at),
         })
 
     def authorize(self, id_token: str, done: Callable[[bool], None], failed: Callable[[str], None]) -> Message:

@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 
 from twin.station.clock import iso
 from twin.station.dialects.base import Connector, Dialect, Payload
+from twin.station.dialects.needs import needs_payload_201
 from twin.station.link import Message
 from twin.station.outlet import Activity
 from twin.station.profile_codec import report_profile, schedule_start_text, write_composite
 from twin.station.profiles import ChargingProfile, ProfileRefused, Purpose
-from twin.station.session import EndReason, Sample, Transaction
+from twin.station.session import CarNeeds, EndReason, Sample, Transaction
 
 _ENDED = {  # trigger reason, stopped reason
     EndReason.EV_DISCONNECTED: ("EVCommunicationLost", "EVDisconnected"),
@@ -82,6 +83,8 @@ class Dialect201(Dialect):
                 return "Available"
             case Connector.UNAVAILABLE:
                 return "Unavailable"
+            case Connector.FAULTED:
+                return "Faulted"
         return "Occupied"
 
     def status(self, word: str, at: float) -> Message:
@@ -155,6 +158,11 @@ class Dialect201(Dialect):
             return payload | {"offline": True} if is_offline else payload
 
         return Message("TransactionEvent", build, durable=True, parts=values)
+
+    def charging_needs(self, needs: CarNeeds) -> Message | None:
+        """NotifyEVChargingNeeds (2.0.1 K15)."""
+        payload = needs_payload_201(needs, self.station.spec.evse)
+        return Message("NotifyEVChargingNeeds", lambda: payload)
 
     def transaction_details(self) -> Payload:
         """What a later version adds to transactionInfo."""

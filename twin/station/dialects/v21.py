@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from twin.assets import Current, Vehicle
-from twin.station.clock import iso
 from twin.station.dialects.base import Payload
+from twin.station.dialects.needs import needs_payload_21
 from twin.station.dialects.v201 import Dialect201
 from twin.station.link import Message
-from twin.station.session import Sample, Transaction
+from twin.station.session import CarNeeds
 
 
 class Dialect21(Dialect201):
@@ -24,47 +23,7 @@ class Dialect21(Dialect201):
             return {}
         return {"operationMode": "CentralSetpoint" if self.station.is_following_setpoint else "ChargingOnly"}
 
-    def charging_needs(
-        self, transaction: Transaction, vehicle: Vehicle, sample: Sample, energy_kwh: float
-    ) -> Message | None:
-        """NotifyEVChargingNeeds of a bidirectional car (2.1 Q01, K17); the departure stays unknown to the station.
-
-        Powers in W, energies in Wh, SoC in whole percent; for AC the car does not tell its SoC.
-        """
-        evse = self.station.spec.evse
-        if evse.max_discharge_kw <= 0 or vehicle.max_discharge_kw <= 0:
-            return None
-        is_dc = evse.current is Current.DC
-        battery = vehicle.battery
-        charge_kw = min(evse.max_charge_kw, vehicle.max_charge_kw)
-        discharge_kw = min(evse.max_discharge_kw, vehicle.max_discharge_kw)
-        low, high = battery.soc_min * battery.capacity_kwh, battery.soc_max * battery.capacity_kwh
-        needs: Payload = {
-            "requestedEnergyTransfer": "DC_BPT" if is_dc else "AC_BPT",
-            "availableEnergyTransfer": ["DC", "DC_BPT"] if is_dc else ["AC_single_phase", "AC_BPT"],
-            "controlMode": "ScheduledControl",
-            "v2xChargingParameters": {
-                "minChargePower": round(evse.min_charge_kw * 1000, 1),
-                "maxChargePower": round(charge_kw * 1000, 1),
-                "minDischargePower": round(vehicle.min_discharge_kw * 1000, 1),
-                "maxDischargePower": round(discharge_kw * 1000, 1),
-                # ISO 15118-20 counts what may still go in; below zero is what may go out.
-                "evMaxEnergyRequest": round((high - energy_kwh) * 1000, 1),
-                "evMinEnergyRequest": round((low - energy_kwh) * 1000, 1),
-            },
-        }
-        if is_dc:
-            needs["dcChargingParameters"] = {
-                "evMaxCurrent": round(vehicle.max_charge_kw * 1000 / evse.voltage_v, 1),
-                "evMaxVoltage": evse.voltage_v,
-                "evMaxPower": round(vehicle.max_charge_kw * 1000, 1),
-                "evEnergyCapacity": round(battery.capacity_kwh * 1000, 1),
-            }
-            if sample.soc is not None:
-                needs["dcChargingParameters"]["stateOfCharge"] = round(sample.soc * 100)
-        payload: Payload = {"evseId": 1, "chargingNeeds": needs, "timestamp": iso(sample.at)}
-
-        def told(_: Payload) -> None:
-            transaction.has_told_needs = True
-
-        return Message("NotifyEVChargingNeeds", lambda: payload, answered=told)
+    def charging_needs(self, needs: CarNeeds) -> Message | None:
+        """NotifyEVChargingNeeds (2.1 K15, K16, Q01)."""
+        payload = needs_payload_21(needs, self.station.spec.evse)
+        return Message("NotifyEVChargingNeeds", lambda: payload)
