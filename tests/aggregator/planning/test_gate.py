@@ -10,10 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.planning.examination import schedule_of
 from aggregator.planning.gate import GateOutcome, PlanRequest, RequestMismatch, plan_through_gate
 from aggregator.planning.site.problem import Commitment, Problem
-from aggregator.planning.site.solve import solve
 from twin.assets import PowerCurve, World
 from twin.validation import EventPromise, validate
 
@@ -269,19 +267,6 @@ def test_an_evse_that_the_world_lacks_is_named(make_problem: MakeProblem, make_w
     stranger = replace(problem.evs[0], evse_id="elsewhere")
     with pytest.raises(RequestMismatch, match="elsewhere"):
         gate(replace(problem, evs=(stranger, *problem.evs[1:])), make_world(problem))
-
-
-def test_cars_that_follow_each_other_share_the_row_of_their_evse(make_problem: MakeProblem, make_world: MakeWorld
-                                                                 ) -> None:
-    problem = calm(make_problem)
-    first = replace(problem.evs[0], depart=8, target_kwh=25.0)
-    second = replace(first, id="car-1", arrive=10, depart=20)
-    problem = replace(problem, evs=(first, second))
-    world = make_world(replace(problem, evs=(first,)))
-    plan = solve(problem)
-    row = schedule_of(world, plan).power_kw[0]
-    assert row[:8].sum() == pytest.approx(plan.charge_kw[0].sum())
-    assert row[10:20].sum() == pytest.approx(plan.charge_kw[1].sum())
 
 
 def test_a_full_site_is_planned_and_replayed_in_a_moment(make_problem: MakeProblem, make_world: MakeWorld) -> None:
