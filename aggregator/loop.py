@@ -27,7 +27,7 @@ from aggregator.fleet.site_power import SitePower
 from aggregator.ocpp.events import ChargerCommands, MeterSample, ProfileCommand
 from aggregator.planning.gate import GateOutcome, PlanRequest
 from aggregator.planning.site.decision import could_discharge_kw, decide
-from aggregator.planning.site.horizon import SiteModel, Situation, horizon_grid
+from aggregator.planning.site.horizon import Dispatched, SiteModel, Situation, horizon_grid
 from aggregator.signals.desk import SignalDesk, UnknownSignal
 from aggregator.signals.measurement import event_performance
 from aggregator.signals.model import GridSignal, Obligation, SignalState
@@ -121,6 +121,7 @@ class Loop:
             draw_limits_kw=self.draws.at(now),
             known_cuts=self.adopted.outcome.lasting_cuts if self.adopted is not None else (),
             watched=self.adopted.outcome.watched if self.adopted is not None else (),
+            dispatched=Dispatched.of(self.adopted.outcome) if self.adopted is not None else None,
         )
 
     # --- adopt ---------------------------------------------------------------------------------------------------
@@ -130,7 +131,7 @@ class Loop:
     ) -> None:
         """Store the plan with everything its chargers should hold, in one transaction; then send and answer."""
         plan_id = uuid.uuid4().hex
-        record = plan_record(plan_id, request, situation, outcome, reasons)
+        record = plan_record(plan_id, situation, outcome, reasons)
         async with self.store.transaction("planner") as tx:
             await tx.plans.add(record)
             commands, clips = self._commands(outcome)
@@ -275,7 +276,7 @@ class Loop:
 
 
 def plan_record(
-    plan_id: str, request: PlanRequest, situation: Situation, outcome: GateOutcome, reasons: tuple[str, ...]
+    plan_id: str, situation: Situation, outcome: GateOutcome, reasons: tuple[str, ...]
 ) -> PlanRecord:
     """A plan as it is stored: what was decided, why, and what the twin refused on the way."""
     from aggregator.store import PlanRecord  # noqa: PLC0415 - the store knows this room's words
@@ -287,6 +288,7 @@ def plan_record(
         objective=plan.objective, bound=plan.bound, gap=plan.gap, costs=plan.costs, seconds=outcome.seconds(),
         binding=list(plan.binding), rounds=detail["rounds"], grid_start=plan.grid.start, step_s=plan.grid.step_s,
         evse_ids=list(schedule.evse_ids), power_kw=schedule.power_kw.round(4).tolist(),
-        net_kw=plan.net_kw.round(4).tolist(), base_kw=request.problem.base_kw.round(4).tolist(),
+        net_kw=plan.net_kw.round(4).tolist(),
+        base_kw=(plan.net_kw - plan.power_kw.sum(axis=0)).round(4).tolist(),  # with what is expected of cars to come
         import_cap_kw=situation.import_cap_kw.tolist(), note="; ".join(outcome.alerts),
     )

@@ -36,7 +36,6 @@ from aggregator.dispatch.stop import DischargeStop
 from aggregator.dispatch.trims import Trim
 from aggregator.dispatch.verify import Verifier
 from aggregator.fleet.beliefs import Beliefs, SiteDefaults, VehicleModel
-from aggregator.fleet.departures import DepartureErrors
 from aggregator.fleet.desk import FleetDesk
 from aggregator.fleet.plausible import Plausibility
 from aggregator.fleet.site_power import SitePower
@@ -80,7 +79,7 @@ def site_model(assets: AssetsFile, rate: RateSchedule, settings: Settings) -> Si
         arrivals=None if section.arrivals_per_hour is None else ArrivalForecast(
             section.arrivals_per_hour, section.arrival_energy_kwh, section.arrival_power_kw, section.timezone
         ),
-        departures=DepartureErrors(), step_s=settings.step_s, steps=settings.horizon_steps, street=assets.street,
+        step_s=settings.step_s, steps=settings.horizon_steps, street=assets.street,
     )
 
 

@@ -5,11 +5,11 @@ each estimate is travels with it.
 """
 
 from aggregator.fleet.beliefs import Beliefs, UnknownVehicleModel, VehicleModel
-from aggregator.fleet.departures import DepartureErrors
+from aggregator.fleet.departures import DepartureErrors, DepartureHistory, PastStay
 from aggregator.fleet.model import DepartureTarget, LiveSession, SocSource
 from aggregator.fleet.site_power import SitePower
 
 __all__ = [
-    "Beliefs", "DepartureErrors", "DepartureTarget", "LiveSession", "SitePower", "SocSource", "UnknownVehicleModel",
-    "VehicleModel",
+    "Beliefs", "DepartureErrors", "DepartureHistory", "DepartureTarget", "LiveSession", "PastStay", "SitePower",
+    "SocSource", "UnknownVehicleModel", "VehicleModel",
 ]

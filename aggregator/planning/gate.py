@@ -21,7 +21,7 @@ import numpy as np
 
 from aggregator.planning.examination import FORGIVEN_KW, Examination, examine, schedule_of
 from aggregator.planning.site.lessons import Refusal, learn
-from aggregator.planning.site.problem import Commitment, Cut, FeederRow, Floats, Plan, Problem
+from aggregator.planning.site.problem import Commitment, Cut, EvDemand, FeederRow, Floats, Plan, Problem
 from aggregator.planning.site.safe import safe_plan
 from aggregator.planning.street.lessons import Change, Crossed, TangentLike, crossed_by, rows_from
 from aggregator.planning.street.rounds import StreetRounds, over_alert
@@ -54,6 +54,8 @@ class PlanRequest:
     without_signals_kw: shape (steps,), import cap without any grid signal. If it is given, a plan without signals is
         made first, and what its drivers would hold becomes the guard of the plan with signals.
     watched: limits of the feeder, kind and name, that refused an earlier plan.
+    expected: virtual EVs, cars still to come. They are planned with the others, and what they draw becomes load of the
+        site in problem and world; no EVSE gets a schedule from them.
     """
 
     problem: Problem
@@ -64,6 +66,7 @@ class PlanRequest:
     max_rounds: int = MAX_ROUNDS
     without_signals_kw: Floats | None = None
     watched: tuple[tuple[str, str], ...] = ()
+    expected: tuple[EvDemand, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,7 @@ def plan_through_gate(request: PlanRequest) -> GateOutcome:
     street = _street(request)
     request = replace(request, problem=_with_rows(request.problem, street.known_rows(request.problem)))
     counterfactual, seconds = _without_signals(request)
+    request = _with_expected(request)
     outcome = _rounds(request, street, _guarded(request.problem, counterfactual))
     return replace(outcome, counterfactual=counterfactual, counterfactual_s=seconds)
 
@@ -183,7 +187,21 @@ def _without_signals(request: PlanRequest) -> tuple[Plan | None, float]:
         return None, 0.0
     began = perf_counter()
     free = replace(request.problem, commitments=(), import_cap_kw=request.without_signals_kw)
+    free = _with_expected(replace(request, problem=free)).problem
     return solve(free, time_limit_s=request.time_limit_s), perf_counter() - began
+
+
+def _with_expected(request: PlanRequest) -> PlanRequest:
+    """The request in which cars still to come are load, as the best plan for them and the plugged ones has it."""
+    from aggregator.planning.site.anticipation import expected_load  # noqa: PLC0415 - see _rounds
+
+    if not request.expected:
+        return request
+    load_kw = expected_load(request.problem, request.expected, time_limit_s=request.time_limit_s)
+    return replace(
+        request, problem=replace(request.problem, base_kw=request.problem.base_kw + load_kw),
+        world=replace(request.world, base_load_kw=request.world.base_load_kw + load_kw),
+    )
 
 
 def _guarded(problem: Problem, counterfactual: Plan | None) -> Problem:

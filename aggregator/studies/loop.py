@@ -20,7 +20,14 @@ from aggregator.fleet.site_power import SitePower
 from aggregator.ocpp.events import MeterSample
 from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate
 from aggregator.planning.site.decision import could_discharge_kw, decide
-from aggregator.planning.site.horizon import SiteModel, Situation, as_far_as_needed, build_request, horizon_grid
+from aggregator.planning.site.horizon import (
+    Dispatched,
+    SiteModel,
+    Situation,
+    as_far_as_needed,
+    build_request,
+    horizon_grid,
+)
 from aggregator.signals.limits import Held, LimitBook
 from aggregator.signals.model import Decision, GridSignal, Obligation, SignalState
 from twin.assets import Visit
@@ -189,6 +196,7 @@ class LoopController:
             known_cuts=self._outcome.lasting_cuts if self._outcome is not None else (),
             watched=self._outcome.watched if self._outcome is not None else (),
             cannot_charge=self._silence.cannot_charge(now),
+            dispatched=None if self._outcome is None else Dispatched.of(self._outcome),
         )
         request = build_request(*as_far_as_needed(self._model, situation))
         outcome = self._plan_of(request)

@@ -161,7 +161,7 @@ async def test_plans_are_counted_once_however_many_of_their_rounds_were_refused(
     plan = service.picture.snapshot().plan
     assert plan is not None
     assert (plan.plans_today, plan.refused_today, plan.rounds) == (2, 1, 3)
-    assert plan_record("p", request, situation, outcome, ("clock",)).binding == list(plan.binding)
+    assert plan_record("p", situation, outcome, ("clock",)).binding == list(plan.binding)
 
 
 async def test_an_event_shows_what_was_promised_and_what_the_meter_says_so_far(service: Service) -> None:

@@ -30,11 +30,11 @@ NONE = -1
 
 _COLUMNS = (
     "charge", "discharge", "bought", "sold", "over_import", "over_export", "peak", "shortfall", "early", "floor",
-    "guard", "missing", "worst", "over_feeder", "energy", "is_buying",
+    "guard", "missing", "worst", "over_feeder", "moved", "energy", "is_buying",
 )
 _ROWS = (
     "dynamics", "taper", "departure", "early", "floor", "guard", "balance", "import_cap", "export_cap", "peak_holds",
-    "buys", "sells", "commitment", "worst_holds", "feeder",
+    "buys", "sells", "commitment", "worst_holds", "feeder", "moved_up", "moved_down",
 )
 """Order of the kinds; within one they stand as they were added."""
 
@@ -82,6 +82,7 @@ def assemble(problem: Problem, spans: Sequence[Window] | None = None) -> Program
     builder.site()
     builder.events()
     builder.feeder()
+    builder.changes()
     return builder.program()
 
 
@@ -275,6 +276,16 @@ class _Builder:
                 for columns, _, value in flows for at in range(len(ev))
             ]
             self.add_rows("feeder", -np.inf, row.most_kw, 1, *terms, (over, -1.0), keys=(k,))
+
+    def changes(self) -> None:
+        """What is moved >= |charge - discharge - held|, for every cell that has a set-point to hold to."""
+        held = self._of_spans("held_kw")
+        ev, step = np.nonzero(~np.isnan(held))
+        at, charge, discharge = held[ev, step], self.charge[ev, step], self.discharge[ev, step]
+        most = np.maximum(at + self.discharge_kw[ev, step], self.charge_kw[ev, step] - at)
+        moved = self.add_columns("moved", self.problem.change_per_kwh * self.hours[step], 0.0, most, len(ev))
+        self.add_rows("moved_up", -at, np.inf, len(ev), (moved, 1.0), (charge, -1.0), (discharge, 1.0))
+        self.add_rows("moved_down", at, np.inf, len(ev), (moved, 1.0), (charge, 1.0), (discharge, -1.0))
 
     def program(self) -> Program:
         column = _ranks(_COLUMNS, self._column_kinds)

@@ -39,7 +39,7 @@ def evaluate(problem: Problem, charge_kw: Floats, discharge_kw: Floats) -> Evalu
     spans = windows(problem)
     energy = np.zeros_like(charge_kw)
     shortfall: dict[str, float] = {}
-    early = floor = guard = wear = 0.0
+    early = floor = guard = wear = moved = 0.0
     for row, span in enumerate(spans):
         ev = span.ev
         change = hours * (ev.charge_efficiency * charge_kw[row] - discharge_kw[row] / ev.discharge_efficiency)
@@ -50,6 +50,7 @@ def evaluate(problem: Problem, charge_kw: Floats, discharge_kw: Floats) -> Evalu
         floor += float(hours @ np.maximum(0.0, span.floor_kwh - energy[row]))
         guard += ev.guard_weight * float(hours @ np.maximum(0.0, span.guard_kwh - energy[row]))
         wear += ev.wear_per_kwh * float(hours @ (charge_kw[row] + discharge_kw[row]))
+        moved += float(hours @ np.nan_to_num(np.abs(charge_kw[row] - discharge_kw[row] - span.held_kw)))
 
     net = problem.base_kw + (charge_kw - discharge_kw).sum(axis=0)
     bought, sold = np.maximum(net, 0.0), np.maximum(-net, 0.0)
@@ -77,6 +78,7 @@ def evaluate(problem: Problem, charge_kw: Floats, discharge_kw: Floats) -> Evalu
         "feeder": problem.cap_slack_per_kwh * sum(
             float(hours[row.step]) * kw
             for row, kw in zip(problem.feeder_rows, over_feeder(problem, charge_kw - discharge_kw), strict=True)),
+        "change": problem.change_per_kwh * moved,
     }
     return Evaluation(energy, net, shortfall, slack, declared, costs)
 

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from aggregator.clock import Clock
 from aggregator.fleet.beliefs import VehicleModel
-from aggregator.fleet.departures import DepartureErrors
+from aggregator.fleet.departures import DepartureHistory
 from aggregator.fleet.model import LiveSession
 from aggregator.planning.gate import GateOutcome, PlanRequest, safe_outcome
+from aggregator.planning.site.arrivals import LearntArrivals, at_once
 from aggregator.planning.site.forecast import ArrivalForecast, BaseLoadForecast
 from aggregator.planning.site.problem import Commitment, Cut, EvDemand, Problem
 from markets.rate import RateSchedule
-from twin.assets import Evse, Site, TimeGrid, Visit, World
+from twin.assets import Evse, Schedule, Site, TimeGrid, Visit, World
 
 if TYPE_CHECKING:
     from aggregator.planning.street.known import Street
@@ -39,7 +40,12 @@ _GATHER_S = 0.05
 class SiteModel:
     """What is registered about the site: it changes by configuration, not by the hour.
 
-    arrivals: cars still to come count as load that cannot be shifted; None expects none.
+    arrivals: cars still to come. Learnt ones are virtual EVs, which the plan may shift within their stay; an ordinary
+        day's count as load that cannot be shifted; None expects none.
+    departures: when drivers leave, compared with what they declare. ready_quantile: a car is planned to be ready before
+        more than this share of drivers like this one has left, for whom what is missing then counts as missing when
+        they leave early; None: by the declared departure.
+    change_per_kwh: of departing from what was dispatched for the next `held_steps` steps.
     reserve_kw: kept free under the import cap for what the building does within a minute.
     event_reserve_kw: how far below a commitment the plan stays, for the same reason; the spread of arrivals comes on
         top of it. gather_kw: further below it until it begins, for what forecasts do not know.
@@ -54,8 +60,11 @@ class SiteModel:
     vehicles: Mapping[str, VehicleModel]
     rate: RateSchedule
     base_load: BaseLoadForecast
-    arrivals: ArrivalForecast | None = None
-    departures: DepartureErrors = field(default_factory=DepartureErrors)
+    arrivals: ArrivalForecast | LearntArrivals | None = None
+    departures: DepartureHistory = field(default_factory=DepartureHistory)
+    ready_quantile: float | None = 0.1
+    change_per_kwh: float = 0.01
+    held_steps: int = 8
     step_s: int = 900
     steps: int = 96
     reserve_kw: float = 4.0
@@ -78,6 +87,7 @@ class Situation:
     draw_limits_kw: by EVSE id, what the car was seen to take where it is less than it was offered.
     cannot_charge: EVSE ids that do not draw although they were ordered to; nothing is planned to flow there.
     watched: limits of the feeder that refused an earlier plan.
+    dispatched: what was dispatched last.
     """
 
     now: datetime
@@ -92,6 +102,30 @@ class Situation:
     export_cap_kw: NDArray[np.float64] | None = None
     cannot_charge: frozenset[str] = frozenset()
     watched: tuple[tuple[str, str], ...] = ()
+    dispatched: Dispatched | None = None
+
+
+@dataclass(frozen=True)
+class Dispatched:
+    """Set-points in force. transactions: by EVSE id, whom they were made for."""
+
+    schedule: Schedule
+    transactions: Mapping[str, str]
+
+    @classmethod
+    def of(cls, outcome: GateOutcome) -> Dispatched:
+        return cls(outcome.schedule, dict(zip(outcome.plan.evse_ids, outcome.plan.ev_ids, strict=True)))
+
+    def power_kw(self, session: LiveSession, grid: TimeGrid, steps: int) -> NDArray[np.float64] | None:
+        """Of the session in the first `steps` steps of `grid`, NaN elsewhere; None if nothing was dispatched to it."""
+        ours, theirs = self.schedule, self.transactions.get(session.evse_id)
+        shift, rest = divmod((grid.start - ours.grid.start).total_seconds(), grid.step_s)
+        if theirs != session.transaction_id or ours.grid.step_s != grid.step_s or rest or shift < 0:
+            return None
+        row = ours.power_kw[ours.evse_ids.index(session.evse_id), int(shift):int(shift) + min(steps, grid.steps)]
+        held = np.full(grid.steps, np.nan)
+        held[:len(row)] = row
+        return held
 
 
 def horizon_grid(now: datetime, step_s: int, steps: int) -> TimeGrid:
@@ -107,6 +141,8 @@ def as_far_as_needed(model: SiteModel, situation: Situation) -> tuple[SiteModel,
     """
     grid = horizon_grid(situation.now, model.step_s, model.steps)
     leaves = [_last_step(grid, session.departure) for session in situation.sessions]
+    if isinstance(model.arrivals, LearntArrivals):
+        leaves += [min(ev.depart, grid.steps) for ev in model.arrivals.virtual_evs(grid, situation.now)]
     ends = [commitment.steps[-1] + 1 for commitment in situation.commitments]
     steps = max((1, *leaves, *ends))
     beyond_kw = float(_base_load(model, situation, grid)[0][steps:].max(initial=0.0))
@@ -123,7 +159,7 @@ def _base_load(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """What is drawn without the cars that are there, and how far arrivals may exceed it; each of shape (steps,)."""
     base_kw = model.base_load.expect(grid, situation.measured_base)
-    if model.arrivals is None:
+    if model.arrivals is None or isinstance(model.arrivals, LearntArrivals):
         return base_kw, np.zeros(grid.steps)
     coming_kw = model.arrivals.expect(grid, situation.now)
     return base_kw + coming_kw, model.arrivals.spread(coming_kw)
@@ -155,20 +191,21 @@ def build_request(model: SiteModel, situation: Situation) -> PlanRequest:
         cuts=situation.known_cuts + _held_still(model, demands, caps, base_kw, situation.commitments),
         timezone=model.site.timezone,
         commitments=tuple(_with_reserve(c, model, spread_kw) for c in situation.commitments),
-        first_step_fraction=fraction,
+        first_step_fraction=fraction, change_per_kwh=model.change_per_kwh,
     )
+    expected = model.arrivals.virtual_evs(grid, now) if isinstance(model.arrivals, LearntArrivals) else ()
     world = World(
         site=model.site, evses=tuple(model.evses[evse_id] for evse_id in sorted(model.evses)),
         visits=tuple(_visit(model, session, now, grid) for session in situation.sessions),
         grid=grid, base_load_kw=base_kw, import_cap_kw=caps,
         export_cap_kw=export_caps, begin=now,
-        feeder=None if model.street is None else model.street.scene(grid, base_kw),
+        feeder=None if model.street is None else model.street.scene(grid, base_kw + at_once(problem, expected)),
     )
     has_signals = bool(situation.commitments) or bool((caps < model.site.import_cap_kw).any())
     return PlanRequest(
         problem=problem, world=world, promises=situation.commitments,
         discharge_allowed_kw=dict(situation.permitted_kw), time_limit_s=model.time_limit_s,
-        watched=situation.watched,
+        watched=situation.watched, expected=expected,
         without_signals_kw=(
             np.full(grid.steps, max(model.site.import_cap_kw - model.reserve_kw, 0.0)) if has_signals else None
         ),
@@ -213,7 +250,8 @@ def _last_step(grid: TimeGrid, departure: datetime) -> int:
 
 
 def _demand(model: SiteModel, session: LiveSession, situation: Situation, grid: TimeGrid) -> EvDemand:
-    now, permitted_kw = situation.now, situation.permitted_kw.get(session.evse_id, 0.0)
+    now, before = situation.now, situation.dispatched
+    permitted_kw = situation.permitted_kw.get(session.evse_id, 0.0)
     evse, listed = model.evses[session.evse_id], model.vehicles[session.vehicle_model]
     vehicle = listed.vehicle
     charge_kw = min(evse.max_charge_kw, vehicle.max_charge_kw)
@@ -233,8 +271,24 @@ def _demand(model: SiteModel, session: LiveSession, situation: Situation, grid: 
         discharge_efficiency=_discharge_efficiency(listed, discharge_kw),
         wear_per_kwh=listed.wear_per_kwh,
         min_charge_kw=evse.min_charge_kw, min_discharge_kw=vehicle.min_discharge_kw,
-        leave_probability=model.departures.leave_probability(grid, now, session.departure),
+        leave_probability=_leaving(model, session, now, grid),
+        held_kw=None if before is None else before.power_kw(session, grid, model.held_steps),
     )
+
+
+def _leaving(model: SiteModel, session: LiveSession, now: datetime, grid: TimeGrid) -> NDArray[np.float64]:
+    """Weights of energy missing at the end of each step: the chance that the driver leaves then, and the buffer.
+
+    At the end of the buffer the car counts as one that leaves for sure.
+    """
+    leaving = model.departures.leave_probability(
+        grid, now, session.departure, arrival=session.started_at, id_token=session.id_token)
+    if model.ready_quantile is not None:
+        ready = model.departures.ready_by(
+            model.ready_quantile, now, session.departure, arrival=session.started_at, id_token=session.id_token)
+        if ready is not None and (step := _last_step(grid, ready) - 1) < grid.steps:
+            leaving[step] = 1.0
+    return leaving
 
 
 def _charge_efficiency(listed: VehicleModel, connector_kw: float) -> float:

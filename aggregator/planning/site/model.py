@@ -32,6 +32,7 @@ def build(problem: Problem, spans: tuple[Window, ...]) -> pyo.ConcreteModel:
     _site_part(m, problem, spans)
     _event_part(m, problem)
     _feeder_part(m, problem, spans)
+    _change_part(m, spans)
     m.cost = pyo.Objective(expr=_cost(m, problem, spans, hours))
     return m
 
@@ -167,6 +168,22 @@ def _feeder_part(m: pyo.ConcreteModel, problem: Problem, spans: tuple[Window, ..
         None, _row([*terms[k], (-1.0, m.over_feeder[k])]), problem.feeder_rows[k].most_kw))
 
 
+def _change_part(m: pyo.ConcreteModel, spans: tuple[Window, ...]) -> None:
+    """What is moved >= |charge - discharge - held|, for every cell that has a set-point to hold to."""
+    held = {(i, t): float(spans[i].held_kw[t]) for i, t in m.charge if not np.isnan(spans[i].held_kw[t])}
+    m.moved = pyo.Var(list(held), bounds=lambda _, i, t: (0.0, max(
+        held[i, t] + float(spans[i].discharge_kw[t]), float(spans[i].charge_kw[t]) - held[i, t])))
+
+    def row(i: int, t: int, sign: float) -> LinearExpression:
+        terms = [(1.0, m.moved[i, t]), (-sign, m.charge[i, t])]
+        if (i, t) in m.discharge:
+            terms.append((sign, m.discharge[i, t]))
+        return _row(terms)
+
+    m.moved_up = pyo.Constraint(list(held), rule=lambda _, i, t: (-held[i, t], row(i, t, 1.0), None))
+    m.moved_down = pyo.Constraint(list(held), rule=lambda _, i, t: (held[i, t], row(i, t, -1.0), None))
+
+
 def _cost(m: pyo.ConcreteModel, problem: Problem, spans: tuple[Window, ...], hours: Floats) -> LinearExpression:
     constant = -problem.demand_price * problem.peak_so_far_kw  # only the increase of the peak is paid
     constant += problem.shortfall_per_kwh * sum(
@@ -195,3 +212,4 @@ def _cost_terms(m: pyo.ConcreteModel, problem: Problem, spans: tuple[Window, ...
     yield from ((problem.commitments[j].worst_per_kw, v) for j, v in m.event_worst.items())
     for k, v in m.over_feeder.items():
         yield hours[problem.feeder_rows[k].step] * problem.cap_slack_per_kwh, v
+    yield from ((problem.change_per_kwh * hours[t], v) for (_, t), v in m.moved.items())

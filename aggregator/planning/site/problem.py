@@ -30,6 +30,8 @@ class EvDemand:
     guard_kwh: shape (steps,), energy at the end of each step that a grid service may not take from this driver: what
         the car would hold without any signal, as far as the target. None = nothing to guard.
     guard_weight: times the price of the guard; taking back what a car holds weighs more than delivering it later.
+    held_kw: shape (steps,), the set-point that was dispatched for each step, discharge below 0; NaN where there is
+        none. To plan another one costs `Problem.change_per_kwh`.
     min_charge_kw, min_discharge_kw: charging is 0 or at least this; repaired after the LP.
     max_discharge_kw: 0 unless every permit is in force.
     """
@@ -52,6 +54,7 @@ class EvDemand:
     leave_probability: Floats | None = None
     guard_kwh: Floats | None = None
     guard_weight: float = 1.0
+    held_kw: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,8 @@ class Problem:
     early_leave_per_kwh: price of energy missing when a driver leaves before the declared departure; None = the same.
     guard_per_kwh_h: price of each kWh below a driver's guard, per hour, times the driver's guard_weight.
     cap_slack_per_kwh: price of crossing the cap (dearest).
+    change_per_kwh: price of each kWh by which a plan departs from what was dispatched: among plans that cost nearly
+        the same it keeps set-points where they are.
     timezone: in which the plan's words tell the time.
     feeder_rows: what the grid beyond the connection point allows; crossing one costs as much as crossing the cap.
     """
@@ -143,6 +148,7 @@ class Problem:
     early_leave_per_kwh: float | None = None
     guard_per_kwh_h: float = 2.0
     feeder_rows: tuple[FeederRow, ...] = ()
+    change_per_kwh: float = 0.0
 
     @property
     def early_price(self) -> float:
@@ -158,7 +164,7 @@ class Plan:
     energy_kwh: shape (ev, step), end of step. net_kw: shape (step,), site import positive.
     objective, bound: cost incl. penalties, and a proven lower bound; gap is relative.
     costs: parts by name: energy, demand, wear, shortfall, early_leave, floor, guard, event_shortfall, cap_slack,
-        feeder; they sum to objective.
+        feeder, change; they sum to objective.
     shortfall_kwh: by EV id, below target (and the margin that cuts added) at the declared departure.
     cap_slack_kw: shape (step,). event_shortfall_kw: by signal id, one value per step of the commitment; like the
         shortfall of drivers it is a declaration, so it includes the margin that cuts added.

@@ -52,6 +52,7 @@ class Window:
     guard_kwh: shape (steps,), energy that no grid service may take, as far as it is reachable.
     need_kwh: wanted at the end of last - 1. leave: weight of energy missing at the end of a step.
     is_capped_below_minimum: shape (steps,), a ceiling holds the car below the EVSE's minimum.
+    held_kw: shape (steps,), what was dispatched, as far as it is possible; NaN where there is nothing to hold to.
     """
 
     ev: EvDemand
@@ -68,6 +69,7 @@ class Window:
     leave: Floats
     tapers: tuple[Taper, ...]
     is_capped_below_minimum: NDArray[np.bool_]
+    held_kw: Floats
 
     @property
     def steps(self) -> range:
@@ -164,7 +166,14 @@ def _window(problem: Problem, hours: Floats, ev: EvDemand, ceilings: list[tuple[
         floor_kwh=np.where(plugged, np.minimum(ev.floor_kwh, reach), 0.0),
         guard_kwh=np.where(plugged, guard, 0.0), need_kwh=need, leave=leave,
         is_capped_below_minimum=(ceiling > 0) & (ceiling < ev.min_charge_kw) & plugged,
+        held_kw=_held(problem, ev, plugged, charge, discharge),
     )
+
+
+def _held(problem: Problem, ev: EvDemand, plugged: NDArray[np.bool_], charge: Floats, discharge: Floats) -> Floats:
+    if ev.held_kw is None or problem.change_per_kwh <= 0.0:
+        return np.full(problem.grid.steps, np.nan)
+    return np.where(plugged, np.clip(ev.held_kw, -discharge, charge), np.nan)
 
 
 def _reach(ev: EvDemand, charge: Floats, hours: Floats, tapers: tuple[Taper, ...], upper: float) -> Floats:
@@ -236,7 +245,7 @@ def _site_faults(problem: Problem) -> list[str]:
     if not 0 < problem.first_step_fraction <= 1:
         faults.append(f"site: first_step_fraction: {problem.first_step_fraction!r}, expected a value in (0, 1]")
     for name in ("peak_so_far_kw", "demand_price", "shortfall_per_kwh", "cap_slack_per_kwh", "early_price",
-                 "guard_per_kwh_h"):
+                 "guard_per_kwh_h", "change_per_kwh"):
         value = getattr(problem, name)
         if not (np.isfinite(value) and value >= 0):
             faults.append(f"site: {name}: {value!r}, expected a finite value of 0 or more")
@@ -256,6 +265,8 @@ def _ev_faults(ev: EvDemand, steps: int) -> list[str]:
             faults.append(f"{ev.id}: {name}: {value!r}, expected a value in (0, 1]")
     if ev.guard_kwh is not None and (ev.guard_kwh.shape != (steps,) or not (ev.guard_kwh >= 0).all()):
         faults.append(f"{ev.id}: guard_kwh, expected shape ({steps},) with values of 0 or more")
+    if ev.held_kw is not None and (ev.held_kw.shape != (steps,) or np.isinf(ev.held_kw).any()):
+        faults.append(f"{ev.id}: held_kw, expected shape ({steps},) with finite values or NaN")
     if ev.leave_probability is not None:
         leave = ev.leave_probability
         if leave.shape != (steps,) or not ((leave >= 0) & (leave <= 1)).all():
