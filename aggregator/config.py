@@ -46,6 +46,12 @@ class Settings(BaseSettings):
     plan_interval_s: int = Field(900, gt=0, description="domain seconds between plans")
     horizon_steps: int = Field(96, gt=0, le=1344, description="steps that a plan looks ahead")
     step_s: int = Field(900, gt=0, description="domain seconds of one planning step")
+    learn_days: int = Field(56, ge=0, le=730, description="past days whose sessions teach arrivals and departures")
+    virtual_evs: bool = Field(True, description="plan with the cars that past days let expect")
+    ready_quantile: float = Field(
+        0.1, ge=0, lt=1, description="cars are ready before this share of drivers has left; 0 = as they declare")
+    change_price_per_kwh: float = Field(
+        0.01, ge=0, allow_inf_nan=False, description="what a plan pays for departing from the set-points in force")
     planner_timeout_s: float = Field(10.0, gt=0, description="after this a plan is given up for the safe one")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     token_ttl_s: int = Field(600, gt=0, le=600, description="life of an access token")

@@ -39,6 +39,7 @@ from aggregator.fleet.beliefs import Beliefs, SiteDefaults, VehicleModel
 from aggregator.fleet.desk import FleetDesk
 from aggregator.fleet.plausible import Plausibility
 from aggregator.fleet.site_power import SitePower
+from aggregator.learning import learn, next_day
 from aggregator.live import LivePicture
 from aggregator.loop import Loop
 from aggregator.ocpp.directory import CommissionedStations, EvseAddress
@@ -79,6 +80,7 @@ def site_model(assets: AssetsFile, rate: RateSchedule, settings: Settings) -> Si
         arrivals=None if section.arrivals_per_hour is None else ArrivalForecast(
             section.arrivals_per_hour, section.arrival_energy_kwh, section.arrival_power_kw, section.timezone
         ),
+        ready_quantile=settings.ready_quantile or None, change_per_kwh=settings.change_price_per_kwh,
         step_s=settings.step_s, steps=settings.horizon_steps, street=assets.street,
     )
 
@@ -164,6 +166,7 @@ class Service:
             for name, work in (
                 ("outbox", self.outbox.run()), ("signals", self.desk.run()), ("horizon", self.horizon.run()),
                 ("verifier", self.verifier.run()), ("counts", self._count_forever()),
+                ("learning", self._learn_forever()),
             )
         ]
         await self.gateway.start(self.settings.host, self.settings.ocpp_port)
@@ -226,6 +229,19 @@ class Service:
                 self._gauge()
             except (SQLAlchemyError, TelemetryRefusedError):  # a full disk: readiness says so, counting can wait
                 log.exception("messages could not be counted, trying again", every_s=_COUNT_EVERY_S)
+
+    async def _learn_forever(self) -> None:
+        """Learn from the days before, as each local day begins."""
+        while True:
+            now = self.clock.now()
+            try:
+                self.horizon.model = await learn(
+                    self.horizon.model, self.store, now, days=self.settings.learn_days,
+                    virtual_evs=self.settings.virtual_evs,
+                )
+            except SQLAlchemyError:  # what was learnt before still holds
+                log.exception("past sessions could not be read, trying again tomorrow")
+            await self.clock.sleep_until(next_day(self.horizon.model, now))
 
     def _gauge(self) -> None:
         """The state of this moment, for Prometheus."""

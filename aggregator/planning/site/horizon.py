@@ -345,7 +345,9 @@ class RecedingHorizon:
         self.fault: str | None = None
         """Why the latest plan could not be made or adopted; None if it could."""
         self._on_left_out, self._retry_s = on_left_out, retry_s
-        self._model, self._clock, self._planner = model, clock, planner
+        self.model = model
+        """What the next plan is made from; replaced when a day has taught something."""
+        self._clock, self._planner = clock, planner
         self._observe, self._adopt, self._interval_s = observe, adopt, interval_s
         self._reasons: list[str] = []
         self._wake = asyncio.Event()
@@ -388,12 +390,12 @@ class RecedingHorizon:
         situation = self._observe()
         left_out: tuple[str, ...] = ()
         try:
-            request = build_request(self._model, situation)
+            request = build_request(self.model, situation)
             outcome = await self._planner.plan(request)
         except (ValueError, ArithmeticError):
             log.exception("the site as it is believed to be cannot be planned for")
-            situation, left_out = without_strange(self._model, situation)
-            request = build_request(self._model, situation)
+            situation, left_out = without_strange(self.model, situation)
+            request = build_request(self.model, situation)
             outcome = await self._planner.plan(request)
         if left_out:
             names = ", ".join(left_out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -36,6 +37,11 @@ class Targets(Repository):
             sa.select(_TABLE).where(_TABLE.c.id_token == id_token).order_by(_TABLE.c.revision.desc()).limit(1)
         )
         return None if row is None else build(TargetRecord, row)
+
+    async def all(self, since: datetime) -> list[TargetRecord]:
+        """Every revision for a departure after `since`, in the order in which they were declared."""
+        query = sa.select(_TABLE).where(_TABLE.c.departure > since).order_by(_TABLE.c.id)
+        return [build(TargetRecord, row) for row in await self._rows(query)]
 
     async def all_latest(self) -> dict[str, TargetRecord]:
         """The newest revision of everyone, by id_token."""
