@@ -38,7 +38,7 @@ _LENGTH = struct.Struct("!Q")
 _IN_HAND = 2
 """Tasks a worker has been sent and not answered: one it works on and one that waits in its pipe."""
 
-_LIVES = 3
+LIVES = 3
 """Workers that a task may be lost with before it counts as the cause."""
 
 
@@ -204,8 +204,8 @@ class Crew(Generic[Task, Answer]):
         # The oldest task is the one it was working on; the next had only been sent.
         for number in list(worker.held)[:1]:
             lost[number] += 1
-            if lost[number] >= _LIVES:
-                raise CrewFault(f"task {number} has ended {_LIVES} workers")
+            if lost[number] >= LIVES:
+                raise CrewFault(f"task {number} has ended {LIVES} workers")
         self._kill(place)
         _log.warning("planner worker %d ended (%s); replaced", worker.process.pid, worker.process.returncode)
         self.replaced += 1
