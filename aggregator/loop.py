@@ -118,7 +118,7 @@ class Loop:
             export_cap_kw=book.export_cap(grid, self.model.site.export_cap_kw),
             permitted_kw={s.evse_id: self._permit(s.evse_id, s, now).allowed_kw for s in sessions},
             commitments=book.commitments(grid, now),
-            draw_limits_kw=self.draws.at(now),
+            draw_limits_kw=told_limits(sessions, self.draws.at(now)),
             known_cuts=self.adopted.outcome.lasting_cuts if self.adopted is not None else (),
             watched=self.adopted.outcome.watched if self.adopted is not None else (),
             dispatched=Dispatched.of(self.adopted.outcome) if self.adopted is not None else None,
@@ -273,6 +273,12 @@ class Loop:
         if self.power.reading(reading.at, reading.import_kw, ev_kw):
             self.on_reading(reading, ev_kw)
             await self.fast.reading(reading)
+
+
+def told_limits(sessions: Sequence[LiveSession], seen_kw: Mapping[str, float]) -> dict[str, float]:
+    """What each car takes at most, by EVSE id: what it was seen to take, and what it said itself."""
+    told = {s.evse_id: s.car_charge_kw for s in sessions if s.car_charge_kw}
+    return {evse_id: min(told.get(evse_id, kw), kw) for evse_id, kw in {**told, **seen_kw}.items()}
 
 
 def plan_record(

@@ -30,6 +30,7 @@ from aggregator.config import ConfigError, Settings, load_clock, load_settings
 from aggregator.dispatch.capabilities import CapabilityNotes, Limitation
 from aggregator.dispatch.desired import fallback_command
 from aggregator.dispatch.fast_loop import FastLoop, NewcomerRoom
+from aggregator.dispatch.needs import NeedsWatch
 from aggregator.dispatch.outbox import Outbox, queue_commands
 from aggregator.dispatch.permits import DischargeUse, EvseApproval, PermitBook, VehicleApproval
 from aggregator.dispatch.stop import DischargeStop
@@ -43,7 +44,7 @@ from aggregator.learning import learn, next_day
 from aggregator.live import LivePicture
 from aggregator.loop import Loop
 from aggregator.ocpp.directory import CommissionedStations, EvseAddress
-from aggregator.ocpp.events import MeterSample
+from aggregator.ocpp.events import MeterSample, ProfileCommand
 from aggregator.ocpp.gateway import Gateway
 from aggregator.operations.access import StationPasswords
 from aggregator.operations.folder_lock import FolderInUseError, folder_lock
@@ -299,6 +300,7 @@ async def assemble(settings: Settings) -> Service:  # noqa: C901, PLR0915 - one 
         loop.fast.forget(evse_id)
         loop.draws.forget(evse_id)
         verifier.forget(evse_id)
+        needs.forget(evse_id)
 
     def on_started(evse_id: str) -> None:
         # Refusals of the last transaction may have been about that transaction: each one gets its own chance.
@@ -317,6 +319,7 @@ async def assemble(settings: Settings) -> Service:  # noqa: C901, PLR0915 - one 
         store, clock, Beliefs(model.vehicles, site_defaults(assets), max_power_kw),
         plausible=Plausibility(clock, max_power_kw), on_change=lambda reason: horizon.request(reason),  # noqa: PLW0108 - made below
         on_boot=on_boot, on_meter=on_meter, on_ended=on_ended, on_started=on_started,
+        on_needs=lambda evse_id: needs.told(evse_id),  # noqa: PLW0108 - made below
     )
     gateway = Gateway(
         events=fleet, auth=StationPasswords(assets.station_passwords()), clock=clock,
@@ -327,9 +330,17 @@ async def assemble(settings: Settings) -> Service:  # noqa: C901, PLR0915 - one 
         store=store, clock=clock, model=model, fleet=fleet, power=power, permits=permit_book(assets), commands=gateway
     )
     capabilities = CapabilityNotes()
+
+    def on_accepted(command: ProfileCommand) -> None:
+        verifier.accepted(command)
+        needs.accepted(command)
+
     outbox = Outbox(
         store, gateway, clock, permit_of=loop.permit_of, transaction_of=loop.transaction_of, capabilities=capabilities,
-        on_clip=loop.on_clip, on_accepted=lambda command: verifier.accepted(command),  # noqa: PLW0108 - made below
+        on_clip=loop.on_clip, on_accepted=on_accepted,
+    )
+    needs = NeedsWatch(
+        outbox.expect_news, lambda evse_id, words: outbox.raise_alert("needs_unanswered", evse_id, words)
     )
     verifier = Verifier(
         commands=gateway, outbox=outbox, clock=clock, capabilities=capabilities,

@@ -150,6 +150,12 @@ class Outbox:
         self._to_resync.add(evse_id)
         self._stir.set()
 
+    def expect_news(self, evse_id: str) -> None:
+        """Send the next plan even if it is the one held: the charger waits for it, as after NotifyEVChargingNeeds."""
+        line = self._lines.get(evse_id)
+        if line is not None and (held := line.held.get(Slot.PLAN)) is not None:
+            line.held[Slot.PLAN] = replace(held, content_hash="")
+
     def held(self, evse_id: str) -> ProfileCommand | None:
         """The plan profile that this charger accepted last; None if unknown or none."""
         line = self._lines.get(evse_id)

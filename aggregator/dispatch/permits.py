@@ -32,6 +32,7 @@ class PermitGap(StrEnum):
     RECONNECTION = "waiting_after_loss_of_supply"
     STOPPED = "discharge_stopped"
     CHARGER = "charger_cannot_discharge"
+    CAR = "car_offers_no_discharge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +191,16 @@ class PermitBook:
             gaps.extend(vehicle_gaps)
         if gaps or approval is None:
             return DischargePermit(evse_id, 0.0, tuple(gaps), remaining_kwh=remaining_kwh)
-        return DischargePermit(evse_id, approval.max_discharge_kw, (), approval.expires, remaining_kwh)
+        offered_kw = None if session is None else session.car_discharge_kw
+        allowed_kw = approval.max_discharge_kw if offered_kw is None else min(approval.max_discharge_kw, offered_kw)
+        return DischargePermit(evse_id, allowed_kw, (), approval.expires, remaining_kwh)
 
     def _vehicle_gaps(
         self, evse_id: str, session: LiveSession, approval: EvseApproval | None
     ) -> tuple[list[PermitGap], float]:
         gaps = [] if session.v2g_consent else [PermitGap.CONSENT]
+        if session.car_discharge_kw == 0.0:
+            gaps.append(PermitGap.CAR)
         vehicle = self.vehicles.get((session.vehicle_model, approval.current)) if approval is not None else None
         if vehicle is None or not _is_paired(vehicle, evse_id):
             return [PermitGap.VEHICLE_APPROVAL, *gaps], 0.0

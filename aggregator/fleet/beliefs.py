@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from aggregator.fleet.model import DepartureTarget, LiveSession, SocSource
-from aggregator.ocpp.events import MeterSample
+from aggregator.fleet.model import DepartureTarget, LiveSession, SocSource, WishSource
+from aggregator.fleet.wishes import CarWord, combined
+from aggregator.ocpp.events import EvNeeds, MeterSample
 from twin.assets import Vehicle
 from twin.battery import battery_kw
 
@@ -61,6 +62,7 @@ class _Session:
     capacity_kwh: float | None = None
     is_full: bool = False
     discharged_h: float = 0.0
+    car: CarWord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,20 @@ class Beliefs:
         before = session.arrival_kwh
         session.arrival_kwh = (low + high) / 2 if before is None else min(max(before, low), high)
 
+    def needs_told(self, needs: EvNeeds, moved_kwh: float | None = None) -> CarWord | None:
+        """The car said what it needs; None if no session is open there.
+
+        moved_kwh: what had gone into its battery when it said so; None if it says so now.
+        """
+        session = self._open.get(needs.evse_id)
+        if session is None:
+            return None
+        if needs.soc is not None and moved_kwh is None:
+            self.soc_reported(needs.evse_id, needs.soc, needs.at, needs.capacity_kwh)
+        session.capacity_kwh = needs.capacity_kwh or session.capacity_kwh
+        session.car = CarWord(needs, session.moved_kwh if moved_kwh is None else moved_kwh)
+        return session.car
+
     def stopped_drawing(self, evse_id: str) -> None:
         """The charger says the car itself suspends charging although it was offered power: it is full."""
         session = self._open.get(evse_id)
@@ -212,7 +228,11 @@ class Beliefs:
         target = self._targets.get(session.id_token)
         vehicle = self._vehicle_of(session)
         capacity = session.capacity_kwh or vehicle.battery.capacity_kwh
-        requested = target.requested_kwh if target else self._defaults.requested_kwh
+        wish = combined(
+            target, session.car, session.started_at, self._defaults.stay, self._defaults.requested_kwh,
+            session.arrival_kwh, capacity,
+        )
+        requested = wish.requested_kwh
         top = capacity * vehicle.battery.soc_max
         if session.arrival_kwh is not None:
             arrival = max(0.0, session.arrival_kwh)
@@ -224,20 +244,26 @@ class Beliefs:
             source, soc_at = SocSource.ESTIMATED, session.last_at
         energy = min(max(energy, 0.0), capacity)
         wanted = max(0.0, min(arrival + requested, top))
-        departure = target.departure if target else session.started_at + self._defaults.stay
+        departure = wish.departure
         floor_soc = target.floor_soc if target else self._defaults.floor_soc
+        floor_kwh = floor_soc * capacity
+        if session.car is not None:
+            floor_kwh = max(floor_kwh, session.car.floor_kwh(arrival))
         return LiveSession(
             transaction_id=session.transaction_id, evse_id=session.evse_id, id_token=session.id_token,
             started_at=session.started_at,
             departure=departure if departure > now else now + _OVERSTAY,
             target_kwh=min(wanted, energy) if session.is_full else wanted,
-            requested_kwh=requested, floor_kwh=min(floor_soc * capacity, top), capacity_kwh=capacity,
+            requested_kwh=requested, floor_kwh=min(floor_kwh, top), capacity_kwh=capacity,
             energy_kwh=energy, delivered_kwh=energy - arrival,
             imported_kwh=(session.import_wh - session.import_wh_start) / 1000.0,
             exported_kwh=(session.export_wh - session.export_wh_start) / 1000.0,
             power_kw=session.power_kw,
             vehicle_model=target.vehicle_model if target else self._defaults.vehicle_model,
             v2g_consent=target.v2g_consent if target else False,
-            soc_source=source, soc_at=soc_at, is_declared=target is not None, is_full=session.is_full,
-            discharged_h=session.discharged_h, overdue_since=departure if departure <= now else None,
+            soc_source=source, soc_at=soc_at, is_declared=wish.departure_by is not WishSource.SITE,
+            is_full=session.is_full, discharged_h=session.discharged_h, overdue_since=departure if departure <= now else None,
+            departure_by=wish.departure_by, target_by=wish.target_by,
+            car_charge_kw=None if session.car is None else session.car.said.max_charge_kw,
+            car_discharge_kw=None if session.car is None else session.car.discharge_kw,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ import structlog
 
 from aggregator.clock import Clock
 from aggregator.fleet.beliefs import Beliefs
+from aggregator.fleet.kept_needs import read_needs, written_needs
 from aggregator.fleet.model import DepartureTarget, LiveSession
 from aggregator.fleet.plausible import Plausibility
 from aggregator.ocpp.events import (
@@ -40,6 +41,8 @@ log = structlog.get_logger(__name__)
 
 _SOC_NEWS = 0.02
 """A reported SoC this far from the belief is worth a new plan."""
+_EARLY = timedelta(minutes=10)
+"""Needs that came before their transaction are about it for this long."""
 
 
 class FleetDesk:
@@ -48,7 +51,7 @@ class FleetDesk:
     on_change: called with a reason when the planner should look again.
     on_boot: called with a station id when it presents itself and its profiles must be put right.
     on_meter: called with every stored meter value; on_ended and on_started: with the EVSE whose
-        transaction is over, or has begun.
+        transaction is over, or has begun; on_needs: with the EVSE whose car has said what it needs.
     plausible: what chargers can have said; the rest is left out before it is stored.
     """
 
@@ -56,12 +59,14 @@ class FleetDesk:
         self, store: Store, clock: Clock, beliefs: Beliefs, *, on_change: Callable[[str], None],
         on_boot: Callable[[str], None], on_meter: Callable[[MeterSample], Awaitable[None]],
         on_ended: Callable[[str], None], on_started: Callable[[str], None] = lambda _evse_id: None,
+        on_needs: Callable[[str], None] = lambda _evse_id: None,
         plausible: Plausibility | None = None,
     ) -> None:
         self._plausible = plausible or Plausibility(clock)
         self._store, self._clock, self.beliefs = store, clock, beliefs
         self._on_change, self._on_boot, self._on_meter, self._on_ended = on_change, on_boot, on_meter, on_ended
-        self._on_started = on_started
+        self._on_started, self._on_needs = on_started, on_needs
+        self._early_needs: dict[str, EvNeeds] = {}
         self.states: dict[str, ConnectorState] = {}
         self._stations: dict[str, StationRecord] = {}
         self._starting = asyncio.Lock()
@@ -97,6 +102,8 @@ class FleetDesk:
                 session.import_wh_start, session.export_wh_start,
             )
             await self._recover_meter(session)
+            if session.car_needs is not None and (car := read_needs(session.evse_id, session.car_needs)) is not None:
+                self.beliefs.needs_told(car.said, car.moved_kwh)
 
     async def _recover_meter(self, session: SessionRecord) -> None:
         series = await self._store.telemetry.meter_series(session.evse_id, session.started_at, self._clock.now())
@@ -190,6 +197,7 @@ class FleetDesk:
             event.transaction_id, event.evse_id, event.id_token, event.at, event.import_wh, event.export_wh
         ):
             self._on_started(event.evse_id)
+            await self._take_early_needs(event.evse_id, event.at)
             self._on_change("arrival")
 
     async def _ended(self, event: TransactionEnded) -> None:
@@ -226,15 +234,27 @@ class FleetDesk:
             self._on_change("state of charge")
 
     async def _needs(self, event: EvNeeds) -> None:
-        if event.soc is None:
-            return
+        """What the car says of itself is kept with its session; before that begins, until it does."""
+        car = self.beliefs.needs_told(event)
         session = self.beliefs.session(event.evse_id, event.at)
-        self.beliefs.soc_reported(event.evse_id, event.soc, event.at, event.capacity_kwh)
-        if session is not None:
+        if car is None or session is None:
+            self._early_needs[event.evse_id] = event
+            return
+        async with self._store.transaction("gateway") as tx:
+            stored = await tx.sessions.by_transaction(event.evse_id, session.transaction_id)
+            if stored is not None:
+                await tx.sessions.update(replace(stored, car_needs=written_needs(car)))
+        if event.soc is not None:
             await self._store.telemetry.write_meter([
                 MeterSample(event.evse_id, session.transaction_id, event.at, soc=event.soc)
             ])
+        self._on_needs(event.evse_id)
         self._on_change("charging needs")
+
+    async def _take_early_needs(self, evse_id: str, now: datetime) -> None:
+        needs = self._early_needs.pop(evse_id, None)
+        if needs is not None and now - needs.at <= _EARLY:
+            await self._needs(needs)
 
     def _status(self, event: ConnectorStatus) -> None:
         before = self.states.get(event.evse_id)

@@ -15,6 +15,14 @@ class SocSource(StrEnum):
     ESTIMATED = "estimated"
 
 
+class WishSource(StrEnum):
+    """Who said when a car leaves and what it should hold then; the first that spoke for this visit counts."""
+
+    PERSON = "person"
+    CAR = "car"
+    SITE = "site"
+
+
 @dataclass(frozen=True, slots=True)
 class DepartureTarget:
     """What a driver or fleet system declared for one charging session.
@@ -40,6 +48,8 @@ class LiveSession:
     """One car at one EVSE as the service sees it now. Energies are battery side and absolute unless said.
 
     is_declared: a departure target is known; otherwise departure and target are defaults of the site.
+    departure_by, target_by: whose word they are (see docs/decisions/009).
+    car_charge_kw, car_discharge_kw: what the car itself said it takes and gives at most; None if it said nothing.
     departure: when it is expected to leave, always ahead. overdue_since: the departure that has passed while it stayed.
     energy_kwh: estimate now; soc_source and soc_at say where it comes from and how old it is.
     delivered_kwh: change of battery energy since the session started (may fall while discharging).
@@ -70,6 +80,10 @@ class LiveSession:
     is_full: bool = False
     discharged_h: float = 0.0
     overdue_since: datetime | None = None
+    departure_by: WishSource = WishSource.SITE
+    target_by: WishSource = WishSource.SITE
+    car_charge_kw: float | None = None
+    car_discharge_kw: float | None = None
 
     @property
     def soc(self) -> float:

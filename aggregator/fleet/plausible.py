@@ -21,6 +21,8 @@ _POWER_FACTOR = 2.0
 _POWER_MARGIN_KW = 5.0
 _UNKNOWN_EVSE_KW = 1000.0
 _BATTERY_KWH = (1.0, 2000.0)
+_MOST_KW = 10_000.0
+_LONGEST_STAY = timedelta(days=60)
 
 
 @dataclass(frozen=True)
@@ -47,17 +49,27 @@ class Plausibility:
         )
 
     def needs(self, needs: EvNeeds) -> EvNeeds:
-        """Without a battery that no car has and without a SoC that there is not."""
-        least_kwh, most_kwh = _BATTERY_KWH
-        soc, capacity_kwh = needs.soc, needs.capacity_kwh
+        """Without a battery that no car has, a SoC that there is not, a departure that has passed or is years ahead."""
+        at, departure = self.moment(needs.at), needs.departure
+        most_kwh = _BATTERY_KWH[1]
         return replace(
-            needs, at=self.moment(needs.at), soc=soc if soc is not None and 0.0 <= soc <= 1.0 else None,
-            capacity_kwh=capacity_kwh if capacity_kwh is not None and least_kwh <= capacity_kwh <= most_kwh else None,
+            needs, at=at, soc=_within(needs.soc, 0.0, 1.0), target_soc=_within(needs.target_soc, 0.0, 1.0),
+            capacity_kwh=_within(needs.capacity_kwh, *_BATTERY_KWH),
+            departure=departure if departure is not None and at < departure <= at + _LONGEST_STAY else None,
+            max_charge_kw=_within(needs.max_charge_kw, 0.0, _MOST_KW),
+            max_discharge_kw=_within(needs.max_discharge_kw, 0.0, _MOST_KW),
+            target_energy_kwh=_within(needs.target_energy_kwh, -most_kwh, most_kwh),
+            min_energy_kwh=_within(needs.min_energy_kwh, -most_kwh, most_kwh),
+            min_v2x_energy_kwh=_within(needs.min_v2x_energy_kwh, -most_kwh, most_kwh),
         )
 
     def start_wh(self, register_wh: float) -> float:
         """A register at the start; 0 for one that cannot be, as for a charger that says none."""
         return _register(register_wh) or 0.0
+
+
+def _within(value: float | None, least: float, most: float) -> float | None:
+    return value if value is not None and least <= value <= most else None
 
 
 def _register(wh: float | None) -> float | None:

@@ -105,7 +105,12 @@ class TransactionEnded:
 
 @dataclass(frozen=True, slots=True)
 class EvNeeds:
-    """OCPP 2.1 NotifyEVChargingNeeds: what the car itself says. Absent values are None."""
+    """OCPP 2.x NotifyEVChargingNeeds: what the car itself says. Absent values are None.
+
+    soc, target_soc: 0 to 1. target_energy_kwh, min_energy_kwh: what is missing in the battery until the target and
+    until the least the car asks for, from `at` on. min_v2x_energy_kwh: the same until the lower end of the range in
+    which it may be cycled, below 0 for what may go out of it. Powers are 0 or more, at the connector.
+    """
 
     evse_id: str
     at: datetime
@@ -115,6 +120,10 @@ class EvNeeds:
     max_charge_kw: float | None = None
     max_discharge_kw: float | None = None
     bidirectional: bool = False
+    target_soc: float | None = None
+    target_energy_kwh: float | None = None
+    min_energy_kwh: float | None = None
+    min_v2x_energy_kwh: float | None = None
 
 
 ChargerEvent = (

@@ -248,7 +248,8 @@ class StationSession:
         address = self._require(evse_number)
         await self._events.handle(EvNeeds(
             address.evse_id, at, needs.soc, needs.capacity_kwh, needs.departure,
-            needs.max_charge_kw, needs.max_discharge_kw, needs.bidirectional,
+            needs.max_charge_kw, needs.max_discharge_kw, needs.bidirectional, needs.target_soc,
+            needs.target_energy_kwh, needs.min_energy_kwh, needs.min_v2x_energy_kwh,
         ))
 
     def evse_number_of(self, transaction_id: str) -> int | None:

@@ -39,6 +39,7 @@ class SessionRecord:
     import_wh_start, import_wh, ...: meter registers at the connector, Wh, never falling.
     soc_start, soc: 0 to 1, None if the station does not report it.
     battery_kwh_delta: estimated change of battery energy since the start.
+    car_needs: what the car itself said it needs, as `aggregator.fleet.kept_needs` writes it.
     """
 
     transaction_id: str
@@ -58,6 +59,7 @@ class SessionRecord:
     ended_at: datetime | None = None
     end_reason: str | None = None
     vehicle_model: str | None = None
+    car_needs: JsonObject | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ sessions = sa.Table(
     _number("soc_start", nullable=True), _time("soc_start_at", nullable=True),
     _number("soc", nullable=True), _time("soc_at", nullable=True), _number("battery_kwh_delta"),
     _time("ended_at", nullable=True), _text("end_reason", nullable=True), _text("vehicle_model", nullable=True),
+    sa.Column("car_needs", sa.JSON(none_as_null=True), nullable=True),
     sa.Index(None, "evse_id", "id_token", "started_at"), sa.Index(None, "ended_at"), sa.Index(None, "started_at"),
 )
 

@@ -58,7 +58,8 @@ def _maker(station: StationSpec, index: int, timeline: Timeline) -> RailMaker:
 
 def _wire() -> Any:
     """The room of the wire; None in an environment without what it stands on. Imported by name, so that the two
-    environments may be checked apart."""
+    environments may be checked apart.
+    """
     try:
         return importlib.import_module("twin.station.iso15118")
     except ModuleNotFoundError as fault:

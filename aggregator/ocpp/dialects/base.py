@@ -24,14 +24,18 @@ class BootAnswer:
 
 @dataclass(frozen=True, slots=True)
 class CarNeeds:
-    """What the car says of itself, as far as it does. soc is 0 to 1; powers are 0 or more."""
+    """What the car says of itself, as far as it does; the fields are those of `events.EvNeeds`."""
 
-    soc: float | None
-    capacity_kwh: float | None
-    departure: datetime | None
-    max_charge_kw: float | None
-    max_discharge_kw: float | None
-    bidirectional: bool
+    soc: float | None = None
+    capacity_kwh: float | None = None
+    departure: datetime | None = None
+    max_charge_kw: float | None = None
+    max_discharge_kw: float | None = None
+    bidirectional: bool = False
+    target_soc: float | None = None
+    target_energy_kwh: float | None = None
+    min_energy_kwh: float | None = None
+    min_v2x_energy_kwh: float | None = None
 
 
 class StationListener(Protocol):

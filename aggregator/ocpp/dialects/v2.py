@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
@@ -266,18 +267,31 @@ def _charging_state(transaction: Payload, readings: list[Reading]) -> ConnectorS
 
 def _needs(needs: Payload) -> CarNeeds:
     dc, v2x = needs.get("dcChargingParameters", {}), needs.get("v2xChargingParameters", {})
+    energy_wh = dc.get("energyAmount", needs.get("acChargingParameters", {}).get("energyAmount"))
     offered = {needs["requestedEnergyTransfer"], *needs.get("availableEnergyTransfer", ())}
-    percent = dc.get("stateOfCharge")
     return CarNeeds(
-        soc=None if percent is None else percent / 100.0,
+        soc=_share(dc.get("stateOfCharge")),
         capacity_kwh=_kilo(dc.get("evEnergyCapacity")),
         departure=parse_time(needs["departureTime"]) if "departureTime" in needs else None,
-        max_charge_kw=_kilo(v2x.get("maxChargePower", dc.get("evMaxPower"))),
-        max_discharge_kw=_kilo(v2x.get("maxDischargePower")),
+        max_charge_kw=_amount(v2x.get("maxChargePower", dc.get("evMaxPower"))),
+        max_discharge_kw=_amount(v2x.get("maxDischargePower")),
         bidirectional=not offered.isdisjoint(_BIDIRECTIONAL),
+        target_soc=_share(v2x.get("targetSoC")),
+        target_energy_kwh=_kilo(v2x.get("evTargetEnergyRequest", energy_wh)),
+        min_energy_kwh=_kilo(v2x.get("evMinEnergyRequest")),
+        min_v2x_energy_kwh=_kilo(v2x.get("evMinV2XEnergyRequest")),
     )
 
 
+def _share(percent: float | None) -> float | None:
+    return None if percent is None else percent / 100.0
+
+
 def _kilo(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value / 1000.0
+
+
+def _amount(value: float | None) -> float | None:
     # ISO 15118-20 writes discharge powers as amounts; a station that signs them means the same.
-    return None if value is None else abs(value) / 1000.0
+    kilo = _kilo(value)
+    return None if kilo is None else abs(kilo)
