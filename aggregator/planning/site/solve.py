@@ -68,8 +68,8 @@ def _posed(problem: Problem, spans: tuple[Window, ...], route: Route) -> tuple[A
         program = assemble(problem, spans)
         if not len(program.binaries):  # where selling pays more than buying costs, the model has the binaries
             return NAMES, ArrayRelaxation(program)
-    from aggregator.planning.highs import Relaxation  # noqa: PLC0415 - Pyomo takes a second to import, and most
-    from aggregator.planning.site.model import build  # noqa: PLC0415 - processes never build its model
+    from aggregator.planning.site.model import build  # noqa: PLC0415 - Pyomo takes a second to import, and most
+    from aggregator.planning.site.relaxation import Relaxation  # noqa: PLC0415 - processes never build its model
 
     model = build(problem, spans)
     return model, Relaxation(model)

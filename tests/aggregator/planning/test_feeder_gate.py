@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from aggregator.demo.feeder import garage_feeder
 from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate, safe_outcome
-from aggregator.planning.highs import Relaxation
 from aggregator.planning.site.arrays import assemble
 from aggregator.planning.site.checker import check, over_feeder
 from aggregator.planning.site.model import build
 from aggregator.planning.site.problem import FeederRow, Plan, Problem
+from aggregator.planning.site.relaxation import Relaxation
 from aggregator.planning.site.safe import safe_plan
 from aggregator.planning.site.solve import solve
 from aggregator.planning.site.warm import WarmProgram

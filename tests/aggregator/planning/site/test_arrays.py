@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.planning.highs import Relaxation
 from aggregator.planning.site.arrays import NONE, Program, assemble
 from aggregator.planning.site.checker import evaluate
 from aggregator.planning.site.model import build
 from aggregator.planning.site.problem import Commitment, Cut, CutKind, FeederRow, Problem
+from aggregator.planning.site.relaxation import Relaxation
 from aggregator.planning.site.windows import windows
 
 MakeProblem = Callable[..., Problem]

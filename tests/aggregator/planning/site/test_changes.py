@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.planning.highs import Relaxation
 from aggregator.planning.site.array_route import ArrayRelaxation
 from aggregator.planning.site.arrays import assemble
 from aggregator.planning.site.checker import check, evaluate
 from aggregator.planning.site.model import build
 from aggregator.planning.site.problem import Plan, Problem
+from aggregator.planning.site.relaxation import Relaxation
 from aggregator.planning.site.solve import solve
 from aggregator.planning.site.windows import ProblemError, windows
 
