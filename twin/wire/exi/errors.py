@@ -4,6 +4,19 @@
 class ExiError(ValueError):
     """A stream, a message or a schema that this codec refuses; the text says where and what was expected."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.path: list[str] = []
+
+    def inside(self, name: str) -> None:
+        """Note on the way out that it happened inside the element or attribute `name`."""
+        if name:
+            self.path.insert(0, name)
+
+    def __str__(self) -> str:
+        return f"{'.'.join(self.path)}: {self.message}" if self.path else self.message
+
 
 class Truncated(ExiError):
     """The stream ends inside a message."""

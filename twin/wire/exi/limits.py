@@ -17,6 +17,7 @@ class Limits:
     integer_octets: one integer, 7 bits each; 20 octets hold more than 128 bits.
     occurrences: elements of one unbounded list.
     """
+
     stream_bytes: int = 65_536
     depth: int = 32
     events: int = 50_000

@@ -1,0 +1,256 @@
+"""Read what a schema does not foresee, and the standards' EXI options allow nevertheless (EXI 1.0, 8.4.3, 8.5.4.4.1).
+
+A later edition's element in an earlier one's message, an xsi:type, text between elements: each is announced by an
+escape code. Content that the schemas name is read by their grammars; what they do not name is read, counted against
+the limits and left out, as the standards want extensions to be ignored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from twin.wire.exi.errors import ExiError, LimitExceeded, Malformed, Truncated
+from twin.wire.exi.grammar import Deviation, Event, Grammar, State
+from twin.wire.exi.schema import Attribute, Complex, Element, Name, SchemaSet, Simple
+from twin.wire.exi.strings import XSI
+from twin.wire.exi.values import Reader, Source, parse_text, value_reader, width_for
+
+# JSON key of an element's text, where the element has attributes besides.
+TEXT_KEY = "value"
+
+
+class Readers(Protocol):
+    """Who reads what the schemas do name."""
+
+    def grammar(self, type_: Simple | Complex) -> Grammar:
+        """The grammar of a type."""
+
+    def element_reader(self, element: Element) -> Reader:
+        """Reads the content of `element`."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """The element that is being read: where its grammar stands, and what has been found."""
+
+    grammar: Grammar
+    state: State
+    owner: Name
+    found: dict[str, Any]
+
+    def add(self, element: Element, value: Any) -> None:
+        """A child element that the schemas name, wherever it stands."""
+        key = element.name.local
+        if element.name in self.grammar.repeated or key not in self.grammar.names:
+            self.found.setdefault(key, []).append(value)
+        else:
+            self.found[key] = value
+
+
+@dataclass(slots=True)
+class _Learned:
+    """The grammar of an element that no schema names: it consists of what the stream has shown (8.4.3).
+
+    start, content: event codes before and after the first content, the newest first.
+    """
+
+    start: list[tuple[Event, Name | None]] = field(default_factory=list)
+    content: list[tuple[Event, Name | None]] = field(default_factory=lambda: [(Event.END, None)])
+
+
+# Second parts of an unknown element's event codes, before and after its first content.
+_START = (Event.END, Event.ATTRIBUTE, Event.ANY_ELEMENT, Event.TEXT)
+_CONTENT = (Event.ANY_ELEMENT, Event.TEXT)
+
+
+class Deviations:
+    """Reads on where a schema's grammar ends."""
+
+    def __init__(self, schema: SchemaSet, readers: Readers) -> None:
+        self._schema = schema
+        self._readers = readers
+
+    def read_on(self, source: Source, at: int, grammar: Grammar, state: State, owner: Name,
+                found: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        """Read an element from `state`, whose event code stands at `at`, to its end."""
+        here = _Open(grammar, state, owner, found)
+        while True:
+            source.count()
+            code, at = source.number(at, here.state.width)
+            if code < len(here.state.productions):
+                production = here.state.productions[code]
+                if production.event is Event.END:
+                    return found, at
+                at = self._foreseen(source, at, here, code)
+                continue
+            if code > len(here.state.productions):
+                raise Malformed(f"event {code} of {len(here.state.productions) + 1} that may stand here")
+            number, at = source.number(at, width_for(len(here.state.deviations)))
+            if number >= len(here.state.deviations):
+                raise Malformed(f"deviation {number} of {len(here.state.deviations)} that may stand here")
+            deviation = here.state.deviations[number]
+            if deviation is Deviation.END:
+                return found, at
+            at = self._deviating(source, at, here, deviation)
+
+    def _foreseen(self, source: Source, at: int, here: _Open, code: int) -> int:
+        production = here.state.productions[code]
+        what = production.what
+        if isinstance(what, Attribute):
+            here.found[what.name.local], at = _inside(what.name.local, value_reader(what.type, what.name), source, at)
+        elif isinstance(what, Element):
+            value, at = _inside(what.name.local, self._readers.element_reader(what), source, at)
+            here.add(what, value)
+        elif production.event is Event.ANY_ELEMENT:
+            at = self._any_element(source, at, here)
+        elif here.grammar.value_type is not None:
+            here.found[TEXT_KEY], at = value_reader(here.grammar.value_type, here.owner)(source, at)
+        else:
+            _, at = source.string(at, here.owner)
+        if production.then is not None:
+            here.state = production.then
+        return at
+
+    def _deviating(self, source: Source, at: int, here: _Open, deviation: Deviation) -> int:
+        if deviation is Deviation.TYPE:
+            name, at = read_name(source, at)
+            type_ = self._schema.types.get(name)
+            if type_ is not None:
+                here.grammar = self._readers.grammar(type_)
+                here.state = here.grammar.start
+        elif deviation is Deviation.NIL:
+            is_nil, at = source.number(at, 1)
+            if is_nil:
+                here.state = here.grammar.empty
+        elif deviation is Deviation.ANY_ATTRIBUTE:
+            name, at = read_name(source, at)
+            _, at = source.string(at, name)
+        elif deviation is Deviation.UNTYPED_ATTRIBUTE:
+            at = _untyped_attribute(source, at, here)
+        elif deviation is Deviation.ANY_ELEMENT:
+            at = self._any_element(source, at, here)
+            here.state = here.state.after_content
+        else:
+            text, at = source.string(at, here.owner)
+            if here.grammar.value_type is not None:
+                here.found[TEXT_KEY] = parse_text(here.grammar.value_type, text)
+            here.state = here.state.after_content
+        return at
+
+    def _any_element(self, source: Source, at: int, here: _Open) -> int:
+        name, at = read_name(source, at)
+        element = self._schema.elements.get(name)
+        if element is None:
+            return self._unknown(source, at, name)
+        value, at = self._nested(source, at, element)
+        here.add(element, value)
+        return at
+
+    def _nested(self, source: Source, at: int, element: Element) -> tuple[Any, int]:
+        _descend(source)
+        value, at = _inside(element.name.local, self._readers.element_reader(element), source, at)
+        source.depth -= 1
+        return value, at
+
+    def _unknown(self, source: Source, at: int, name: Name) -> int:
+        """Read past an element that no schema names."""
+        _descend(source)
+        learned = source.learned.setdefault(name, _Learned())
+        codes, escapes = learned.start, _START
+        while True:
+            source.count()
+            number, at = source.number(at, width_for(len(codes) + 1))
+            is_new = number == len(codes)
+            if is_new:
+                number, at = source.number(at, width_for(len(escapes)))
+                event, known = escapes[number], None
+            elif number < len(codes):
+                event, known = codes[number]
+            else:
+                raise Malformed(f"event {number} of {len(codes) + 1} that may stand in {name.local}")
+            if event is Event.END:
+                if is_new:
+                    codes.insert(0, (Event.END, None))
+                source.depth -= 1
+                return at
+            at, known = self._unknown_event(source, at, event, known, name)
+            if is_new:
+                codes.insert(0, (event, known))
+            if event is not Event.ATTRIBUTE:
+                codes, escapes = learned.content, _CONTENT
+
+    def _unknown_event(self, source: Source, at: int, event: Event, known: Name | None,
+                       owner: Name) -> tuple[int, Name | None]:
+        if event is Event.TEXT:
+            _, at = source.string(at, owner)
+            return at, None
+        if known is None:
+            known, at = read_name(source, at)
+        if event is Event.ATTRIBUTE:
+            if known == Name("type", XSI):
+                _, at = read_name(source, at)
+            else:
+                _, at = source.string(at, known)
+        elif known in self._schema.elements:
+            _, at = self._nested(source, at, self._schema.elements[known])
+        else:
+            at = self._unknown(source, at, known)
+        return at, known
+
+
+def _inside(name: str, reader: Reader, source: Source, at: int) -> tuple[Any, int]:
+    try:
+        return reader(source, at)
+    except ExiError as fault:
+        fault.inside(name)
+        raise
+
+
+def _descend(source: Source) -> None:
+    source.depth += 1
+    if source.depth > source.limits.depth:
+        raise LimitExceeded(f"elements nested deeper than {source.limits.depth}")
+
+
+def _untyped_attribute(source: Source, at: int, here: _Open) -> int:
+    """An attribute whose value is text instead of what its type wants: the third part of the code says which."""
+    declared = [each for each in here.state.productions if isinstance(each.what, Attribute)]
+    number, at = source.number(at, width_for(len(declared) + 1))
+    if number > len(declared):
+        raise Malformed(f"attribute {number} of {len(declared) + 1} that may stand here")
+    if number == len(declared):
+        name, at = read_name(source, at)
+        _, at = source.string(at, name)
+        return at
+    production = declared[number]
+    if isinstance(production.what, Attribute) and production.then is not None:
+        text, at = source.string(at, production.what.name)
+        here.found[production.what.name.local] = parse_text(production.what.type, text)
+        here.state = production.then
+    return at
+
+
+def read_name(source: Source, at: int) -> tuple[Name, int]:
+    """A qualified name (7.1.7): namespace and local name, each known or spelled."""
+    strings = source.strings
+    uris = strings.uris()
+    number, at = source.number(at, width_for(len(uris) + 1))
+    if number > len(uris):
+        raise Malformed(f"namespace number {number} of {len(uris)} known ones")
+    if number:
+        uri = uris[number - 1]
+    else:
+        length, at = source.unsigned(at)
+        uri, at = source.characters(at, length)
+        strings.add_uri(uri)
+    length, at = source.unsigned(at)
+    if length:
+        local, at = source.characters(at, length - 1)
+        strings.add_local_name(uri, local)
+        return Name(local, uri), at
+    known = strings.local_names(uri)
+    number, at = source.number(at, width_for(len(known)))
+    if number >= len(known):
+        raise Malformed(f"local name number {number} of {len(known)} known ones")
+    return Name(known[number], uri), at

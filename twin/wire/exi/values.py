@@ -1,0 +1,341 @@
+"""Simple values as bits and back (EXI 1.0, section 7.1): what stands between an element's start and its end.
+
+A stream is handled as text of '0' and '1': a slice of it is the key of a table, so that a whole byte-sized value with
+the event codes around it costs one look-up, and no arithmetic on large numbers is ever needed.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from binascii import Error as NotBase64
+from collections.abc import Callable
+from typing import Any
+
+from twin.wire.exi.errors import InvalidValue, LimitExceeded, Malformed, Truncated
+from twin.wire.exi.limits import Limits
+from twin.wire.exi.schema import Kind, Name, Simple
+from twin.wire.exi.strings import StringTable
+
+OCTET = tuple(f"{n:08b}" for n in range(256))
+_NUMBER = {bits: n for n, bits in enumerate(OCTET)}
+
+# EXI 1.0, 7.1.9: an integer whose range holds at most this many values is written in as many bits as the range needs.
+_SMALL_RANGE = 4096
+_HIT_LOCAL, _HIT_GLOBAL, _MISS = 0, 1, 2
+_DIGITS = 40  # of an integer in text: more than 128 bits have
+
+
+class Source:
+    """One stream that is being decoded, with what decoding it has cost so far."""
+
+    __slots__ = ("bits", "depth", "events", "learned", "limits", "strings")
+
+    def __init__(self, bits: str, limits: Limits, strings: StringTable) -> None:
+        self.bits = bits
+        self.limits = limits
+        self.strings = strings
+        self.events = 0
+        self.depth = 0
+        self.learned: dict[Name, Any] = {}
+
+    def count(self) -> None:
+        """One more event of those whose number no schema bounds."""
+        self.events += 1
+        if self.events > self.limits.events:
+            raise LimitExceeded(f"more than {self.limits.events} elements and attributes in one message")
+
+    def number(self, at: int, width: int) -> tuple[int, int]:
+        """An unsigned number of `width` bits, and the position after it."""
+        end = at + width
+        if end > len(self.bits):
+            raise Truncated(f"the stream ends at bit {len(self.bits)}, inside a value of {width} bits")
+        return (int(self.bits[at:end], 2) if width else 0), end
+
+    def unsigned(self, at: int) -> tuple[int, int]:
+        """An Unsigned Integer (7.1.6): octets of 7 bits, the least significant first."""
+        number = _NUMBER.get(self.bits[at:at + 8])
+        if number is None:
+            raise Truncated(f"the stream ends at bit {len(self.bits)}, inside an integer")
+        at += 8
+        if number < 128:
+            return number, at
+        number &= 127
+        for shift in range(7, 7 * self.limits.integer_octets, 7):
+            octet = _NUMBER.get(self.bits[at:at + 8])
+            if octet is None:
+                raise Truncated(f"the stream ends at bit {len(self.bits)}, inside an integer")
+            at += 8
+            number |= (octet & 127) << shift
+            if octet < 128:
+                return number, at
+        raise LimitExceeded(f"an integer of more than {self.limits.integer_octets} octets")
+
+    def characters(self, at: int, length: int) -> tuple[str, int]:
+        """`length` characters, each an Unsigned Integer: one octet for ASCII."""
+        if length > self.limits.string_characters:
+            raise LimitExceeded(f"a string of {length} characters, at most {self.limits.string_characters} are read")
+        end = at + 8 * length
+        if end > len(self.bits):
+            raise Truncated(f"a string of {length} characters in a stream with {len(self.bits) - at} bits left")
+        if not length:
+            return "", at
+        octets = int(self.bits[at:end], 2).to_bytes(length, "big")
+        if octets.isascii():
+            return octets.decode("ascii"), end
+        found = []
+        for _ in range(length):
+            code, at = self.unsigned(at)
+            if code > 0x10FFFF or 0xD800 <= code < 0xE000:
+                raise Malformed(f"{code:#x} is not a character")
+            found.append(chr(code))
+        return "".join(found), at
+
+    def octets(self, at: int, simple: Simple) -> tuple[bytes, int]:
+        """A Binary value (7.1.1): its length in octets, then the octets."""
+        length, at = self.unsigned(at)
+        if length < simple.shortest or (simple.longest is not None and length > simple.longest):
+            raise InvalidValue(f"a binary value of {length} octets, expected {_bounds(simple)}")
+        if length > self.limits.octets:
+            raise LimitExceeded(f"a binary value of {length} octets, at most {self.limits.octets} are read")
+        end = at + 8 * length
+        if end > len(self.bits):
+            raise Truncated(f"a binary value of {length} octets in a stream with {len(self.bits) - at} bits left")
+        return (int(self.bits[at:end], 2).to_bytes(length, "big") if length else b""), end
+
+    def string(self, at: int, owner: Name) -> tuple[str, int]:
+        """A String value (7.1.10, 7.3.3): new, or one that the stream has had before."""
+        length, at = self.unsigned(at)
+        if length >= _MISS:
+            text, at = self.characters(at, length - _MISS)
+            if text:
+                self.strings.add_value(owner, text)
+            return text, at
+        known = self.strings.values_of(owner) if length == _HIT_LOCAL else self.strings.all_values
+        index, at = self.number(at, width_for(len(known)))
+        if index >= len(known):
+            raise Malformed(f"string number {index} of {len(known)} known ones")
+        return known[index], at
+
+
+Reader = Callable[[Source, int], tuple[Any, int]]
+Writer = Callable[[Any], str]
+
+
+def width_for(count: int) -> int:
+    """Bits that tell `count` things apart."""
+    return (count - 1).bit_length() if count > 1 else 0
+
+
+def unsigned_bits(number: int) -> str:
+    """An Unsigned Integer (7.1.6) as bits."""
+    if number < 128:
+        return OCTET[number]
+    parts = []
+    while number > 127:
+        parts.append(OCTET[number & 127 | 128])
+        number >>= 7
+    parts.append(OCTET[number])
+    return "".join(parts)
+
+
+def octet_bits(octets: bytes) -> str:
+    """Octets as bits."""
+    return f"{int.from_bytes(octets, 'big'):0{8 * len(octets)}b}" if octets else ""
+
+
+def string_bits(text: str) -> str:
+    """A String that the stream has not had before; peers never write a reference to an earlier one, nor does this."""
+    try:
+        octets = text.encode("ascii")
+    except UnicodeEncodeError:
+        if any(0xD800 <= ord(each) < 0xE000 for each in text):
+            raise InvalidValue("the text has half of a surrogate pair") from None
+        return unsigned_bits(len(text) + _MISS) + "".join(unsigned_bits(ord(each)) for each in text)
+    return unsigned_bits(len(text) + _MISS) + octet_bits(octets)
+
+
+def _bounds(simple: Simple) -> str:
+    if simple.shortest == simple.longest:
+        return str(simple.longest)
+    return f"{simple.shortest} to {'any number' if simple.longest is None else simple.longest}"
+
+
+def is_small(simple: Simple) -> bool:
+    """Whether an integer type is written in a fixed number of bits."""
+    return (simple.kind is Kind.INTEGER and simple.low is not None and simple.high is not None
+            and simple.high - simple.low < _SMALL_RANGE)
+
+
+def small_values(simple: Simple) -> dict[str, Any] | None:
+    """Bits to value, for types written in a fixed number of bits; None for all others."""
+    if simple.kind is Kind.BOOLEAN:
+        return {"0": False, "1": True}
+    if simple.kind is Kind.ENUMERATION:
+        width = width_for(len(simple.values))
+        return {f"{n:0{width}b}" if width else "": value for n, value in enumerate(simple.values)}
+    if is_small(simple) and simple.low is not None and simple.high is not None:
+        count = simple.high - simple.low + 1
+        width = width_for(count)
+        return {f"{n:0{width}b}" if width else "": simple.low + n for n in range(count)}
+    return None
+
+
+def value_reader(simple: Simple, owner: Name) -> Reader:
+    """How a value of `simple` is read; `owner` is the element or attribute, to which known strings belong."""
+    small = small_values(simple)
+    if small is not None:
+        return _small_reader(small)
+    if simple.kind is Kind.INTEGER:
+        return _integer_reader(simple)
+    if simple.kind is Kind.STRING:
+        return _string_reader(simple, owner)
+    if simple.kind is Kind.BASE64:
+        def read_base64(source: Source, at: int) -> tuple[str, int]:
+            octets, at = source.octets(at, simple)
+            return b64encode(octets).decode("ascii"), at
+        return read_base64
+
+    def read_hex(source: Source, at: int) -> tuple[str, int]:
+        octets, at = source.octets(at, simple)
+        return octets.hex().upper(), at
+    return read_hex
+
+
+def _small_reader(small: dict[str, Any]) -> Reader:
+    width = len(next(iter(small)))
+
+    def read(source: Source, at: int) -> tuple[Any, int]:
+        end = at + width
+        bits = source.bits[at:end]
+        if bits not in small:
+            raise value_fault(bits, small, width)
+        return small[bits], end
+    return read
+
+
+def value_fault(bits: str, small: dict[str, Any], width: int) -> Truncated | InvalidValue:
+    """Why `bits` are none of the `small` values."""
+    if len(bits) < width:
+        return Truncated(f"the stream ends inside a value of {width} bits")
+    values = list(small.values())
+    expected = f"{values[0]} to {values[-1]}" if isinstance(values[0], int) else f"one of {len(values)} names"
+    return InvalidValue(f"number {int(bits, 2)} of a type with {len(values)} values, expected {expected}")
+
+
+def _integer_reader(simple: Simple) -> Reader:
+    low, high = simple.low, simple.high
+    if low is not None and low >= 0:
+        def read_unsigned(source: Source, at: int) -> tuple[int, int]:
+            number, at = source.unsigned(at)
+            if number < low or (high is not None and number > high):
+                raise InvalidValue(_range_fault(number, simple))
+            return number, at
+        return read_unsigned
+
+    def read_signed(source: Source, at: int) -> tuple[int, int]:
+        is_negative = source.bits[at:at + 1] == "1"
+        number, at = source.unsigned(at + 1)
+        if is_negative:
+            number = -number - 1
+        if (low is not None and number < low) or (high is not None and number > high):
+            raise InvalidValue(_range_fault(number, simple))
+        return number, at
+    return read_signed
+
+
+def _range_fault(number: int, simple: Simple) -> str:
+    low = "any" if simple.low is None else simple.low
+    high = "any" if simple.high is None else simple.high
+    return f"{number}, expected {low} to {high}"
+
+
+def _string_reader(simple: Simple, owner: Name) -> Reader:
+    shortest, longest = simple.shortest, simple.longest
+
+    def read(source: Source, at: int) -> tuple[str, int]:
+        text, at = source.string(at, owner)
+        if len(text) < shortest or (longest is not None and len(text) > longest):
+            raise InvalidValue(f"{len(text)} characters, expected {_bounds(simple)}")
+        return text, at
+    return read
+
+
+def value_writer(simple: Simple) -> Writer:
+    """How a value of `simple` is written, with all that its type forbids refused by `InvalidValue`."""
+    small = small_values(simple)
+    if small is not None:
+        return _small_writer({value: bits for bits, value in small.items()}, simple)
+    if simple.kind is Kind.INTEGER:
+        return _integer_writer(simple)
+    if simple.kind is Kind.STRING:
+        return _string_writer(simple)
+    return _binary_writer(simple)
+
+
+def _small_writer(small: dict[Any, str], simple: Simple) -> Writer:
+    expected = bool if simple.kind is Kind.BOOLEAN else str if simple.kind is Kind.ENUMERATION else int
+
+    def write(value: Any) -> str:
+        if type(value) is not expected or value not in small:
+            names = list(small)
+            wanted = f"{names[0]} to {names[-1]}" if expected is int else " | ".join(map(str, names))
+            raise InvalidValue(f"{value!r:.80}, expected {wanted}")
+        return small[value]
+    return write
+
+
+def _integer_writer(simple: Simple) -> Writer:
+    low, high = simple.low, simple.high
+    is_unsigned = low is not None and low >= 0
+
+    def write(value: Any) -> str:
+        if type(value) is not int or (low is not None and value < low) or (high is not None and value > high):
+            raise InvalidValue(_range_fault(value, simple) if type(value) is int else
+                               f"{value!r:.80}, expected an integer")
+        if is_unsigned:
+            return unsigned_bits(value)
+        return "1" + unsigned_bits(-value - 1) if value < 0 else "0" + unsigned_bits(value)
+    return write
+
+
+def _string_writer(simple: Simple) -> Writer:
+    shortest, longest = simple.shortest, simple.longest
+
+    def write(value: Any) -> str:
+        if type(value) is not str:
+            raise InvalidValue(f"{value!r:.80}, expected text")
+        if len(value) < shortest or (longest is not None and len(value) > longest):
+            raise InvalidValue(f"{len(value)} characters, expected {_bounds(simple)}")
+        return string_bits(value)
+    return write
+
+
+def _binary_writer(simple: Simple) -> Writer:
+    shortest, longest, is_hex = simple.shortest, simple.longest, simple.kind is Kind.HEX
+
+    def write(value: Any) -> str:
+        if type(value) is not str:
+            raise InvalidValue(f"{value!r:.80}, expected text in {simple.kind.value}")
+        try:
+            octets = bytes.fromhex(value) if is_hex else b64decode(value, validate=True)
+        except (NotBase64, ValueError):
+            raise InvalidValue(f"{value!r:.80}, expected text in {simple.kind.value}") from None
+        if len(octets) < shortest or (longest is not None and len(octets) > longest):
+            raise InvalidValue(f"{len(octets)} octets, expected {_bounds(simple)}")
+        return unsigned_bits(len(octets)) + octet_bits(octets)
+    return write
+
+
+def parse_text(simple: Simple, text: str) -> Any:
+    """The JSON value of text that a stream carries where its schema has a typed value (7.1, untyped values)."""
+    stripped = text.strip()
+    found: Any = text
+    if simple.kind is Kind.BOOLEAN:
+        found = {"true": True, "1": True, "false": False, "0": False}.get(stripped, stripped)
+    elif simple.kind is Kind.INTEGER:
+        digits = stripped.removeprefix("-").removeprefix("+")
+        found = int(stripped) if digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS else stripped
+    elif simple.kind is not Kind.STRING:
+        found = stripped.upper() if simple.kind is Kind.HEX else stripped
+    value_writer(simple)(found)  # refuses what the type does not allow
+    return found
