@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import coo_array, csr_array
 
-from aggregator.planning.fleet.problem import Feeders, Floats, Ints, Problem, Reserve
+from aggregator.planning.fleet.problem import PRODUCTS, Feeders, Floats, Ints, Problem, Reserve
 
 NONE = -1  # there is no such column
 
@@ -45,6 +45,12 @@ class Cells:
     def __len__(self) -> int:
         return len(self.ev)
 
+    def until(self, numbers: Ints) -> tuple[Ints, Ints]:
+        """The cells of an EV up to and with each of some cells, as two arrays: place in `numbers`, and cell."""
+        length = numbers - self.first[self.ev[numbers]] + 1
+        before = np.cumsum(length) - 1 - numbers
+        return np.repeat(np.arange(len(numbers)), length), np.arange(length.sum()) - np.repeat(before, length)
+
 
 @dataclass(frozen=True, eq=False)
 class LinearProgram:
@@ -65,8 +71,7 @@ class Program(LinearProgram):
 
     columns, rows: where each named block stands. Columns: charge, discharge, energy, shortfall, below_floor,
         bought, sold, curtailed, unserved, spilled, peak, event, flow, voltage, up, down, sold_reserve. Rows: dynamics,
-        departure, floor, balance, peak, event, flow, voltage, up_power, down_power, up_energy, down_energy, up_volume,
-        down_volume.
+        departure, floor, balance, peak, event, flow, voltage, up_power, down_power, up_volume, down_volume.
         Blocks that a problem does not have are empty.
     """
 
@@ -76,7 +81,7 @@ class Program(LinearProgram):
     shape: tuple[int, int]
 
     def by_ev(self, x: Floats, name: str) -> Floats:
-        """A block of the cells (charge, discharge, energy, up, down) as an array of shape (ev, step); else 0."""
+        """A block of the cells (charge, discharge, energy) as an array of shape (ev, step); else 0."""
         table = np.zeros((len(self.cells.first), self.shape[1]))
         block = x[self.columns[name]]
         if name == "discharge":
@@ -87,7 +92,7 @@ class Program(LinearProgram):
         return table
 
     def by_site(self, x: Floats, name: str) -> Floats:
-        """A block of the sites (bought, sold, curtailed, unserved, spilled, flow, voltage), shape (site, step)."""
+        """A block of the sites (bought, sold, curtailed, unserved, spilled, flow, voltage, up, down)."""
         block = x[self.columns[name]]
         return block.reshape(self.shape) if len(block) else np.zeros(self.shape)
 
@@ -97,16 +102,20 @@ class Program(LinearProgram):
         return block.reshape(self.shape) if len(block) else np.zeros(self.shape)
 
 
-def assemble(problem: Problem) -> Program:
-    """The program of a problem; the program of `problem.part(sites)` is that of a block."""
-    return _Assembly(problem).program()
+def assemble(problem: Problem, *, energies: bool = True) -> Program:
+    """The program of a problem; the program of `problem.part(sites)` is that of a block.
+
+    energies: False leaves energies out as columns, and with them the rows of their dynamics and their limits; what a
+    car has at departure is a sum of its powers then, and `energy_rows` has the limits. Not with reserve.
+    """
+    return _Assembly(problem, energies=energies).program()
 
 
 class _Assembly:
     """Columns first, then rows over them."""
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem, self.cells = problem, Cells.of(problem)
+    def __init__(self, problem: Problem, *, energies: bool) -> None:
+        self.problem, self.cells, self.energies = problem, Cells.of(problem), energies
         self._costs: list[tuple[Floats, Floats, Floats]] = []
         self._limits: list[tuple[Floats, Floats]] = []
         self._entries: list[tuple[Ints, Ints, Floats]] = []
@@ -115,7 +124,10 @@ class _Assembly:
         self._width = self._height = 0
         self._ev_columns()
         self._site_columns()
-        self._battery_rows()
+        if energies:
+            self._battery_rows()
+        else:
+            self._summed_rows()
         self._site_rows()
         if problem.events:
             self._event_rows()
@@ -162,7 +174,8 @@ class _Assembly:
         wear = problem.step_h * evs.wear_per_kwh
         self._add("charge", len(ev), wear[ev], 0.0, evs.max_charge_kw[ev])
         self._add("discharge", len(can), wear[can], 0.0, evs.max_discharge_kw[can])
-        self._add("energy", len(ev), 0.0, least_energy(problem, self.cells), evs.capacity_kwh[ev])
+        own = slice(None) if self.energies else slice(0)
+        self._add("energy", len(ev[own]), 0.0, least_energy(problem, self.cells)[own], evs.capacity_kwh[ev][own])
         self._add("shortfall", len(evs), problem.shortfall_per_kwh, 0.0, evs.capacity_kwh)
         missing = (evs.floor_kwh - evs.energy_kwh)[ev]
         self.low = np.flatnonzero(missing > 0)  # cells of cars that arrive below their floor
@@ -196,6 +209,18 @@ class _Assembly:
                    (self._at("shortfall"), 1.0))
         self._rows("floor", evs.floor_kwh[ev[self.low]], np.inf, len(self.low), (energy[self.low], 1.0),
                    (self._at("below_floor"), 1.0))
+
+    def _summed_rows(self) -> None:
+        """Departure and floor, with the energy as what a car brings and the sum of what its powers have added."""
+        evs, cells = self.problem.evs, self.cells
+        self._rows("dynamics", 0.0, 0.0, 0)
+        for name, at, target, missing in (
+            ("departure", cells.last, evs.target_kwh, "shortfall"),
+            ("floor", self.low, evs.floor_kwh[cells.ev[self.low]], "below_floor"),
+        ):
+            begin = self._rows(name, target - evs.energy_kwh[cells.ev[at]], np.inf, len(at), (self._at(missing), 1.0))
+            for column, row, value in stored(self.problem, cells, self.columns, at):
+                self._entries.append((begin + row, column, value))
 
     def _site_rows(self) -> None:
         problem, sites = self.problem, self.problem.sites
@@ -239,28 +264,29 @@ class _Assembly:
 
     def _reserve_rows(self, reserve: Reserve) -> None:
         problem, evs, cells, hours = self.problem, self.problem.evs, self.cells, self.problem.step_h
-        ev, count = cells.ev, len(cells)
-        most_down = evs.max_discharge_kw[ev] * (cells.discharge != NONE)
-        span = evs.max_charge_kw[ev] + most_down
-        self._add("up", count, 0.0, 0.0, span)
-        self._add("down", count, 0.0, 0.0, span)
-        blocks = len(reserve.price_per_kw_h)
-        length = hours * np.bincount(reserve.block, minlength=blocks)
-        self._add("sold_reserve", blocks, -reserve.price_per_kw_h * length, 0.0, evs.max_charge_kw.sum()
-                  + evs.max_discharge_kw.sum())
-        up, down, energy = self._at("up"), self._at("down"), self._at("energy")
-        charge, discharge = self._at("charge"), self._discharge()
-        sustained = reserve.sustain_h
-        self._rows("up_power", -np.inf, most_down, count, (up, 1.0), (charge, -1.0), (discharge, 1.0))
-        self._rows("down_power", -np.inf, evs.max_charge_kw[ev], count, (down, 1.0), (charge, 1.0), (discharge, -1.0))
-        self._rows("up_energy", least_energy(problem, cells), np.inf, count, (energy, 1.0),
-                   (up, -sustained / evs.discharge_efficiency[ev]))
-        self._rows("down_energy", -np.inf, evs.capacity_kwh[ev], count, (energy, 1.0),
-                   (down, sustained * evs.charge_efficiency[ev]))
-        for name, columns in (("up_volume", up), ("down_volume", down)):
-            begin = self._rows(name, 0.0, np.inf, problem.steps,
-                               (self.columns["sold_reserve"].start + reserve.block, -1.0))
-            self._entries.append((begin + cells.step, columns, np.ones(count)))
+        ev, count = cells.ev, problem.sites.base_kw.size
+        give = evs.max_discharge_kw[ev] * (cells.discharge != NONE)
+        place = evs.site[ev] * problem.steps + cells.step
+        most = np.bincount(place, evs.max_charge_kw[ev] + give, count).astype(float)
+        self._add("up", count, 0.0, 0.0, most)
+        self._add("down", count, 0.0, 0.0, most)
+        blocks, prices = len(reserve), reserve.prices.ravel()
+        length = np.tile(hours * np.bincount(reserve.block, minlength=blocks), len(PRODUCTS))
+        every = float(evs.max_charge_kw.sum() + evs.max_discharge_kw.sum())
+        self._add("sold_reserve", len(prices), -prices * length, 0.0, np.where(prices > 0, every, 0.0))
+        up, down = self._at("up"), self._at("down")
+        charge, can = self._at("charge"), cells.discharge != NONE
+        # By power alone: what each battery sustains are rows that `headroom` adds where they are broken.
+        take = evs.max_charge_kw[ev]
+        for name, column, room, sign in (("up_power", up, give, 1.0), ("down_power", down, take, -1.0)):
+            most = np.bincount(place, room, count).astype(float)
+            begin = self._rows(name, -np.inf, most, count, (column, 1.0))
+            self._entries.append((begin + place, charge, np.full(len(ev), -sign)))
+            self._entries.append((begin + place[can], self._at("discharge"), np.full(int(can.sum()), sign)))
+        for name, column, alone in (("up_volume", up, 1), ("down_volume", down, 2)):
+            first = self.columns["sold_reserve"].start + reserve.block
+            begin = self._rows(name, 0.0, np.inf, problem.steps, (first, -1.0), (first + alone * blocks, -1.0))
+            self._entries.append((begin + np.arange(count) % problem.steps, column, np.ones(count)))
 
     def program(self) -> Program:
         rows, columns, values = (np.concatenate(part) for part in zip(*self._entries, strict=True))
@@ -273,13 +299,22 @@ class _Assembly:
                        self.problem.sites.base_kw.shape)
 
 
-RESERVE_ROWS = ("up_power", "down_power", "up_energy", "down_energy", "up_volume", "down_volume")
+RESERVE_ROWS = ("up_power", "down_power", "up_volume", "down_volume")
 
 
 def least_energy(problem: Problem, cells: Cells) -> Floats:
     """Shape (cell,): the floor; below it only for a car that arrives below, which keeps what it brought."""
     evs = problem.evs
     return np.minimum(evs.floor_kwh, evs.energy_kwh)[cells.ev]
+
+
+def stored(problem: Problem, cells: Cells, columns: dict[str, slice], numbers: Ints) -> list[tuple[Ints, Ints, Floats]]:
+    """What an EV's powers add to its energy up to the end of each of some cells: columns, places, kWh per kW."""
+    evs, (row, cell) = problem.evs, cells.until(numbers)
+    ev, gives = cells.ev[cell], cells.discharge[cell] != NONE
+    added, drawn = problem.step_h * evs.charge_efficiency, problem.step_h / evs.discharge_efficiency
+    return [(columns["charge"].start + cell, row, added[ev]),
+            (columns["discharge"].start + cells.discharge[cell[gives]], row[gives], -drawn[ev[gives]])]
 
 
 def largest_net(problem: Problem) -> Floats:

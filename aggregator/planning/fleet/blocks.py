@@ -1,8 +1,9 @@
 """One block of a fleet, solved at given prices for what couples it to the others: a site, or a feeder with its sites.
 
-A feeder's rows rarely bind, so they are left out at first and its sites are solved one by one. Where the flows that
-come out break a line or a voltage, the sites' optimal bases together are a basis of their joint program, which stays
-dual feasible when the broken rows are added: the dual simplex goes on from there, until nothing is broken.
+A block's program has no energies, and of the battery limits only the rows that an answer has broken. A feeder's rows
+rarely bind either, so they are left out at first and its sites are solved one by one. Where the flows that come out
+break a line or a voltage, the sites' optimal bases together are a basis of their joint program, which stays dual
+feasible when the broken rows are added: the dual simplex goes on from there, until nothing is broken.
 
 A service keeps no solver and no program between two passes, only the bases: they cost a tenth of the memory, and a
 program is built again in a fraction of the time that its solve takes.
@@ -16,29 +17,28 @@ from time import monotonic, process_time
 
 import highspy
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
 from aggregator.planning.answer import SolverFault
 from aggregator.planning.fleet.arrays import NONE, Program, assemble
+from aggregator.planning.fleet.block_rows import BlockRows
 from aggregator.planning.fleet.feeder_rows import FeederRows, feeder_rows
+from aggregator.planning.fleet.headroom import Cut, Headroom
 from aggregator.planning.fleet.monolith import both_ways, put_right
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
 from aggregator.planning.fleet.sample import SampleAnswer, SampleTask, price_sample
 from aggregator.planning.fleet.solver import NoPlan, Solver
 
-KEPT = ("charge", "discharge", "curtailed", "unserved", "spilled", "up", "down")
+KEPT = ("charge", "discharge", "curtailed", "unserved", "spilled")
 """The columns that make a plan; all others follow from them."""
 
-_ROUNDS = 40
 _DUAL_SIMPLEX, _PRIMAL_SIMPLEX = 1, 4
 _BASIC = highspy.HighsBasisStatus.kBasic
 _AT_LOWER = highspy.HighsBasisStatus.kLower
 _VOLUMES = ("up_volume", "down_volume")
-_OF_SITES = ("bought", "sold", "curtailed", "unserved", "spilled", "balance", "peak")
-
-
-class BlockFault(RuntimeError):
-    """The solver failed on a block in a way that its limits do not explain; the message says how."""
+_OF_SITES = ("bought", "sold", "curtailed", "unserved", "spilled", "up", "down", "balance", "peak", "up_power",
+             "down_power")
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +57,13 @@ class Prices:
 class BlockTask:
     """Solve block number `block` at `prices` within time_limit_s.
 
-    also: other prices, at which a block that is one site gives a second plan while its solver is warm.
+    also: other prices, at which its sites give further plans while their solvers are warm.
     """
 
     block: int
     prices: Prices
     time_limit_s: float
-    also: Prices | None = None
+    also: tuple[Prices, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,11 +83,27 @@ class SitePlan:
 
 
 @dataclass(frozen=True, eq=False)
+class BlockDuals:
+    """The prices behind a block's cheapest plan; of shape (site of the block, step) in money per kW of a step.
+
+    site: what one kW more of a building's load would cost. peak: for a higher peak. feeder: for lines and voltages.
+    is_selling: where a kW more would be a kW less sold. energy: shape (cell,), what a kWh more in a battery at the end
+    of the step would save. target: shape (ev,), what a kWh less of target would save.
+    """
+
+    site: Floats
+    peak: Floats
+    feeder: Floats
+    is_selling: NDArray[np.bool_]
+    energy: Floats
+    target: Floats
+
+
+@dataclass(frozen=True, eq=False)
 class BlockAnswer:
-    """The cheapest plan of a block at the prices of its task.
+    """The cheapest plan of a block at the prices of its task, then those at other prices.
 
     bound: proven lower bound of its cost with those prices. cuts: numbers of the feeder rows that had to be added.
-    site_price: shape (site of the block, step), per kW of a step: what one kW more of the building's load would cost.
     seconds: processor time.
     """
 
@@ -95,7 +111,7 @@ class BlockAnswer:
     bound: float
     plans: tuple[SitePlan, ...]
     cuts: Ints
-    site_price: Floats
+    duals: BlockDuals
     seconds: float
 
 
@@ -121,24 +137,35 @@ def block_problem(problem: Problem, sites: Ints) -> Problem:
     return replace(part, events=(), feeders=None, reserve=problem.reserve, trusted=True)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
+class _Left:
+    """From where a solver can go on: a basis, and the numbers of the lazy rows that its program had.
+
+    table: the cuts that some of these numbers mean.
+    """
+
+    basis: highspy.HighsBasis
+    added: Ints
+    table: list[Cut] | None
+
+
+@dataclass(frozen=True, eq=False)
 class _Run:
-    """What one run of the solver left: x, row duals, what they prove, and the basis to go on from."""
+    """What one run of the solver left. further: plans at other prices."""
 
     x: Floats
     dual: Floats
     bound: float
-    basis: highspy.HighsBasis
-    second: Floats | None = None
+    left: _Left
+    further: tuple[Floats, ...] = ()
 
 
 @dataclass(eq=False)
 class _Memory:
-    """What a block remembers between passes. cuts: numbers of the feeder rows in its joint program, in their order."""
+    """What a block remembers between passes: of each of its sites alone, and of all together once they have to be."""
 
-    of_sites: dict[int, highspy.HighsBasis]
-    joint: highspy.HighsBasis | None = None
-    cuts: Ints | None = None
+    of_sites: dict[int, _Left]
+    joint: _Left | None = None
 
 
 class BlockService:
@@ -160,61 +187,56 @@ class BlockService:
         memory = self._memory.setdefault(task.block, _Memory({}))
         problem = block_problem(self._problem, sites)
         began = process_time()
-        own = assemble(problem)
-        program = _priced(own, task.prices)
-        cuts = np.zeros(0, dtype=np.int64)
+        own = _program(problem)
+        limits = None if self._problem.feeders is None else feeder_rows(self._problem, sites)
         try:
-            if self._problem.feeders is None:
-                also = None if task.also is None else _priced(own, task.also)
-                run = _solve(program, memory.of_sites.get(0), task.time_limit_s, also=also)
-                memory.of_sites[0] = run.basis
+            if limits is None:
+                run, rows = _solve(problem, own, task, memory.of_sites.get(0))
+                memory.of_sites[0] = run.left
             else:
-                program, run, cuts = self._on_feeder(task, program, problem, memory)
+                run, rows = self._on_feeder(task, problem, own, limits, memory)
+            duals = _duals(own, rows, run)
+            cuts = rows.of_feeder(run.left.added)
+            plans = list(_plans(problem, *_one_way(task, problem, own, run.x, limits, cuts), sites))
         except NoPlan as fault:
             names = ", ".join(self._problem.sites.ids[site] for site in sites[:5])
             raise NoPlan(f"{names}{', ...' if len(sites) > 5 else ''}: {fault}") from fault  # noqa: PLR2004 - same 5
         except _OutOfTime:
             return Late(task.block)
-        x = _one_way(task, program, run)
-        plans = list(_plans(problem, own, sites, x))
-        if run.second is not None:
-            plans += _plans(problem, own, sites, run.second)
-        return BlockAnswer(task.block, run.bound, tuple(plans), cuts,
-                           run.dual[own.rows["balance"]].reshape(own.shape), process_time() - began)
+        for x in run.further:
+            if not any(map(len, both_ways(own, x))):
+                plans += _plans(problem, own, x, sites)
+        return BlockAnswer(task.block, run.bound, tuple(plans), cuts, duals, process_time() - began)
 
-    def _on_feeder(
-        self, task: BlockTask, joint: Program, problem: Problem, memory: _Memory,
-    ) -> tuple[Program, _Run, Ints]:
-        limits = feeder_rows(self._problem, self._blocks[task.block])
-        cuts = np.zeros(0, dtype=np.int64)
-        if memory.joint is not None and memory.cuts is not None:
-            cuts = memory.cuts
-            joint = _with_rows(joint, limits, cuts)
-            run = _solve(joint, memory.joint, task.time_limit_s)
-        else:
-            run = self._site_by_site(task, joint, problem, memory)
-        for _ in range(_ROUNDS):
-            broken = np.setdiff1d(limits.broken(_net(joint, run.x)), cuts)
-            if not len(broken):
-                break
-            joint = _with_rows(joint, limits, broken)
-            cuts = np.concatenate([cuts, broken])
-            run = _solve(joint, _extended(run.basis, len(broken)), task.time_limit_s, dual=True)
-        else:
-            raise BlockFault(f"its feeder still had broken limits after {_ROUNDS} rounds")
-        if len(cuts):
-            memory.joint, memory.cuts = run.basis, cuts
-            memory.of_sites.clear()
-        return joint, run, cuts
+    def _on_feeder(self, task: BlockTask, problem: Problem, joint: Program, limits: FeederRows,
+                   memory: _Memory) -> tuple[_Run, BlockRows]:
+        further: tuple[Floats, ...] = ()
+        left = memory.joint
+        if left is None:
+            alone = self._site_by_site(task, problem, joint, memory)
+            rows = BlockRows(problem, joint, limits, alone.left.table)
+            if not len(rows.of_feeder(rows.broken(alone.x))):
+                return alone, rows
+            left, further = alone.left, alone.further
+        run, rows = _solve(problem, joint, replace(task, also=()), left, limits, dual=memory.joint is None)
+        memory.joint = run.left
+        memory.of_sites.clear()
+        return replace(run, further=further), rows
 
-    def _site_by_site(self, task: BlockTask, joint: Program, problem: Problem, memory: _Memory) -> _Run:
+    def _site_by_site(self, task: BlockTask, problem: Problem, joint: Program, memory: _Memory) -> _Run:
         runs = []
         for site in range(len(problem.sites)):
-            alone = _priced(assemble(block_problem(problem, np.array([site]))), task.prices)
-            run = _solve(alone, memory.of_sites.get(site), task.time_limit_s)
-            memory.of_sites[site] = run.basis
-            runs.append((alone, run))
-        return _joined(joint, problem, runs)
+            part = block_problem(problem, np.array([site]))
+            own = _program(part)
+            run, rows = _solve(part, own, task, memory.of_sites.get(site))
+            memory.of_sites[site] = run.left
+            runs.append((own, rows, run))
+        return _joined(problem, joint, runs)
+
+
+def _program(problem: Problem) -> Program:
+    """A block's program: energies are columns only where headroom for reserve needs them."""
+    return assemble(problem, energies=problem.reserve is not None)
 
 
 class _OutOfTime(RuntimeError):
@@ -228,8 +250,8 @@ def _priced(program: Program, prices: Prices) -> Program:
     cost[program.columns["bought"]] += np.tile(prices.net, sites)
     cost[program.columns["sold"]] -= np.tile(prices.net, sites)
     if program.columns["up"].stop > program.columns["up"].start:
-        cost[program.columns["up"]] += prices.up[program.cells.step]
-        cost[program.columns["down"]] += prices.down[program.cells.step]
+        cost[program.columns["up"]] += np.tile(prices.up, sites)
+        cost[program.columns["down"]] += np.tile(prices.down, sites)
         # What is sold is for the fleet as a whole to decide.
         upper[program.columns["sold_reserve"]] = 0.0
         for name in _VOLUMES:
@@ -237,52 +259,65 @@ def _priced(program: Program, prices: Prices) -> Program:
     return replace(program, cost=cost, upper=upper, row_lower=row_lower)
 
 
-def _with_rows(program: Program, limits: FeederRows, numbers: Ints) -> Program:
-    """The program with feeder rows at its end."""
-    rows, lower, upper = limits.rows(numbers, program)
+def _with_rows(program: Program, rows: csr_array, lower: Floats, upper: Floats) -> Program:
+    """The program with more rows at its end."""
     return replace(program, matrix=csr_array(vstack([program.matrix, rows], format="csr")),
                    row_lower=np.concatenate([program.row_lower, lower]),
                    row_upper=np.concatenate([program.row_upper, upper]))
 
 
-def _solve(program: Program, basis: highspy.HighsBasis | None, time_limit_s: float, *, dual: bool = False,
-           also: Program | None = None) -> _Run:
-    """Solve, from a basis if there is one: with the primal simplex, unless only rows were added."""
-    solver = _loaded(program, basis, dual=dual)
-    solved = solver.run(time_limit_s)
-    if solved.status != "optimal":
-        raise _OutOfTime
-    run = _Run(solved.x, solved.row_dual, solved.bound, solver.highs.getBasis())
-    if also is not None:
-        for name in ("bought", "sold"):
-            columns = np.arange(program.columns[name].start, program.columns[name].stop, dtype=np.int32)
-            solver.set_costs(columns, also.cost[columns])
-        solver.set_option("simplex_strategy", _PRIMAL_SIMPLEX)
-        second = solver.run(time_limit_s)
-        if second.status == "optimal" and not any(map(len, both_ways(program, second.x))):
-            run.second = second.x
-    return run
-
-
-def _loaded(program: Program, basis: highspy.HighsBasis | None, *, dual: bool) -> Solver:
+def _solve(problem: Problem, own: Program, task: BlockTask, left: _Left | None, limits: FeederRows | None = None, *,
+           dual: bool = False) -> tuple[_Run, BlockRows]:
+    """Solve, if possible from where another run left: with the primal simplex, unless only rows were added."""
+    until = monotonic() + task.time_limit_s
+    rows = BlockRows(problem, own, limits, None if left is None else left.table)
+    program, added = _priced(own, task.prices), np.zeros(0, dtype=np.int64)
+    if left is not None and len(left.added):
+        program, added = _with_rows(program, *rows.rows(left.added)), left.added
     solver = Solver(program)
-    if basis is not None:
+    solver.added = added
+    if problem.reserve is None:
+        # Nothing is left to presolve without energies, and more rows come later.
+        solver.set_option("presolve", "off")
+    if left is not None:
         solver.set_option("presolve", "off")
         solver.set_option("simplex_strategy", _DUAL_SIMPLEX if dual else _PRIMAL_SIMPLEX)
-        if solver.highs.setBasis(basis) == highspy.HighsStatus.kError:
+        if solver.highs.setBasis(left.basis) == highspy.HighsStatus.kError:
             raise SolverFault("HiGHS refused a basis")
-    return solver
+    solved = solver.run(task.time_limit_s, rows)
+    if solved.status != "optimal":
+        raise _OutOfTime
+    run = _Run(solved.x, solved.row_dual, solved.bound, _Left(solver.highs.getBasis(), solver.added, rows.table))
+    further = []
+    for other in task.also:
+        priced = _priced(own, other)
+        columns = np.r_[own.columns["bought"], own.columns["sold"]]
+        solver.set_costs(columns, priced.cost[columns])
+        solver.set_option("simplex_strategy", _PRIMAL_SIMPLEX)
+        again = solver.run(until - monotonic(), rows)
+        if again.status != "optimal":
+            break
+        further.append(again.x)
+    return replace(run, further=tuple(further)), rows
 
 
-def _one_way(task: BlockTask, program: Program, run: _Run) -> Floats:
-    """The plan with no car and no meter going both ways, where prices make that pay; its bound stays."""
-    cars, meters = both_ways(program, run.x)
+def _one_way(
+    task: BlockTask, problem: Problem, own: Program, x: Floats, limits: FeederRows | None, cuts: Ints,
+) -> tuple[Program, Floats]:
+    """The plan with no car and no meter going both ways, where prices make that pay, and the program it is of."""
+    cars, meters = both_ways(own, x)
     if not len(cars) and not len(meters):
-        return run.x
-    until = monotonic() + task.time_limit_s
-    solver = _loaded(program, run.basis, dual=True)
-    answer, _, _ = put_right(program, solver, solver.run(task.time_limit_s), lambda: until - monotonic())
-    return answer.x if answer.is_feasible else run.x
+        return own, x
+    # What is held to one direction may run into any battery limit: here all of them are there from the start.
+    whole, until = assemble(problem), monotonic() + task.time_limit_s
+    program = _priced(whole, task.prices)
+    if limits is not None:
+        program = _with_rows(program, *limits.rows(cuts, program))
+    solver, headroom = Solver(program), Headroom(problem, whole)
+    relaxed = solver.run(task.time_limit_s, headroom)
+    if not relaxed.is_feasible:
+        return own, x
+    return whole, put_right(program, solver, relaxed, lambda: until - monotonic(), headroom)[0].x
 
 
 def _net(program: Program, x: Floats) -> Floats:
@@ -290,9 +325,9 @@ def _net(program: Program, x: Floats) -> Floats:
     return program.by_site(x, "bought") - program.by_site(x, "sold")
 
 
-def _plans(problem: Problem, program: Program, sites: Ints, x: Floats) -> Iterator[SitePlan]:
+def _plans(problem: Problem, program: Program, x: Floats, sites: Ints) -> Iterator[SitePlan]:
     """A block's plan, site by site."""
-    count, steps = program.shape
+    count = program.shape[0]
     cost = -problem.sites.demand_price * problem.sites.peak_so_far_kw
     kept: list[list[Floats]] = [[] for _ in range(count)]
     for name, block in program.columns.items():
@@ -304,43 +339,55 @@ def _plans(problem: Problem, program: Program, sites: Ints, x: Floats) -> Iterat
             parts = np.split(x[block][np.argsort(owner, kind="stable")], np.cumsum(np.bincount(owner, minlength=count)))
             for site in range(count):
                 kept[site].append(parts[site])
-    net = _net(program, x)
-    offered = np.zeros((2, count, steps))
-    at = problem.evs.site[program.cells.ev], program.cells.step
-    for way, name in enumerate(("up", "down")):
-        if problem.reserve is not None:
-            np.add.at(offered[way], at, x[program.columns[name]])
+    net, up, down = _net(program, x), program.by_site(x, "up"), program.by_site(x, "down")
     for site in range(count):
         # A copy: a view would be pickled with all that it is a view of.
-        yield SitePlan(int(sites[site]), float(cost[site]), net[site].copy(), offered[0, site].copy(),
-                       offered[1, site].copy(), np.concatenate(kept[site]))
+        yield SitePlan(int(sites[site]), float(cost[site]), net[site].copy(), up[site].copy(), down[site].copy(),
+                       np.concatenate(kept[site]))
 
 
-def _joined(joint: Program, problem: Problem, runs: list[tuple[Program, _Run]]) -> _Run:
+def _duals(own: Program, rows: BlockRows, run: _Run) -> BlockDuals:
+    dual, added = run.dual, run.left.added
+    is_selling = own.by_site(run.x, "sold") > own.by_site(run.x, "bought")
+    return BlockDuals(
+        own.by_site_row(dual, "balance"), -own.by_site_row(dual, "peak"),
+        rows.feeder_price(added, dual[len(own.row_lower):]), is_selling, rows.energy_value(added, dual),
+        np.abs(dual[own.rows["departure"]]))
+
+
+def _joined(problem: Problem, joint: Program, runs: list[tuple[Program, BlockRows, _Run]]) -> _Run:
     """Solution and basis of a joint program from those of its sites, which share no row."""
-    x, dual = np.zeros(len(joint.cost)), np.zeros(len(joint.row_lower))
-    columns: list[highspy.HighsBasisStatus] = [_AT_LOWER] * len(x)
+    xs = [np.zeros(len(joint.cost)) for _ in range(1 + min(len(run.further) for _, _, run in runs))]
+    dual = np.zeros(len(joint.row_lower))
+    columns: list[highspy.HighsBasisStatus] = [_AT_LOWER] * len(joint.cost)
     rows: list[highspy.HighsBasisStatus] = [_BASIC] * len(dual)
-    own_columns = [list(run.basis.col_status) for _, run in runs]
-    own_rows = [list(run.basis.row_status) for _, run in runs]
+    programs, _, own_runs = zip(*runs, strict=True)
+    own_columns = [list(run.left.basis.col_status) for run in own_runs]
+    own_rows = [list(run.left.basis.row_status) for run in own_runs]
     for name, block in joint.columns.items():
         owner = _owners(name, block, joint, problem)
         if owner is None:
             continue
         place = block.start + np.argsort(owner, kind="stable")
-        x[place] = np.concatenate([run.x[program.columns[name]] for program, run in runs])
-        _spread(columns, place, (own[program.columns[name]] for (program, _), own in zip(runs, own_columns,
-                                                                                         strict=True)))
+        for k, x in enumerate(xs):
+            x[place] = np.concatenate([(run.x, *run.further)[k][own.columns[name]] for own, _, run in runs])
+        _spread(columns, place, (status[own.columns[name]] for own, status in zip(programs, own_columns, strict=True)))
     for name, block in joint.rows.items():
         owner = _owners(name, block, joint, problem)
         if owner is None:
             continue
         place = block.start + np.argsort(owner, kind="stable")
-        dual[place] = np.concatenate([run.dual[program.rows[name]] for program, run in runs])
-        _spread(rows, place, (own[program.rows[name]] for (program, _), own in zip(runs, own_rows, strict=True)))
+        dual[place] = np.concatenate([run.dual[own.rows[name]] for own, _, run in runs])
+        _spread(rows, place, (status[own.rows[name]] for own, status in zip(programs, own_rows, strict=True)))
+    lazy = BlockRows(problem, joint, None)
+    added = [lazy.adopt(site, rows_of, run.left.added) for site, (_, rows_of, run) in enumerate(runs)]
+    behind = [run.dual[len(own.row_lower):] for own, _, run in runs]
+    for own, status in zip(programs, own_rows, strict=True):
+        rows += status[len(own.row_lower):]
     basis = highspy.HighsBasis()
     basis.col_status, basis.row_status, basis.valid = columns, rows, True
-    return _Run(x, dual, sum(run.bound for _, run in runs), basis)
+    return _Run(xs[0], np.concatenate([dual, *behind]), sum(run.bound for run in own_runs),
+                _Left(basis, np.concatenate(added), lazy.table), tuple(xs[1:]))
 
 
 def _owners(name: str, block: slice, program: Program, problem: Problem) -> Ints | None:
@@ -365,13 +412,3 @@ def _spread(whole: list[highspy.HighsBasisStatus], place: Ints,
     flat = [status for part in parts for status in part]
     for k, status in zip(place.tolist(), flat, strict=True):
         whole[k] = status
-
-
-def _extended(basis: highspy.HighsBasis, rows: int) -> highspy.HighsBasis:
-    """The basis with some rows more, each of them basic: it stays dual feasible."""
-    longer = highspy.HighsBasis()
-    longer.col_status = basis.col_status
-    longer.row_status = [*basis.row_status, *[_BASIC] * rows]
-    longer.valid = True
-    return longer
-

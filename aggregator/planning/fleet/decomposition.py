@@ -21,7 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.planning.fleet.arrays import assemble
-from aggregator.planning.fleet.blocks import BlockAnswer, BlockService, BlockTask, Late, block_problem, blocks_of
+from aggregator.planning.fleet.blocks import (
+    BlockAnswer,
+    BlockService,
+    BlockTask,
+    Late,
+    Prices,
+    block_problem,
+    blocks_of,
+)
 from aggregator.planning.fleet.bound import lower_bound
 from aggregator.planning.fleet.crew import Crew, Executor
 from aggregator.planning.fleet.idle import idle_schedule
@@ -41,6 +49,7 @@ _FIRST_RADIUS = 0.05
 _LEAST_RADIUS = 0.01
 _PARTS = 4
 _LEAST_IN_PART = 10
+_FURTHER = 1
 
 
 Task = BlockTask | SampleTask
@@ -180,8 +189,8 @@ class _Search:
         turns = self._turns(list(pool.blocks))
         while monotonic() < self.deadline and (most is None or number < most):
             asked = next(turns)
-            also = dual - box.radius if number == 0 and np.isfinite(box.radius).all() else None
-            answers = self._solve(asked, pool.coupling, dual, also)
+            spread = box.radius if number == 0 and np.isfinite(box.radius).all() else None
+            answers = self._solve(asked, pool.coupling, dual, spread)
             for answer in answers:
                 pool.add(answer.plans)
                 pool.cut(answer.block, answer.cuts)
@@ -228,15 +237,21 @@ class _Search:
             self.progress(len(self.passes), self.bound, objective)
 
     def _solve(self, blocks: Sequence[int], coupling: Coupling, dual: Floats,
-               also: Floats | None = None) -> list[BlockAnswer]:
+               spread: Floats | None = None) -> list[BlockAnswer]:
         """Plans of some blocks at the prices of `dual`; not of all of them if the time is up before.
 
-        also: further duals, to have plans on both sides of the best prices at once.
+        spread: how far around `dual` further plans are asked for, each block's at other prices: where all blocks
+        answer to the same prices all their plans say the same, and no mix of them hits every step of an event.
         """
         prices = coupling.prices(dual)
         left = max(0.0, self.deadline - monotonic())
-        other = None if also is None or self.problem.reserve is not None else coupling.prices(also)
-        tasks = [BlockTask(block, prices, left, other) for block in blocks]
+        tasks = []
+        for block in blocks:
+            also: tuple[Prices, ...] = ()
+            if spread is not None and self.problem.reserve is None:
+                away = np.random.default_rng(block).uniform(-1.0, 1.0, (_FURTHER, len(dual)))
+                also = tuple(coupling.prices(coupling.proper(dual + one * spread)) for one in away)
+            tasks.append(BlockTask(block, prices, left, also))
         answers = (answer for _, answer in self.executor.map(tasks, self.deadline))
         return [answer for answer in answers if isinstance(answer, BlockAnswer)]
 
@@ -253,7 +268,7 @@ class _Search:
         if proven > self.bound:
             self.bound, self.dual = proven, dual
             for answer in answers:
-                self.site_price[self.blocks[answer.block]] = answer.site_price / self.problem.step_h
+                self.site_price[self.blocks[answer.block]] = answer.duals.site / self.problem.step_h
         return proven
 
     def _cheap_bound(self, block: int, net_price: Floats) -> float:
@@ -280,8 +295,7 @@ class _Search:
             latest = {plan.site: k for k, plan in enumerate(pool.plans)}
             shares = np.zeros(len(pool.plans))
             shares[list(latest.values())] = 1.0
-            blocks = 0 if self.problem.reserve is None else len(self.problem.reserve.price_per_kw_h)
-            mix = Mix(shares, np.zeros(len(pool.coupling)), np.inf, np.zeros(blocks))
+            mix = Mix(shares, np.zeros(len(pool.coupling)), np.inf, schedule.reserve_kw)
         schedule, netted = recombined(self.problem, pool.plans, mix, schedule)
         plan = make_plan(self.problem, schedule, self.bound, wanted_gap=self.gap, repair=Repair(cells=netted),
                          seconds=self.seconds)

@@ -51,6 +51,13 @@ class FeederRows:
         place, step = np.divmod(numbers, self._steps)
         return self._weights[place], step, self._lower.ravel()[numbers], self._upper.ravel()[numbers]
 
+    def prices(self, numbers: Ints, dual: Floats) -> Floats:
+        """Shape (site, step): what rows with these duals add to what a kW at a site costs."""
+        weights, step, _, _ = self.of_net(numbers)
+        total = np.zeros((self._weights.shape[1], self._steps))
+        np.add.at(total.T, step, -dual[:, None] * weights)
+        return total
+
     def rows(self, numbers: Ints, program: Program) -> tuple[csr_array, Floats, Floats]:
         """Rows over a program's columns, with their limits."""
         weights, step, lower, upper = self.of_net(numbers)

@@ -6,11 +6,13 @@ nor anything else that is slow to import is needed here, so that a worker starts
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import Literal, Protocol
 
 import highspy
 import numpy as np
+from scipy.sparse import csr_array, vstack
 
 from aggregator.planning.answer import SolverFault
 from aggregator.planning.fleet.arrays import LinearProgram
@@ -20,6 +22,10 @@ from aggregator.planning.fleet.problem import Floats, Ints
 Status = Literal["optimal", "time_limit"]
 
 _STATUS = highspy.HighsModelStatus
+_ROUNDS = 100
+_SAID = (_STATUS.kOptimal, _STATUS.kTimeLimit, _STATUS.kInfeasible, _STATUS.kUnboundedOrInfeasible)
+_DUAL_SIMPLEX = 1
+_DEVEX = 1
 
 
 class NoPlan(RuntimeError):
@@ -42,13 +48,34 @@ class Solved:
     iterations: int
 
 
+class LazyRows(Protocol):
+    """Rows of a program that are only there once an answer has broken them; each has a number.
+
+    is_mendable: an answer that breaks some can be made a plan without the solver.
+    """
+
+    is_mendable: bool
+
+    def broken(self, x: Floats) -> Ints:
+        """Numbers of rows that an answer breaks and that would mend it; none if it keeps all."""
+        ...
+
+    def rows(self, numbers: Ints) -> tuple[csr_array, Floats, Floats]:
+        """Rows over the program's columns, with their limits."""
+        ...
+
+
 class Solver:
-    """A program in a warm HiGHS instance; `cost`, `lower` and `upper` are as the next run sees them."""
+    """A program in a warm HiGHS instance; `cost`, `lower` and `upper` are as the next run sees them.
+
+    added: numbers of the lazy rows that the program has got, in their order, behind its own.
+    """
 
     def __init__(self, program: LinearProgram, *, strategy: str = "simplex") -> None:
         self.program = program
         self.cost, self.lower, self.upper = program.cost.copy(), program.lower.copy(), program.upper.copy()
         self.row_lower, self.row_upper = program.row_lower.copy(), program.row_upper.copy()
+        self.added = np.zeros(0, dtype=np.int64)
         self.highs = highspy.Highs()  # type: ignore[no-untyped-call]
         for option, value in (
             ("output_flag", False), ("solver", strategy), ("threads", 1), ("parallel", "off"), ("presolve", "on"),
@@ -89,22 +116,72 @@ class Solver:
         changed = self.highs.changeRowsBounds(len(rows), rows.astype(np.int32), lower, upper)  # type: ignore[attr-defined]
         _require(changed, "rows")
 
-    def run(self, time_limit_s: float) -> Solved:
-        """Solve with the data as they are.
+    def add_rows(self, rows: csr_array, lower: Floats, upper: Floats) -> None:
+        """More rows at the end; the next run goes on from the last basis."""
+        program = self.program
+        self.program = replace(
+            program, matrix=csr_array(vstack([program.matrix, rows], format="csr")),
+            row_lower=np.concatenate([program.row_lower, lower]), row_upper=np.concatenate([program.row_upper, upper]))
+        self.row_lower = np.concatenate([self.row_lower, lower])
+        self.row_upper = np.concatenate([self.row_upper, upper])
+        # The weights of the steepest edge would be worked out anew for all rows: longer than the few pivots to come.
+        self.set_option("simplex_dual_edge_weight_strategy", _DEVEX)
+        _require(self.highs.addRows(len(lower), lower, upper, rows.nnz, rows.indptr[:-1].astype(np.int32),
+                                    rows.indices.astype(np.int32), rows.data), "rows")
+
+    def run(self, time_limit_s: float, limits: LazyRows | None = None) -> Solved:
+        """Solve with the data as they are, adding rows of `limits` until none is broken.
+
+        The bound of an answer that was cut short is proven too: a program without some of its rows costs no more.
 
         Raises:
             NoPlan: nothing keeps all limits.
             SolverFault: HiGHS failed in another way.
         """
+        until, iterations = monotonic() + time_limit_s, 0
+        found: Solved | None = None
+        for _ in range(_ROUNDS):
+            status = self._run(until - monotonic())
+            iterations += int(self.highs.getInfo().simplex_iteration_count)
+            if limits is None:
+                return self._solved(status)
+            broken = self._broken(limits) if status == "optimal" else self.added[:0]
+            if status == "optimal" and not len(broken):
+                return replace(self._solved(status), iterations=iterations)
+            if status == "optimal" and limits.is_mendable:
+                found = self._solved(status)
+            if status == "time_limit":
+                break
+            self.add_rows(*limits.rows(broken))
+            self.added = np.concatenate([self.added, broken])
+            # What was optimal stays dual feasible with more rows; presolving would throw the basis away.
+            self.set_option("presolve", "off")
+            self.set_option("simplex_strategy", _DUAL_SIMPLEX)
+        last = replace(self._solved("time_limit"), is_feasible=False, iterations=iterations)
+        if found is None:
+            return last
+        return replace(found, status="time_limit", bound=max(found.bound, last.bound), iterations=iterations)
+
+    def _run(self, time_limit_s: float) -> Status:
         # HiGHS counts its run time from the birth of the instance, not of the run.
         self.set_option("time_limit", self.highs.getRunTime() + max(time_limit_s, 0.01))
         ended = self.highs.run()
         status = self.highs.getModelStatus()
+        if status not in _SAID:
+            # Rare, from a basis of other prices: the simplex has lost its way, and finds it from the start.
+            _require(self.highs.clearSolver(), "a fresh start")
+            self.set_option("simplex_strategy", _DUAL_SIMPLEX)
+            ended = self.highs.run()
+            status = self.highs.getModelStatus()
         if status in (_STATUS.kInfeasible, _STATUS.kUnboundedOrInfeasible):
             raise NoPlan("no plan keeps all limits")
-        if status not in (_STATUS.kOptimal, _STATUS.kTimeLimit):
+        if status not in _SAID:
             raise SolverFault(f"HiGHS ended with {self.highs.modelStatusToString(status)} ({ended})")
-        return self._solved("optimal" if status == _STATUS.kOptimal else "time_limit")
+        return "optimal" if status == _STATUS.kOptimal else "time_limit"
+
+    def _broken(self, limits: LazyRows) -> Ints:
+        x = np.clip(np.array(self.highs.getSolution().col_value), self.lower, self.upper)
+        return np.setdiff1d(limits.broken(x), self.added)
 
     def _solved(self, status: Status) -> Solved:
         solution, info = self.highs.getSolution(), self.highs.getInfo()

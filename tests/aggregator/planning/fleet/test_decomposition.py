@@ -17,6 +17,7 @@ from aggregator.planning.fleet.blocks import BlockService, blocks_of
 from aggregator.planning.fleet.checker import energies, violations
 from aggregator.planning.fleet.crew import Alone, Crew
 from aggregator.planning.fleet.decomposition import Answer, Decomposition, Task, decompose
+from aggregator.planning.fleet.headroom import Headroom
 from aggregator.planning.fleet.problem import Problem
 from aggregator.planning.fleet.solver import NoPlan, Solver
 
@@ -43,7 +44,8 @@ def alone(problem: Problem, gap: float = 1e-5, time_limit_s: float = 20.0) -> De
 
 def optimum(problem: Problem) -> float:
     """Of the linear program as a whole."""
-    return Solver(assemble(problem)).run(60.0).objective
+    program = assemble(problem)
+    return Solver(program).run(60.0, Headroom(problem, program)).objective
 
 
 @pytest.mark.parametrize("kind", KINDS)
