@@ -6,7 +6,6 @@ try:
     import asyncio
     import json
     import os
-    import sys
     from pathlib import Path
     from typing import Annotated, NoReturn
 
@@ -80,14 +79,63 @@ def demo(
 
 
 @app.command(
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
-    epilog="Example: v2g station --fleet stations.json --clock clock.json --ocpp ws://127.0.0.1:9000",
+    epilog="Example: v2g station --stations 50 --wire 10 --protocol 2.1 --scenario examples/workplace_acn.toml "
+           "--ocpp ws://127.0.0.1:9000"
 )
-def station(context: typer.Context) -> None:
-    """Run emulated charging stations against any OCPP server (same options as python -m twin.station)."""
-    import subprocess  # noqa: PLC0415 - only this command starts a process
+def station(
+    ocpp: Annotated[str, typer.Option(metavar="URL", help="The CSMS; the station id is appended to the path.")],
+    fleet: Annotated[Path | None, typer.Option(help="Fleet file (JSON): stations, cars, building load.")] = None,
+    scenario: Annotated[
+        Path | None, typer.Option(help="Scenario file (TOML) instead; its day begins now, unless --clock is given.")
+    ] = None,
+    stations: Annotated[
+        int | None, typer.Option(min=1, help="Of a scenario: how many; beyond its own, further rounds of the same.")
+    ] = None,
+    wire: Annotated[
+        int, typer.Option(min=0, help="Of a scenario: how many of them hold real ISO 15118 sessions with their cars.")
+    ] = 0,
+    protocol: Annotated[
+        str | None, typer.Option(help="Of a scenario: OCPP 1.6, 2.0.1 or 2.1 for all; each one's own if not given.")
+    ] = None,
+    speed: Annotated[
+        float, typer.Option(min=1.0, max=2000.0, help="Of a scenario without --clock: domain seconds per wall second.")
+    ] = 1.0,
+    password: Annotated[
+        str, typer.Option(envvar="V2G_STATION_PASSWORD", help="Of a scenario: Basic-auth password of every station.")
+    ] = "",
+    clock: Annotated[Path | None, typer.Option(help="Clock file of a scaled run (JSON).")] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="Also write every line, and each car's true energy by the minute.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="For the jitter of reconnections.")] = 0,
+    ends_with_stdin: Annotated[
+        bool, typer.Option("--ends-with-stdin", help="Quit when stdin closes, as when the parent process is gone.")
+    ] = False,
+    log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "WARNING",
+) -> None:
+    """Run emulated charging stations against any OCPP server; one JSON line per fact on stdout.
 
-    raise typer.Exit(subprocess.call([sys.executable, "-m", "twin.station", *context.args]))  # noqa: S603 - our module
+    They run in an environment of their own: V2G_STATION_PYTHON, or .venv-station beside the project.
+    """
+    from aggregator.stations.command import Emulation, run_scenario, run_stations  # noqa: PLC0415 - see serve
+
+    if (fleet is None) == (scenario is None):
+        raise typer.BadParameter("expected either --fleet or --scenario")
+    if protocol not in (None, "1.6", "2.0.1", "2.1"):
+        raise typer.BadParameter(f"{protocol!r}, expected 1.6, 2.0.1 or 2.1", param_hint="--protocol")
+    passed = ["--seed", str(seed), "--log-level", log_level]
+    passed += [] if truth is None else ["--truth", str(truth)]
+    passed += ["--ends-with-stdin"] if ends_with_stdin else []
+    try:
+        if fleet is not None:
+            code = run_stations(ocpp, fleet, [*([] if clock is None else ["--clock", str(clock)]), *passed])
+        else:
+            code = run_scenario(
+                ocpp, Emulation(scenario or Path(), stations, wire, protocol, speed, clock, password), passed
+            )
+    except Refused as refusal:
+        fail(str(refusal))
+    raise typer.Exit(code)
 
 
 @app.command(epilog="Example: v2g simulate examples/workplace_acn.toml -o out --replicas 50")

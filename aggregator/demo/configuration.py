@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,12 @@ from aggregator.demo.scene import Scene
 from aggregator.dispatch.feeder_share import fitted_fallback
 from aggregator.operations.access import new_secret, secret_sha256
 from aggregator.signals.model import Obligation
+from aggregator.stations import fleet_of
 from markets.rate import rate_path
 from twin.assets import Current, Vehicle
 from twin.feeder.on_disk.files import write as write_feeder
-from twin.station.fleetfile import EvseSpec, FleetFile, LoadSeries, StationSpec, VehicleSpec, VisitSpec, encode_fleet
+from twin.station.fleetfile import FleetFile, encode_fleet
 
-_DC_VOLTAGE_V = 400.0
-_AC_VOLTAGE_V = 208.0
 _PARTIES = {Obligation.COMMITTED: "utility", Obligation.MANDATORY: "grid-operator", Obligation.VOLUNTARY: "utility"}
 _EVENT_SCOPES = ("read_all", "read_targets", "write_programs", "write_events", "gridsignal:read", "gridsignal:write")
 
@@ -177,29 +176,9 @@ def _clients(scene: Scene, credentials: Credentials) -> list[dict[str, Any]]:
     ]
 
 
-def fleet_file(scene: Scene, credentials: Credentials) -> FleetFile:
-    """What the station process emulates: the truth of the day."""
-    truth, public = scene.scenario.truth(), scene.scenario.public()
-    stations = []
-    for station in public.stations:
-        is_dc = station.evse.current is Current.DC
-        stations.append(StationSpec(
-            id=station.id, version=station.protocol, vendor=station.vendor, model=station.model,
-            password=credentials.stations[station.id],
-            evse=EvseSpec.of(station.evse, voltage_v=_DC_VOLTAGE_V if is_dc else _AC_VOLTAGE_V),
-            visits=tuple(
-                VisitSpec(
-                    id=visit.id, id_token=truth.declared[visit.id].id_token, vehicle=VehicleSpec.of(visit.vehicle),
-                    arrival=visit.arrival, departure=visit.departure, energy_kwh=visit.energy_kwh, reports_soc=is_dc,
-                )
-                for visit in truth.visits if visit.evse_id == station.evse.id
-            ),
-        ))
-    return FleetFile(
-        site_id=public.site.id, end=truth.end,
-        building=LoadSeries(start=truth.start, step_s=60.0, kw=tuple(truth.building_kw.tolist())),
-        stations=tuple(stations), site_meter_period_s=1.0, meter_interval_s=60.0, meter_max_wall_s=1.0,
-    )
+def fleet_file(scene: Scene, credentials: Credentials, wire: Collection[str] = ()) -> FleetFile:
+    """What the station process emulates: the truth of the day. wire: stations that speak ISO 15118 with their cars."""
+    return fleet_of(scene.scenario, wire=wire, password_of=credentials.stations.__getitem__)
 
 
 def write_clock(path: Path, segments: Sequence[Segment], lease: str | None = None) -> None:
@@ -220,7 +199,8 @@ def write_fleet(folder: Path, fleet: FleetFile) -> None:
 
 
 def write_configuration(
-    folder: Path, scene: Scene, credentials: Credentials, *, host: str, http_port: int, ocpp_port: int
+    folder: Path, scene: Scene, credentials: Credentials, *, host: str, http_port: int, ocpp_port: int,
+    wire: Collection[str] = (),
 ) -> Path:
     """All files of the service and of the stations, but the clock; returns the service's configuration file."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -228,7 +208,7 @@ def write_configuration(
     write_feeder(garage_feeder(), folder / "feeder")
     (folder / "assets.toml").write_text(dump_assets(assets_tables(scene, credentials)), "utf-8")
     (folder / "tariff.toml").write_bytes(rate_path(scene.tables.tariff.shipped).read_bytes())
-    write_fleet(folder, fleet_file(scene, credentials))
+    write_fleet(folder, fleet_file(scene, credentials, wire))
     config = folder / "v2g.toml"
     config.write_text(dump_assets({
         "host": host, "http_port": http_port, "ocpp_port": ocpp_port, "data_dir": ".", "assets": "assets.toml",

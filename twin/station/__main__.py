@@ -43,9 +43,13 @@ def main(arguments: list[str] | None = None) -> int:
     except (FleetFileError, ClockFileError) as fault:
         print(fault, file=sys.stderr)  # noqa: T201 - the answer to whoever called the command
         return 1
-    _run(serve(
-        fleet, clock, chosen.ocpp, truth=chosen.truth, ends_with_stdin=chosen.ends_with_stdin, seed=chosen.seed
-    ))
+    try:
+        _run(serve(
+            fleet, clock, chosen.ocpp, truth=chosen.truth, ends_with_stdin=chosen.ends_with_stdin, seed=chosen.seed
+        ))
+    except FleetFileError as fault:  # what only this interpreter cannot do
+        print(f"{chosen.fleet}: {fault}", file=sys.stderr)  # noqa: T201 - see above
+        return 1
     return 0
 
 

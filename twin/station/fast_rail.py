@@ -74,7 +74,8 @@ def needs_of(car: Car) -> EvNeeds:
         target_soc=state.target_soc, min_soc=state.min_soc if is_newest else None,
         max_soc=state.max_soc if is_newest else None,
         capacity_kwh=limits.capacity_kwh if speech.transfer.is_dc else None,
-        target_energy_kwh=state.target_energy_kwh,
+        # On a wire this is never left out; where no target was set, nothing is made up for it.
+        target_energy_kwh=None if state.target_soc is None else state.target_energy_kwh,
         max_energy_kwh=state.max_energy_kwh if is_newest else None,
         min_energy_kwh=state.min_energy_kwh if is_newest else None,
         max_v2x_energy_kwh=state.max_v2x_energy_kwh if speech.transfer.is_bidirectional else None,
