@@ -20,7 +20,7 @@ class Schedule:
 
     charge_kw, discharge_kw: shape (ev, step). curtailed_kw: PV held back, shape (site, step).
     unserved_kw, spilled_kw: import and export beyond what caps, lines and voltages have room for, shape (site, step).
-    reserve_kw: sold, shape (block,).
+    reserve_kw: sold, shape (product, block): symmetric, up, down.
     """
 
     charge_kw: Floats
@@ -75,8 +75,8 @@ def evaluate(problem: Problem, schedule: Schedule) -> Evaluation:
         voltage = problem.feeders.squared_voltage(flow)
     reserve = 0.0
     if problem.reserve is not None:
-        block_h = hours * np.bincount(problem.reserve.block, minlength=len(problem.reserve.price_per_kw_h))
-        reserve = -float(problem.reserve.price_per_kw_h * block_h @ schedule.reserve_kw)
+        block_h = hours * np.bincount(problem.reserve.block, minlength=len(problem.reserve))
+        reserve = -float((problem.reserve.prices * schedule.reserve_kw).sum(axis=0) @ block_h)
     costs = {
         "energy": hours * float((bought @ problem.import_price).sum() - (sold @ problem.export_price).sum()),
         "wear": hours * float(evs.wear_per_kwh @ (schedule.charge_kw.sum(axis=1) + schedule.discharge_kw.sum(axis=1))),
@@ -160,10 +160,11 @@ def violations(problem: Problem, schedule: Schedule, *, tolerance: float = 1e-6)
                         tolerance)
     if problem.reserve is not None:
         up, down = reserve_volume(problem, schedule)
-        sold = schedule.reserve_kw[problem.reserve.block]
+        asked_up, asked_down = problem.reserve.asked(schedule.reserve_kw)
         fleet = ("the fleet",)
-        found += _worst("sells more reserve than it can take less", fleet, (sold - up)[None], tolerance * len(evs))
-        found += _worst("sells more reserve than it can take more", fleet, (sold - down)[None], tolerance * len(evs))
+        for direction, asked, there in (("less", asked_up, up), ("more", asked_down, down)):
+            found += _worst(f"sells more reserve than it can take {direction}", fleet, (asked - there)[None],
+                            tolerance * len(evs))
     return tuple(found)
 
 

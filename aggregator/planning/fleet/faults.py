@@ -63,7 +63,9 @@ def _shapes(problem: Problem) -> Iterator[Fault]:
         wanted.append(("feeders", problem.feeders,
                        {**dict.fromkeys(names, (len(sites),)), "reactive_kw": (len(sites), steps)}))
     if problem.reserve is not None:
-        wanted.append(("reserve", problem.reserve, {"block": (steps,)}))
+        blocks = np.shape(problem.reserve.price_per_kw_h)
+        wanted.append(("reserve", problem.reserve, {
+            "block": (steps,), "up_price_per_kw_h": blocks, "down_price_per_kw_h": blocks}))
     for where, table, shapes in wanted:
         for name, shape in shapes.items():
             if np.shape(getattr(table, name)) != shape:
@@ -125,6 +127,12 @@ def _evs(problem: Problem) -> Iterator[Fault]:
     for name in ("max_charge_kw", "max_discharge_kw", "wear_per_kwh"):
         value = getattr(evs, name)
         yield from where(name, ~(value >= 0) | np.isinf(value), "0 or more")
+    for name, most in (("min_charge_kw", evs.max_charge_kw), ("min_discharge_kw", evs.max_discharge_kw)):
+        value = getattr(evs, name)
+        bad = ~(value >= 0) | np.isinf(value)
+        yield from where(name, bad, "0 or more")
+        yield from where(name, ~bad & (most > 0) & (value > most), f"at most {name.replace('min', 'max')}")
+    yield from where("sleeps", (evs.sleeps != 0) & (evs.sleeps != 1), "0 or 1")
     for name in ("charge_efficiency", "discharge_efficiency"):
         value = getattr(evs, name)
         yield from where(name, ~((value > 0) & (value <= 1)), "above 0, at most 1")
@@ -177,11 +185,13 @@ def _feeders(feeders: Feeders, ids: tuple[str, ...]) -> Iterator[Fault]:
 
 
 def _reserve(reserve: Reserve) -> Iterator[Fault]:
-    blocks = len(reserve.price_per_kw_h)
+    blocks = len(reserve)
     for step in np.flatnonzero((reserve.block < 0) | (reserve.block >= blocks)):
         yield Fault("reserve", f"block[{step}]", str(reserve.block[step]), f"a block from 0 to {blocks - 1}")
-    for block in np.flatnonzero(~np.isfinite(reserve.price_per_kw_h)):
-        yield Fault("reserve", f"price_per_kw_h[{block}]", str(reserve.price_per_kw_h[block]), "a finite price")
+    for name in ("price_per_kw_h", "up_price_per_kw_h", "down_price_per_kw_h"):
+        price = getattr(reserve, name)
+        for block in np.flatnonzero(~np.isfinite(price)):
+            yield Fault("reserve", f"{name}[{block}]", str(price[block]), "a finite price")
     yield from _scalar("reserve", "sustain_h", reserve.sustain_h)
 
 

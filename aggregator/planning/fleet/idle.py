@@ -30,7 +30,7 @@ def idle_schedule(problem: Problem) -> Schedule:
         share = np.minimum(1.0, room[:, step] / np.maximum(asked, 1e-12))
         charge[:, step] = power * share[evs.site]
         missing = np.maximum(0.0, missing - charge[:, step] * hours * evs.charge_efficiency)
-    blocks = 0 if problem.reserve is None else len(problem.reserve.price_per_kw_h)
+    blocks = 0 if problem.reserve is None else len(problem.reserve)
     schedule = _with_limits(problem, charge, curtailed, blocks)
     if problem.feeders is None:
         return schedule
@@ -66,4 +66,4 @@ def _with_limits(problem: Problem, charge: np.ndarray, curtailed: np.ndarray, bl
     np.add.at(ev_kw, problem.evs.site, charge)
     net = ev_kw + sites.base_kw - sites.pv_kw + curtailed
     unserved, spilled = np.maximum(0.0, net - sites.import_cap_kw), np.maximum(0.0, -net - sites.export_cap_kw)
-    return Schedule(charge, np.zeros_like(charge), curtailed, unserved, spilled, np.zeros(blocks))
+    return Schedule(charge, np.zeros_like(charge), curtailed, unserved, spilled, np.zeros((3, blocks)))

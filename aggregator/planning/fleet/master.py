@@ -51,19 +51,21 @@ class Coupling:
             limit = event_share(problem, sites)
         most = np.maximum(0.0, caps - limit)
         reserve = problem.reserve
-        sold = 0 if reserve is None else len(reserve.price_per_kw_h)
+        sold = 0 if reserve is None else reserve.prices.size
         rows = events + (0 if reserve is None else 2 * steps)
         columns = np.zeros((rows, events + sold))
         columns[:events, :events] = -np.eye(events)
         cost = np.concatenate([hours * problem.event_price, np.zeros(sold)])
         most = np.concatenate([most, np.zeros(sold)])
         if reserve is not None:
-            at = np.arange(steps)
-            columns[events + at, events + reserve.block] = -1.0
-            columns[events + steps + at, events + reserve.block] = -1.0
-            cost[events:] = -reserve.price_per_kw_h * hours * np.bincount(reserve.block, minlength=sold)
-            most[events:] = (problem.evs.max_charge_kw + problem.evs.max_discharge_kw)[
-                np.isin(problem.evs.site, sites)].sum()
+            up, down = events + np.arange(steps), events + steps + np.arange(steps)
+            for product, rows_of in enumerate(((up, down), (up,), (down,))):
+                for asked in rows_of:
+                    columns[asked, events + product * len(reserve) + reserve.block] = -1.0
+            hours_sold = hours * np.bincount(reserve.block, minlength=len(reserve))
+            cost[events:] = -(reserve.prices * hours_sold).ravel()
+            span = (problem.evs.max_charge_kw + problem.evs.max_discharge_kw)[np.isin(problem.evs.site, sites)].sum()
+            most[events:] = np.where(reserve.prices > 0, span, 0.0).ravel()
         return Coupling(
             problem, np.concatenate([np.full(events, -np.inf), np.zeros(rows - events)]),
             np.concatenate([limit, np.full(rows - events, np.inf)]), columns, cost, most)
@@ -103,7 +105,10 @@ class Coupling:
 
 @dataclass(frozen=True, eq=False)
 class Mix:
-    """A solution of the master. shares: shape (column,). dual: shape (coupling row,). reserve_kw: sold, by block."""
+    """A solution of the master.
+
+    shares: shape (column,). dual: shape (coupling row,). reserve_kw: sold, shape (product, block).
+    """
 
     shares: Floats
     dual: Floats
@@ -185,7 +190,8 @@ class Pool:
                 _require(highs.addCols(rows, price, np.zeros(rows), np.full(rows, np.inf), rows, at, at,
                                        np.full(rows, sign)), "the box of prices")
             _, dual, _ = _run(highs)
-        return Mix(shares, coupling.proper(dual[:rows]), cost, np.maximum(x[count + coupling.events:count + own], 0.0))
+        sold = np.maximum(x[count + coupling.events:count + own], 0.0).reshape(3, -1)
+        return Mix(shares, coupling.proper(dual[:rows]), cost, sold)
 
     def forget_idle(self, mix: Mix, passes: int) -> Mix:
         """Drop the plans that no mix of the last passes used, for the memory; the mix over those that stay."""

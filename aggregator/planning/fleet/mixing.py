@@ -13,7 +13,8 @@ from dataclasses import replace
 import numpy as np
 
 from aggregator.planning.fleet.blocks import KEPT, SitePlan
-from aggregator.planning.fleet.checker import Schedule, ev_net, reserve_volume
+from aggregator.planning.fleet.checker import Schedule, ev_net
+from aggregator.planning.fleet.headroom import best_offer
 from aggregator.planning.fleet.master import Mix
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
 
@@ -35,17 +36,7 @@ def recombined(problem: Problem, plans: Sequence[SitePlan], mix: Mix, otherwise:
     for site, kept in mixed.items():
         _spread(problem, site, order[edges[site]:edges[site + 1]], kept, schedule)
     netted = _netted(problem, schedule)
-    return replace(schedule, reserve_kw=_offered(problem, schedule)), netted
-
-
-def _offered(problem: Problem, schedule: Schedule) -> Floats:
-    """Reserve sold by block, as far as the fleet's headroom goes after all."""
-    reserve = problem.reserve
-    if reserve is None:
-        return schedule.reserve_kw
-    offered = np.array(schedule.reserve_kw)
-    np.minimum.at(offered, reserve.block, np.minimum(*reserve_volume(problem, schedule)))
-    return np.asarray(np.maximum(0.0, offered))
+    return replace(schedule, reserve_kw=best_offer(problem, schedule)), netted
 
 
 def _spread(problem: Problem, site: int, evs: Ints, kept: Floats, schedule: Schedule) -> None:
@@ -58,8 +49,7 @@ def _spread(problem: Problem, site: int, evs: Ints, kept: Floats, schedule: Sche
     can = table.may_discharge[ev]
     count, size = problem.steps, len(ev)
     slack = 0 if problem.limit_per_kwh is None else count
-    reserve = 0 if problem.reserve is None else size
-    lengths = dict(zip(KEPT, (size, int(can.sum()), count, slack, slack, reserve, reserve), strict=True))
+    lengths = dict(zip(KEPT, (size, int(can.sum()), count, slack, slack), strict=True))
     parts = dict(zip(KEPT, np.split(kept, np.cumsum(list(lengths.values()))[:-1]), strict=True))
     schedule.charge_kw[ev, step] = parts["charge"]
     schedule.discharge_kw[ev, step] = 0.0

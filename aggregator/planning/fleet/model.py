@@ -9,7 +9,8 @@ peaks and missed events cost, less what reserve earns:
     bought <= peak[s]
     sum over sites of (bought - sold) <= limit + missed                                              per event step
     flow[s] = flow[next s] + bought[s] - sold[s],  voltage[s] = voltage[before s] - 2 (r flow[s] + x Q[s])
-    up <= room to give, down <= room to take, in kW and in the battery for `sustain_h`; their sums >= sold_reserve
+    up <= room to give, down <= room to take, in kW and in the battery for `sustain_h`
+    sum of up >= sold symmetric + sold up,  sum of down >= sold symmetric + sold down                       per step
 
 Rules are written over Pyomo's own sets and parameters only, so that Pyomo compiles each of them once as a template.
 """
@@ -27,7 +28,7 @@ from pyomo.common.gc_manager import PauseGC
 from pyomo.core.expr.numeric_expr import LinearExpression
 
 from aggregator.planning.fleet.arrays import Cells, largest_net, least_energy
-from aggregator.planning.fleet.problem import Feeders, Floats, Ints, Problem, Reserve
+from aggregator.planning.fleet.problem import PRODUCTS, Feeders, Floats, Ints, Problem, Reserve
 
 _Terms = list[tuple[float, pyo.Var]]
 
@@ -177,8 +178,10 @@ def _reserve(m: pyo.ConcreteModel, problem: Problem, reserve: Reserve, cells: Ce
     most = (evs.max_charge_kw + give)[cells.ev]
     m.up = pyo.Var(m.plugged, bounds=_between(list(m.plugged), 0.0, most))
     m.down = pyo.Var(m.plugged, bounds=_between(list(m.plugged), 0.0, most))
-    m.sold_reserve = pyo.Var(range(len(reserve.price_per_kw_h)), bounds=(
-        0.0, float(evs.max_charge_kw.sum() + evs.max_discharge_kw.sum())))
+    prices, every = reserve.prices, float(evs.max_charge_kw.sum() + evs.max_discharge_kw.sum())
+    m.product = pyo.Set(initialize=PRODUCTS)
+    m.sold_reserve = pyo.Var(m.product, range(len(reserve)), bounds=lambda _, product, b: (
+        0.0, every if prices[PRODUCTS.index(product), b] > 0 else 0.0))
     m.give, m.take = _each(give, m.car), _each(evs.max_charge_kw, m.car)
     m.drawn, m.stored = _each(hours / evs.discharge_efficiency, m.car), _each(hours * evs.charge_efficiency, m.car)
     m.least, m.most = _each(np.minimum(evs.floor_kwh, evs.energy_kwh), m.car), _each(evs.capacity_kwh, m.car)
@@ -199,9 +202,11 @@ def _reserve(m: pyo.ConcreteModel, problem: Problem, reserve: Reserve, cells: Ce
     for car in m.plugged:
         there[car[1]].append(car)
     for name, volume in (("up", m.up), ("down", m.down)):
-        def enough(m: pyo.ConcreteModel, t: int, volume: pyo.Var = volume) -> tuple[float, LinearExpression, None]:
+        def enough(m: pyo.ConcreteModel, t: int, volume: pyo.Var = volume,
+                   alone: str = name) -> tuple[float, LinearExpression, None]:
             terms = [(1.0, volume[car]) for car in there[t]]
-            return 0.0, _sum([*terms, (-1.0, m.sold_reserve[int(reserve.block[t])])]), None
+            sold = [(-1.0, m.sold_reserve[product, int(reserve.block[t])]) for product in ("symmetric", alone)]
+            return 0.0, _sum([*terms, *sold]), None
 
         m.add_component(f"{name}_volume", pyo.Constraint(m.step, rule=enough))
 
@@ -222,9 +227,10 @@ def _cost(m: pyo.ConcreteModel, problem: Problem) -> LinearExpression:
     if problem.events:
         terms += [(hours * price, m.missed[j]) for j, price in enumerate(problem.event_price.tolist())]
     if problem.reserve is not None:
-        block_h = hours * np.bincount(problem.reserve.block, minlength=len(problem.reserve.price_per_kw_h))
-        terms += [(-price * block_h[b], m.sold_reserve[b])
-                  for b, price in enumerate(problem.reserve.price_per_kw_h.tolist())]
+        block_h = hours * np.bincount(problem.reserve.block, minlength=len(problem.reserve))
+        terms += [(-price * block_h[b], m.sold_reserve[product, b])
+                  for product, prices in zip(PRODUCTS, problem.reserve.prices.tolist(), strict=True)
+                  for b, price in enumerate(prices)]
     # Only the increase of the peak is paid.
     return _sum(terms, -float(sites.demand_price @ sites.peak_so_far_kw))
 

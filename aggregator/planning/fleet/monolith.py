@@ -8,17 +8,19 @@ solved again from its last basis.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from time import perf_counter
 
 import numpy as np
 
 from aggregator.planning.fleet.arrays import NONE, Program, assemble
 from aggregator.planning.fleet.checker import Schedule
+from aggregator.planning.fleet.headroom import Headroom, best_offer
 from aggregator.planning.fleet.idle import idle_schedule
 from aggregator.planning.fleet.one_way import choose_directions
 from aggregator.planning.fleet.plan import Duals, Plan, Repair, SitePrices, make_plan
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
-from aggregator.planning.fleet.solver import Solved, Solver
+from aggregator.planning.fleet.solver import LazyRows, Solved, Solver
 
 _SEEN = 1e-7  # kW in both directions; below is solver noise
 _ROUNDS = 5
@@ -45,15 +47,16 @@ def solve_whole(
         return time_limit_s - (perf_counter() - began)
 
     proven = choose_directions(problem, solver, program, gap=gap, time_limit_s=0.8 * left())
-    relaxed = solver.run(left())
+    headroom = Headroom(problem, program)
+    relaxed = solver.run(left(), headroom)
     # With directions held, its optimum is that of the choice only; the choice has a bound of its own.
     bound = relaxed.bound if np.isneginf(proven) else min(proven, relaxed.bound)
     solved = perf_counter()
     answer, cells, meters = relaxed, 0, 0
     if relaxed.is_feasible:
-        answer, cells, meters = put_right(program, solver, relaxed, left)
+        answer, cells, meters = put_right(program, solver, relaxed, left, headroom)
     repaired = perf_counter()
-    schedule = schedule_of(program, answer.x) if answer.is_feasible else idle_schedule(problem)
+    schedule = schedule_of(problem, program, answer.x) if answer.is_feasible else idle_schedule(problem)
     duals = duals_of(problem, program, relaxed) if relaxed.status == "optimal" else None
     plan = make_plan(
         problem, schedule, bound, wanted_gap=gap, duals=duals,
@@ -67,7 +70,7 @@ def solve_whole(
 
 
 def put_right(
-    program: Program, solver: Solver, relaxed: Solved, left: Callable[[], float]
+    program: Program, solver: Solver, relaxed: Solved, left: Callable[[], float], limits: LazyRows | None = None,
 ) -> tuple[Solved, int, int]:
     """Solve again until no car and no meter goes both ways; how many of each were held to one."""
     answer = relaxed
@@ -82,7 +85,7 @@ def put_right(
         _hold(solver, answer.x, program.columns["charge"].start + cars,
               program.columns["discharge"].start + program.cells.discharge[cars])
         _hold(solver, answer.x, program.columns["bought"].start + sites, program.columns["sold"].start + sites)
-        again = solver.run(left())
+        again = solver.run(left(), limits)
         if not again.is_feasible:
             break
         answer = again
@@ -105,11 +108,12 @@ def _hold(solver: Solver, x: Floats, taking: Ints, giving: Ints) -> None:
     solver.set_bounds(off, np.zeros(len(off)), np.zeros(len(off)))
 
 
-def schedule_of(program: Program, x: Floats) -> Schedule:
-    """The schedule in an answer of the program."""
-    return Schedule(
+def schedule_of(problem: Problem, program: Program, x: Floats) -> Schedule:
+    """The schedule in an answer of the program, with the reserve that its cars have."""
+    schedule = Schedule(
         program.by_ev(x, "charge"), program.by_ev(x, "discharge"), program.by_site(x, "curtailed"),
-        program.by_site(x, "unserved"), program.by_site(x, "spilled"), np.array(x[program.columns["sold_reserve"]]))
+        program.by_site(x, "unserved"), program.by_site(x, "spilled"), np.zeros((3, 0)))
+    return replace(schedule, reserve_kw=best_offer(problem, schedule))
 
 
 def duals_of(problem: Problem, program: Program, answer: Solved) -> Duals:

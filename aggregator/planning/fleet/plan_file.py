@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from aggregator.planning.fleet.plan import Plan
-from aggregator.planning.fleet.problem import Problem
+from aggregator.planning.fleet.problem import PRODUCTS, Problem
 from aggregator.planning.fleet.why import binding, reasons
 
 FORMAT: Final = "v2g-fleet-plan/1"
@@ -67,7 +67,7 @@ def as_json(problem: Problem, plan: Plan, explained: tuple[int, ...] = ()) -> di
          "curtailed_kw": plan.schedule.curtailed_kw[k].tolist(),
          "unserved_kw": plan.schedule.unserved_kw[k].tolist(), "spilled_kw": plan.schedule.spilled_kw[k].tolist()}
         for k, name in enumerate(sites.ids)]
-    found["reserve_kw"] = plan.schedule.reserve_kw.tolist()
+    found["reserve_kw"] = dict(zip(PRODUCTS, plan.schedule.reserve_kw.tolist(), strict=True))
     found["why"] = {evs.ids[k]: [asdict(reason) for reason in reasons(problem, plan, k)] for k in explained}
     return found
 

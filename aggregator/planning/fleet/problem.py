@@ -8,7 +8,7 @@ and the solver loops over EVs. Powers are kW at the connector, step averages; en
 
 from __future__ import annotations
 
-from dataclasses import InitVar, dataclass, replace
+from dataclasses import InitVar, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,11 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+def _absent() -> Floats:
+    """A column that was not given; it counts as zeros."""
+    return np.zeros(0)
+
+
 @dataclass(frozen=True, eq=False)
 class Evs:
     """A table of EVs; every array has shape (ev,).
@@ -28,6 +33,8 @@ class Evs:
     energy_kwh: in the battery on arrival. target_kwh: wanted at departure; what is missing is paid for.
     floor_kwh: lowest energy a plan may reach. A car that arrives below it charges first and does not discharge.
     max_discharge_kw: 0 where the car may not discharge. wear_per_kwh: of throughput, in each direction.
+    min_charge_kw, min_discharge_kw: a power is 0 or at least that; less is followable only where the battery fills up.
+    sleeps: 1 for a car that falls asleep in a step without power and takes none until it leaves, else 0.
     """
 
     ids: tuple[str, ...]
@@ -43,12 +50,23 @@ class Evs:
     charge_efficiency: Floats
     discharge_efficiency: Floats
     wear_per_kwh: Floats
+    min_charge_kw: Floats = field(default_factory=_absent)
+    min_discharge_kw: Floats = field(default_factory=_absent)
+    sleeps: Floats = field(default_factory=_absent)
 
     def __post_init__(self) -> None:
+        for name in ("min_charge_kw", "min_discharge_kw", "sleeps"):
+            if np.size(getattr(self, name)) == 0:
+                object.__setattr__(self, name, np.zeros(len(self.ids)))
         _plain(self, integers=("site", "arrive", "depart"))
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def has_minimums(self) -> bool:
+        """Whether there is a power that a linear plan may choose and a car cannot follow."""
+        return bool(self.min_charge_kw.any() or (self.min_discharge_kw * self.may_discharge).any())
 
     @property
     def may_discharge(self) -> NDArray[np.bool_]:
@@ -144,18 +162,41 @@ class Event:
 
 @dataclass(frozen=True, eq=False)
 class Reserve:
-    """Symmetric reserve sold per block of steps: as much up (less import) as down.
+    """Reserve sold per block of steps: symmetric (as much up, which is less import, as down), up alone, down alone.
 
-    block: shape (step,), number of each step's block. price_per_kw_h: shape (block,). sustain_h: how long the batteries
-    must be able to follow a full call.
+    block: shape (step,), number of each step's block. price_per_kw_h: shape (block,), for symmetric reserve.
+    up_price_per_kw_h, down_price_per_kw_h: shape (block,), for one direction. Nothing is sold where a price is not
+    above 0. sustain_h: how long the batteries must be able to follow a full call.
     """
 
     block: Ints
     price_per_kw_h: Floats
     sustain_h: float
+    up_price_per_kw_h: Floats = field(default_factory=_absent)
+    down_price_per_kw_h: Floats = field(default_factory=_absent)
 
     def __post_init__(self) -> None:
+        for name in ("up_price_per_kw_h", "down_price_per_kw_h"):
+            if np.size(getattr(self, name)) == 0:
+                object.__setattr__(self, name, np.zeros(np.shape(self.price_per_kw_h)))
         _plain(self, integers=("block",))
+
+    def __len__(self) -> int:
+        return len(self.price_per_kw_h)
+
+    @property
+    def prices(self) -> Floats:
+        """Shape (product, block): of symmetric, up and down, per kW and hour."""
+        return np.array([self.price_per_kw_h, self.up_price_per_kw_h, self.down_price_per_kw_h])
+
+    def asked(self, sold_kw: Floats) -> tuple[Floats, Floats]:
+        """Shape (step,) each: what must be there up and down for volumes of shape (product, block)."""
+        both, up, down = sold_kw[:, self.block]
+        return both + up, both + down
+
+
+PRODUCTS = ("symmetric", "up", "down")
+"""What reserve is sold as, in the order of every array of shape (product, block)."""
 
 
 @dataclass(frozen=True, eq=False)

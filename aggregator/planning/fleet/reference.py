@@ -70,6 +70,7 @@ class Reference:
             return found
 
         reserve = getattr(self.model, "sold_reserve", None)
+        sold = np.zeros((3, 0)) if reserve is None else answer.x[self.columns_of(reserve)].reshape(3, -1)
         return Schedule(
             table("charge", evs), table("discharge", evs), table("curtailed", sites), table("unserved", sites),
-            table("spilled", sites), np.zeros(0) if reserve is None else answer.x[self.columns_of(reserve)])
+            table("spilled", sites), sold)

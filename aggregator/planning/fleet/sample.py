@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from aggregator.planning.fleet.arrays import assemble
+from aggregator.planning.fleet.headroom import Headroom
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
 from aggregator.planning.fleet.solver import Solver
 
@@ -41,8 +42,9 @@ def price_sample(problem: Problem, task: SampleTask) -> SampleAnswer:
                       np.cumsum([len(event.steps) for event in problem.events])[:-1]) if problem.events else []
     events = tuple(replace(event, max_net_kw=limit) for event, limit in zip(problem.events, limits, strict=True))
     part = replace(problem, feeders=None, trusted=True).part(task.sites)
-    program = assemble(replace(part, events=events, reserve=problem.reserve, trusted=True))
-    solved = Solver(program).run(task.time_limit_s)
+    sampled = replace(part, events=events, reserve=problem.reserve, trusted=True)
+    program = assemble(sampled)
+    solved = Solver(program).run(task.time_limit_s, Headroom(sampled, program))
     if solved.status != "optimal":
         return SampleAnswer(None)
     names = ("event", "up_volume", "down_volume")
