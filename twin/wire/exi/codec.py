@@ -6,9 +6,9 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-import orjson
+import msgspec
 
-from twin.wire.exi.errors import ExiError, InvalidValue, SchemaError, UnknownMessage
+from twin.wire.exi.errors import InvalidValue, SchemaError, UnknownMessage
 from twin.wire.exi.limits import Limits
 from twin.wire.exi.stream import Protocol
 from twin.wire.exi.xsd import read_schema, read_target
@@ -84,8 +84,8 @@ class ExiCodec:
             UnknownMessage, InvalidValue: the text is not JSON, or not a message that the schema allows.
         """
         try:
-            content = orjson.loads(message)
-        except orjson.JSONDecodeError as fault:
+            content = msgspec.json.decode(message)
+        except msgspec.DecodeError as fault:
             raise InvalidValue(f"the message is not JSON: {fault}") from None
         return self.encode_message(content, namespace)
 
@@ -100,7 +100,7 @@ class ExiCodec:
             Truncated, Malformed, TrailingBits, LimitExceeded, InvalidValue: the stream is not such a message.
             UnknownMessage: there is no such namespace.
         """
-        return orjson.dumps(self.decode_message(stream, namespace)).decode()
+        return msgspec.json.encode(self.decode_message(stream, namespace)).decode()
 
     def decode_message(self, stream: bytes, namespace: str) -> dict[str, Any]:
         """The same to an object; signatures' own namespace holds fragments, all others documents."""
@@ -126,6 +126,3 @@ def installed_codec(limits: Limits | None = None) -> ExiCodec:
     if spec is None or not spec.submodule_search_locations:
         raise SchemaError("the package iso15118, whose schemas the codec reads, is not installed in this environment")
     return ExiCodec(Schemas.from_folder(Path(spec.submodule_search_locations[0]) / "shared" / "schemas"), limits)
-
-
-__all__ = ["ExiCodec", "ExiError", "Schemas", "installed_codec"]

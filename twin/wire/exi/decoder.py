@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from twin.wire.exi.deviations import TEXT_KEY, Deviations
-from twin.wire.exi.errors import ExiError, InvalidValue
+from twin.wire.exi.errors import ExiError
 from twin.wire.exi.grammar import Event, Grammar, State
-from twin.wire.exi.schema import Attribute, Complex, Element, Kind, Name, SchemaSet, Simple
-from twin.wire.exi.values import Reader, Source, small_values, value_fault, value_reader
+from twin.wire.exi.schema import Attribute, Complex, Element, Name, SchemaSet, Simple
+from twin.wire.exi.values import Reader, Source, parse_text, small_values, value_fault, value_reader
 
 _ONE, _LISTED, _END = range(3)
 
@@ -132,9 +132,8 @@ class Decoder:
 
         def read_deviating(source: Source, at: int) -> tuple[Any, int]:
             found, at = deviate(source, at, grammar, grammar.start, owner, {})
-            if TEXT_KEY not in found and simple.kind is not Kind.STRING:
-                raise InvalidValue(f"no value, expected {simple.kind.value}")
-            return found.get(TEXT_KEY, ""), at
+            # Peers that encode XML have no event for text that is empty.
+            return found[TEXT_KEY] if TEXT_KEY in found else parse_text(simple, ""), at
 
         small = small_values(simple)
         if small is not None:
@@ -152,7 +151,7 @@ class Decoder:
             return read_small
         read_value = value_reader(simple, owner)
 
-        after_value = grammar.start.productions[0].then
+        after_value = grammar.start.productions[0].then or grammar.start
 
         def read(source: Source, at: int) -> tuple[Any, int]:
             bits = source.bits

@@ -14,7 +14,7 @@ class Limits:
     depth: elements inside elements; the deepest of the supported schemas is 10.
     events: elements and attributes of one message, so that a short stream cannot cost long work.
     string_characters: one string value; octets: one binary value.
-    integer_octets: one integer, 7 bits each; 20 octets hold more than 128 bits.
+    integer_octets: one integer, 7 bits each; 32 octets hold 224 bits, certificates' serial numbers have 160.
     occurrences: elements of one unbounded list.
     """
 
@@ -23,5 +23,5 @@ class Limits:
     events: int = 50_000
     string_characters: int = 16_384
     octets: int = 32_768
-    integer_octets: int = 20
+    integer_octets: int = 32
     occurrences: int = 4_096

@@ -34,6 +34,16 @@ class Protocol:
         self._roots: dict[str, tuple[str, ElementWriter, str]] = {}
         self._strings = StringTable.initial(schema.uris, schema.names)
 
+    @property
+    def schema(self) -> SchemaSet:
+        """What the namespace's files declare."""
+        return self._schema
+
+    @property
+    def messages(self) -> list[Element]:
+        """The elements that are messages, or the envelope of all."""
+        return [each for each in self._documents if self._is_message(each)]
+
     def encode(self, message: Any) -> bytes:
         """The stream of `{"Name": content}`: a document for a message, a fragment for a part of one."""
         if type(message) is not dict or len(message) != 1:

@@ -22,7 +22,7 @@ _NUMBER = {bits: n for n, bits in enumerate(OCTET)}
 # EXI 1.0, 7.1.9: an integer whose range holds at most this many values is written in as many bits as the range needs.
 _SMALL_RANGE = 4096
 _HIT_LOCAL, _HIT_GLOBAL, _MISS = 0, 1, 2
-_DIGITS = 40  # of an integer in text: more than 128 bits have
+_DIGITS = 68  # of an integer in text: as many as 224 bits have
 
 
 class Source:
