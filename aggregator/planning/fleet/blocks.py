@@ -17,11 +17,11 @@ from time import monotonic, process_time
 
 import highspy
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
 from aggregator.planning.answer import SolverFault
 from aggregator.planning.fleet.arrays import NONE, Program, assemble
+from aggregator.planning.fleet.block_duals import BlockDuals
 from aggregator.planning.fleet.block_rows import BlockRows
 from aggregator.planning.fleet.feeder_rows import FeederRows, feeder_rows
 from aggregator.planning.fleet.headroom import Cut, Headroom
@@ -80,23 +80,6 @@ class SitePlan:
     up_kw: Floats
     down_kw: Floats
     kept: Floats
-
-
-@dataclass(frozen=True, eq=False)
-class BlockDuals:
-    """The prices behind a block's cheapest plan; of shape (site of the block, step) in money per kW of a step.
-
-    site: what one kW more of a building's load would cost. peak: for a higher peak. feeder: for lines and voltages.
-    is_selling: where a kW more would be a kW less sold. energy: shape (cell,), what a kWh more in a battery at the end
-    of the step would save. target: shape (ev,), what a kWh less of target would save.
-    """
-
-    site: Floats
-    peak: Floats
-    feeder: Floats
-    is_selling: NDArray[np.bool_]
-    energy: Floats
-    target: Floats
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.planning.fleet.arrays import assemble
+from aggregator.planning.fleet.block_duals import BlockDuals, gathered
 from aggregator.planning.fleet.blocks import (
     BlockAnswer,
     BlockService,
@@ -36,7 +37,7 @@ from aggregator.planning.fleet.idle import idle_schedule
 from aggregator.planning.fleet.master import Box, Coupling, Mix, Pool
 from aggregator.planning.fleet.mixing import recombined
 from aggregator.planning.fleet.monolith import Progress
-from aggregator.planning.fleet.plan import Plan, Repair, make_plan, relative_gap
+from aggregator.planning.fleet.plan import Duals, Plan, Repair, make_plan, relative_gap
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
 from aggregator.planning.fleet.sample import SampleAnswer, SampleTask
 
@@ -74,15 +75,11 @@ class Pass:
 class Decomposition:
     """A plan of the whole fleet, and how it was found.
 
-    event_price: shape (event step,), per kWh, what the last mix says the event's limit costs. site_price: shape
-    (site, step), per kWh of the building's load, from the pass with the best bound.
     planned: shape (site,), whether a solver has planned the site; the time limit leaves the others to the plan without
     one. passes: over the whole fleet. replaced: workers that died and were replaced.
     """
 
     plan: Plan
-    event_price: Floats
-    site_price: Floats
     planned: NDArray[np.bool_]
     passes: tuple[Pass, ...]
     replaced: int
@@ -113,7 +110,10 @@ def decompose(
 
 @dataclass(eq=False)
 class _Search:
-    """The state of one decomposition. best: highest bound of the whole fleet, and the duals it was proven at."""
+    """The state of one decomposition.
+
+    bound: highest of the whole fleet so far. dual, duals: the prices it was proven at, of the coupling and by block.
+    """
 
     problem: Problem
     blocks: tuple[Ints, ...]
@@ -123,7 +123,7 @@ class _Search:
     progress: Progress | None
     bound: float = -np.inf
     dual: Floats = field(default_factory=lambda: np.zeros(0))
-    site_price: Floats = field(default_factory=lambda: np.zeros(0))
+    duals: dict[int, BlockDuals] = field(default_factory=dict)
     mix: Mix | None = None
     pool: Pool | None = None
     passes: list[Pass] = field(default_factory=list)
@@ -132,7 +132,6 @@ class _Search:
     def run(self) -> None:
         """Prices from samples, better ones from a larger sample, then the whole fleet."""
         self._began = monotonic()
-        self.site_price = np.zeros_like(self.problem.sites.base_kw)
         self.pool = Pool(Coupling.of(self.problem, self.blocks), dict(enumerate(self.blocks)))
         order = np.random.default_rng(0).permutation(len(self.blocks))
         box = self._first_prices(order)
@@ -266,9 +265,9 @@ class _Search:
         bounds.update({block: self._cheap_bound(block, prices.net) for block in missing})
         proven = coupling.bound(dual, sum(bounds.values()))
         if proven > self.bound:
-            self.bound, self.dual = proven, dual
-            for answer in answers:
-                self.site_price[self.blocks[answer.block]] = answer.duals.site / self.problem.step_h
+            self.bound = proven
+            if not missing:
+                self.dual, self.duals = dual, {answer.block: answer.duals for answer in answers}
         return proven
 
     def _cheap_bound(self, block: int, net_price: Floats) -> float:
@@ -297,8 +296,15 @@ class _Search:
             shares[list(latest.values())] = 1.0
             mix = Mix(shares, np.zeros(len(pool.coupling)), np.inf, schedule.reserve_kw)
         schedule, netted = recombined(self.problem, pool.plans, mix, schedule)
-        plan = make_plan(self.problem, schedule, self.bound, wanted_gap=self.gap, repair=Repair(cells=netted),
-                         seconds=self.seconds)
+        plan = make_plan(self.problem, schedule, self.bound, wanted_gap=self.gap, duals=self._prices(),
+                         repair=Repair(cells=netted), seconds=self.seconds)
         self._note("recombination")
-        return Decomposition(plan, -mix.dual[:pool.coupling.events] / self.problem.step_h, self.site_price, planned,
-                             tuple(self.passes), replaced)
+        return Decomposition(plan, planned, tuple(self.passes), replaced)
+
+    def _prices(self) -> Duals | None:
+        """Those that prove the bound; none if the time was up before every block had answered to them."""
+        if not self.duals:
+            return None
+        events = len(self.problem.event_steps)
+        return gathered(self.problem, self.blocks, [self.duals[k] for k in range(len(self.blocks))],
+                        self.dual[:events])

@@ -3,6 +3,9 @@
 Everything follows from the plan's prices. A car charges where a kWh in its battery saves more than a kWh at its site
 costs with losses and wear, discharges where it saves less, and rests in between; the value of a kWh in the battery
 comes from the next thing the battery runs into.
+
+A fleet solved in blocks follows a mix of plans, and its prices are those that prove its bound. Where the mix does not
+do what the prices alone would, the reason says so, and what it forgoes; all that together is within the proven gap.
 """
 
 from __future__ import annotations
@@ -18,9 +21,10 @@ from aggregator.planning.fleet.problem import Floats, Problem
 
 _FELT = 1e-6  # kW, kWh and prices below are solver noise
 
-Decision = Literal["charger", "price", "balance", "vehicle"]
+Decision = Literal["charger", "price", "balance", "vehicle", "mix"]
 """charger: at full power, more would pay. price: at rest, neither direction pays. balance: between, where one more kW
 would be worth exactly what it costs: the limit lies elsewhere. vehicle: it cannot discharge and charging does not pay.
+mix: the prices alone say otherwise; the plan mixes several, or a repair holds the car to one direction.
 """
 Horizon = Literal["target", "missing", "full", "floor", "departure"]
 """What gives the energy its value: the target at departure, a target that is missed and paid for, a battery that is
@@ -34,7 +38,8 @@ class Reason:
     site_price: what a kWh costs at the site; price_parts: market, event, peak, cap and feeder, which sum to it.
     charge_worth, discharge_worth: what the first or next kWh in that direction earns at the connector, after losses,
         wear and the value of the energy; above 0 it pays. energy_value: of a kWh in the battery.
-    until_step: the step after which `horizon` takes effect.
+    until_step: the step after which `horizon` takes effect. forgone: money that the power forgoes at these prices, 0
+        but for a mix.
     """
 
     step: int
@@ -48,6 +53,7 @@ class Reason:
     discharge_worth: float | None
     horizon: Horizon
     until_step: int
+    forgone: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +94,26 @@ def _reasons(problem: Problem, plan: Plan, duals: Duals, ev: int) -> Iterator[Re
         discharge = float(price[t] - wear - worth[t] / drawn) if may else None
         kw = float(power[t])
         limit = float(evs.max_charge_kw[ev] if kw > 0 else evs.max_discharge_kw[ev])
+        forgone = _forgone(kw, float(evs.max_charge_kw[ev]), charge)
+        if discharge is not None:
+            forgone += _forgone(-kw, float(evs.max_discharge_kw[ev]), discharge)
         decision: Decision
-        if abs(kw) <= _FELT:
+        if forgone > _FELT * max(1.0, abs(limit)):
+            decision = "mix"
+        elif abs(kw) <= _FELT:
             decision = "price" if may else "vehicle"
         else:
             decision = "charger" if abs(kw) >= limit - _FELT else "balance"
         horizon, until = _horizon(problem, plan, ev, t)
         yield Reason(t, kw, float(energy[t]), decision, float(price[t]),
                      {name: float(value[t]) for name, value in parts.items()}, float(worth[t]), charge, discharge,
-                     horizon, until)
+                     horizon, until, forgone * problem.step_h)
+
+
+def _forgone(kw: float, most: float, worth: float) -> float:
+    """Money per hour that a power in one direction forgoes, from 0 to its most, where a kWh of it is worth so much."""
+    power = min(max(0.0, kw), most)
+    return worth * (most - power) if worth > 0 else -worth * power
 
 
 def _horizon(problem: Problem, plan: Plan, ev: int, step: int) -> tuple[Horizon, int]:

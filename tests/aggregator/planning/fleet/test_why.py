@@ -6,7 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from aggregator.planning.fleet import NoPlan, Problem, solve
+from aggregator.planning.fleet import NoPlan, Plan, Problem, solve
+from aggregator.planning.fleet.arrays import assemble
+from aggregator.planning.fleet.blocks import BlockService, blocks_of
+from aggregator.planning.fleet.bound import lower_bound
+from aggregator.planning.fleet.crew import Alone
+from aggregator.planning.fleet.decomposition import decompose
 from aggregator.planning.fleet.monolith import solve_whole
 from aggregator.planning.fleet.why import binding, reasons
 
@@ -27,6 +32,8 @@ def test_powers_follow_from_the_prices_that_the_reasons_name(feeders: bool, make
             assert [reason.step for reason in found] == list(range(problem.evs.arrive[ev], problem.evs.depart[ev]))
             for reason in found:
                 cells += 1
+                assert reason.decision != "mix"
+                assert reason.forgone == pytest.approx(0.0, abs=1e-6)
                 assert sum(reason.price_parts.values()) == pytest.approx(reason.site_price, abs=1e-9)
                 charge = max(0.0, reason.power_kw)
                 if reason.charge_worth > 1e-6:
@@ -95,3 +102,61 @@ def test_a_plan_without_prices_does_not_pretend_to_explain(make_fleet: Make) -> 
     assert binding(problem, plan) == ()
     with pytest.raises(ValueError, match="no prices"):
         reasons(problem, plan, 0)
+
+
+def in_blocks(problem: Problem, gap: float) -> Plan:
+    return decompose(problem, gap, 20.0, executor=Alone(BlockService(problem, blocks_of(problem)))).plan
+
+
+@pytest.mark.parametrize("kind", [{}, {"events": 2}, {"events": 0}, {"tight": True}, {"lossless": True}],
+                         ids=["an event", "two events", "no event", "caps below the building", "no losses"])
+def test_prices_gathered_from_blocks_prove_the_bound_of_the_whole(make_fleet: Make, kind: dict[str, object]) -> None:
+    """Put into the rows of the one program that nobody has solved, they are worth what the blocks have proven."""
+    for seed in range(4):
+        problem = make_fleet(seed, evs=14, sites=5, **kind)
+        plan, program = in_blocks(problem, 1e-3), assemble(problem)
+        assert plan.duals is not None
+        duals, rows, hours = plan.duals, program.rows, problem.step_h
+        if (problem.evs.energy_kwh < problem.evs.floor_kwh).any():
+            continue  # its floor has rows of its own
+        row_dual = np.zeros(len(program.row_lower))
+        row_dual[rows["dynamics"]] = -duals.energy[program.cells.ev, program.cells.step]
+        row_dual[rows["departure"]] = duals.target
+        row_dual[rows["balance"]] = hours * duals.site.total.ravel()
+        row_dual[rows["peak"]] = -hours * duals.site.peak.ravel()
+        row_dual[rows["event"]] = -duals.event_kw
+        assert lower_bound(program, row_dual) == pytest.approx(plan.bound, rel=1e-7, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", [{}, {"feeders": True}, {"below_floor": True}], ids=["sites", "feeders", "floors"])
+def test_what_a_mix_forgoes_against_its_prices_is_within_the_proven_gap(
+    make_fleet: Make, kind: dict[str, object],
+) -> None:
+    mixed = 0
+    for seed in range(4):
+        problem = make_fleet(seed, evs=20, sites=5, **kind)
+        plan = in_blocks(problem, 5e-2)
+        found = [reason for ev in range(len(problem.evs)) for reason in reasons(problem, plan, ev)]
+        forgone = sum(reason.forgone for reason in found)
+        assert all(reason.forgone >= 0.0 for reason in found)
+        assert forgone <= plan.objective - plan.bound + 1e-6
+        mixed += sum(reason.decision == "mix" for reason in found)
+        for reason in found:
+            assert sum(reason.price_parts.values()) == pytest.approx(reason.site_price, abs=1e-9)
+    assert mixed  # or nothing has been tried
+
+
+@pytest.mark.parametrize("feeders", [False, True])
+def test_limits_that_cost_in_blocks_are_those_that_cost_in_one_program(make_fleet: Make, feeders: bool) -> None:
+    """An event's price is the same in every optimal dual solution here; so is a target that is missed."""
+    for seed in range(3):
+        problem = make_fleet(seed, evs=20, sites=5, feeders=feeders)
+        plan, whole = in_blocks(problem, 1e-7), solve_whole(problem)
+        in_parts, at_once = ({(item.kind, item.where): item.per_unit for item in binding(problem, one)}
+                             for one in (plan, whole))
+        for ev in np.flatnonzero(whole.outcome.shortfall_kwh > 1e-3):
+            key = ("target", problem.evs.ids[ev])
+            assert in_parts[key] == pytest.approx(at_once[key], abs=1e-5)
+        for key, worth in at_once.items():
+            if key[0] == "event":
+                assert in_parts[key] == pytest.approx(worth, rel=1e-2, abs=1e-3)
