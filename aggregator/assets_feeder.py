@@ -97,7 +97,7 @@ def _limits(reader: SectionReader, section: FeederSection) -> Limits | None:
     try:
         return Limits(own.voltage_pu, own.line_loading, own.transformer_loading, own.unbalance)
     except SceneError as error:
-        reader.fault(f"feeder.{error.field}", str(error.value), error.expected)
+        reader.fault(f"feeder.{error.field_name}", str(error.value), error.expected)
         return None
 
 

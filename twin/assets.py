@@ -16,16 +16,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from twin.impossible import ImpossibleValue
+
 if TYPE_CHECKING:  # the station knows assets, and nothing of feeders
     from twin.feeder.scene import Scene
 
 
-class AssetError(ValueError):
+class AssetError(ImpossibleValue):
     """A value of an asset is impossible; the message names the field, the value and what was expected."""
-
-    def __init__(self, field_name: str, value: object, expected: str) -> None:
-        super().__init__(f"{field_name}: {value!r}, expected {expected}")
-        self.field_name = field_name
 
 
 def _require(condition: bool, field_name: str, value: object, expected: str) -> None:

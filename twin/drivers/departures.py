@@ -16,15 +16,13 @@ import msgspec
 import numpy as np
 
 from twin.draws import Floats
+from twin.impossible import ImpossibleValue
 
 DATA = Path(__file__).parents[1] / "data" / "departure_error.json"
 
 
-class DepartureModelError(ValueError):
+class DepartureModelError(ImpossibleValue):
     """A departure model is impossible; the message names field, value and what was expected."""
-
-    def __init__(self, name: str, value: object, expected: str) -> None:
-        super().__init__(f"{name}: {value!r}, expected {expected}")
 
 
 class Departures(Protocol):

@@ -14,17 +14,15 @@ from numpy.typing import NDArray
 
 from twin.draws import Floats, Ints, ticks, uniforms
 from twin.drivers.departures import AcnDepartures, Departures
+from twin.impossible import ImpossibleValue
 from twin.visits import Revisions, VisitTable, VisitTableError
 
 # Tables that wait while their forerunner is drawn: its next one, and one more to know that this is not the last.
 _AHEAD = 2
 
 
-class DriverModelError(ValueError):
+class DriverModelError(ImpossibleValue):
     """A driver model is impossible; the message names field, value and what was expected."""
-
-    def __init__(self, name: str, value: object, expected: str) -> None:
-        super().__init__(f"{name}: {value!r}, expected {expected}")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from scipy.special import ndtri
 
 from twin.draws import Floats, Ints, ticks, uniforms
 from twin.faults.renewal import Broken, Slots, failures, until_repaired
+from twin.impossible import ImpossibleValue
 from twin.visits import VisitTable
 
 _HOUR_S = 3600.0
@@ -74,11 +75,8 @@ class FaultPlan:
     seed: int = 0
 
 
-class FaultModelError(ValueError):
+class FaultModelError(ImpossibleValue):
     """A fault model is impossible; the message names field, value and what was expected."""
-
-    def __init__(self, name: str, value: object, expected: str) -> None:
-        super().__init__(f"{name}: {value!r}, expected {expected}")
 
 
 @dataclass(frozen=True)

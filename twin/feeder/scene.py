@@ -18,18 +18,13 @@ from twin.assets import TimeGrid
 from twin.feeder.network.model import Feeder
 from twin.feeder.network.phases import PHASES
 from twin.feeder.powerflow.flow import Flow
+from twin.impossible import ImpossibleValue
 
 Floats = NDArray[np.float64]
 
 
-class SceneError(ValueError):
+class SceneError(ImpossibleValue):
     """What does not fit the feeder; the message names field, value and what was expected."""
-
-    def __init__(self, field: str, value: object, expected: str) -> None:
-        super().__init__(f"{field}: {value!r}, expected {expected}")
-        self.field = field
-        self.value = value
-        self.expected = expected
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ def feeder_of(
     except FeederInvalid as error:
         raise context.fault("", feeder.name, f"a feeder that can be solved ({error})") from error
     except SceneError as error:
-        raise context.fault("", str(error.value), f"{error.expected} ({error.field})") from error
+        raise context.fault("", str(error.value), f"{error.expected} ({error.field_name})") from error
     monthly = table.ambient_c if isinstance(table.ambient_c, list) else [table.ambient_c] * 12
     return OnFeeder(
         scene, tuple(wiring), table.nominal_volts, tuple(monthly), zone.key, inverters,
@@ -133,7 +133,7 @@ def feeder_faults(
         except ScenarioError as fault:
             yield fault
         except SceneError as error:
-            yield context.fault("", str(error.value), f"{error.expected} ({error.field})")
+            yield context.fault("", str(error.value), f"{error.expected} ({error.field_name})")
 
 
 def _inverters(

@@ -18,6 +18,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from twin.impossible import ImpossibleValue
+
 Floats = NDArray[np.float64]
 
 FILE: Final = "grid_codes.toml"
@@ -26,11 +28,8 @@ RESPONSE: Final = log(10.0)
 """Time constants in an open-loop response time: after it, 90 % of a step is there (IEEE 1547-2018, 3.1)."""
 
 
-class GridCodeError(ValueError):
+class GridCodeError(ImpossibleValue):
     """A setting is impossible or no code has that name; the message says which, its value and what was expected."""
-
-    def __init__(self, what: str, value: object, expected: str) -> None:
-        super().__init__(f"{what}: {value!r}, expected {expected}")
 
 
 class Priority(StrEnum):
