@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
 
+from aggregator.planning.linear_program import LinearProgram
 from aggregator.planning.site.problem import Floats, Problem
 from aggregator.planning.site.windows import Window, event_limits, site_limits, step_hours, windows
 
@@ -40,8 +41,8 @@ _ROWS = (
 
 
 @dataclass(frozen=True, eq=False)
-class Program:
-    """Minimise cost @ x + offset within lower <= x <= upper and row_lower <= matrix @ x <= row_upper.
+class Program(LinearProgram):
+    """The linear program of a site, and where in it everything stands.
 
     binaries: columns that are 0 or 1.
     charge, discharge, energy: column of (ev, step), -1 where there is none.
@@ -50,13 +51,6 @@ class Program:
         EV of departures, (event, its step) of commitments, the number of the feeder's row.
     """
 
-    cost: Floats
-    offset: float
-    lower: Floats
-    upper: Floats
-    row_lower: Floats
-    row_upper: Floats
-    matrix: csr_array
     binaries: Ints
     charge: Ints
     discharge: Ints
