@@ -35,7 +35,7 @@ BAD: tuple[tuple[str, Callable[[dict[str, Any]], None]], ...] = (
     ("evs[car-5].colour", lambda raw: raw["evs"][5].update(colour="red")),
     ("import_price[2]", lambda raw: raw["import_price"].__setitem__(2, float("nan"))),
     ("export_price", lambda raw: raw["export_price"].pop()),
-    ("sites[site-1].pv_kw[3]", lambda raw: raw["sites"][1]["pv_kw"].__setitem__(3, -1.0)),
+    ("sites[site-1].pv_kw[3]", lambda raw: raw["sites"][1].update(pv_kw=[0, 0, 0, -1, 0, 0, 0, 0])),
     ("sites[site-0].base_kw", lambda raw: raw["sites"][0].update(base_kw="much")),
     ("events[event-0].steps[0]", lambda raw: raw["events"][0]["steps"].__setitem__(0, 99)),
     ("events[event-0].shortfall_per_kwh", lambda raw: raw["events"][0].update(shortfall_per_kwh=-1)),
