@@ -5,10 +5,9 @@ A transaction's id comes from us and is a number; export registers exist only in
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any
 
+from aggregator.ocpp.dialects.answering import Answering, Payload
 from aggregator.ocpp.dialects.base import Request, StationListener
 from aggregator.ocpp.directory import EvseAddress
 from aggregator.ocpp.events import ConnectorState, ProfileCommand, ProfilePeriod, Purpose
@@ -22,7 +21,6 @@ from aggregator.ocpp.profiles import (
     wire_periods,
 )
 from aggregator.ocpp.readings import Reading, amount_v16, parse_time, read_meter_values, write_time
-from twin.wire.ocpp import CallRefused
 
 _STATES = {
     "Available": ConnectorState.AVAILABLE,
@@ -46,33 +44,20 @@ _ACKNOWLEDGED = frozenset((
     "FirmwareStatusNotification", "DiagnosticsStatusNotification", "SecurityEventNotification",
     "LogStatusNotification", "SignedFirmwareStatusNotification",
 ))
-"""Notifications without an answer's content; who wants to act on them reads the message log."""
-
-Payload = dict[str, Any]
 
 
-class Dialect16:
+class Dialect16(Answering):
     carries_discharge = False
 
     def __init__(self) -> None:
-        self._answers: dict[str, Callable[[StationListener, Payload], Awaitable[Payload]]] = {
+        super().__init__({
             "BootNotification": self._boot,
-            "Heartbeat": self._heartbeat,
             "Authorize": self._authorize,
             "StatusNotification": self._status,
             "MeterValues": self._meter_values,
             "StartTransaction": self._start,
             "StopTransaction": self._stop,
-            "DataTransfer": self._data_transfer,
-        }
-
-    async def answer(self, listener: StationListener, action: str, payload: Payload) -> Payload:
-        if action in _ACKNOWLEDGED:
-            return {}
-        reply = self._answers.get(action)
-        if reply is None:
-            raise CallRefused("NotSupported", f"{action} is not handled here")
-        return await reply(listener, payload)
+        }, _ACKNOWLEDGED)
 
     async def _boot(self, listener: StationListener, payload: Payload) -> Payload:
         boot = await listener.booted(
@@ -80,15 +65,9 @@ class Dialect16:
         )
         return {"status": boot.status, "interval": boot.interval_s, "currentTime": write_time(listener.now())}
 
-    async def _heartbeat(self, listener: StationListener, _payload: Payload) -> Payload:
-        return {"currentTime": write_time(listener.now())}
-
     async def _authorize(self, listener: StationListener, payload: Payload) -> Payload:
         accepted = await listener.authorize(payload["idTag"])
         return {"idTagInfo": {"status": "Accepted" if accepted else "Invalid"}}
-
-    async def _data_transfer(self, _listener: StationListener, _payload: Payload) -> Payload:
-        return {"status": "UnknownVendorId"}
 
     async def _status(self, listener: StationListener, payload: Payload) -> Payload:
         at = parse_time(payload["timestamp"]) if "timestamp" in payload else listener.now()

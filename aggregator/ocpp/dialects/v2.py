@@ -7,10 +7,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any
 
+from aggregator.ocpp.dialects.answering import Answering, Payload
 from aggregator.ocpp.dialects.base import CarNeeds, Request, StationListener
 from aggregator.ocpp.directory import EvseAddress
 from aggregator.ocpp.events import ConnectorState, ProfileCommand, ProfilePeriod, Purpose
@@ -58,20 +57,16 @@ _ACKNOWLEDGED = frozenset((
     "ReservationStatusUpdate", "NotifyDERAlarm", "NotifyDERStartStop", "NotifyPriorityCharging",
     "ReportDERControl",
 ))
-"""Notifications without an answer's content; who wants to act on them reads the message log."""
 
 _BIDIRECTIONAL = frozenset(("AC_BPT", "AC_BPT_DER", "DC_BPT", "DC_ACDP_BPT"))
 
-Payload = dict[str, Any]
 
-
-class Dialect201:
+class Dialect201(Answering):
     carries_discharge = False
 
     def __init__(self) -> None:
-        self._answers: dict[str, Callable[[StationListener, Payload], Awaitable[Payload]]] = {
+        super().__init__({
             "BootNotification": self._boot,
-            "Heartbeat": self._heartbeat,
             "Authorize": self._authorize,
             "StatusNotification": self._status,
             "MeterValues": self._meter_values,
@@ -79,31 +74,16 @@ class Dialect201:
             "NotifyEVChargingNeeds": self._charging_needs,
             "NotifyEVChargingSchedule": self._charging_schedule,
             "ReportChargingProfiles": self._profiles,
-            "DataTransfer": self._data_transfer,
-        }
-
-    async def answer(self, listener: StationListener, action: str, payload: Payload) -> Payload:
-        if action in _ACKNOWLEDGED:
-            return {}
-        reply = self._answers.get(action)
-        if reply is None:
-            raise CallRefused("NotSupported", f"{action} is not handled here")
-        return await reply(listener, payload)
+        }, _ACKNOWLEDGED)
 
     async def _boot(self, listener: StationListener, payload: Payload) -> Payload:
         station = payload["chargingStation"]
         boot = await listener.booted(station["vendorName"], station["model"], station.get("firmwareVersion"))
         return {"status": boot.status, "interval": boot.interval_s, "currentTime": write_time(listener.now())}
 
-    async def _heartbeat(self, listener: StationListener, _payload: Payload) -> Payload:
-        return {"currentTime": write_time(listener.now())}
-
     async def _authorize(self, listener: StationListener, payload: Payload) -> Payload:
         accepted = await listener.authorize(payload["idToken"]["idToken"])
         return {"idTokenInfo": {"status": "Accepted" if accepted else "Invalid"}}
-
-    async def _data_transfer(self, _listener: StationListener, _payload: Payload) -> Payload:
-        return {"status": "UnknownVendorId"}
 
     async def _status(self, listener: StationListener, payload: Payload) -> Payload:
         at = parse_time(payload["timestamp"])
