@@ -24,8 +24,8 @@ from aggregator.planning.fleet.arrays import NONE, Program, assemble
 from aggregator.planning.fleet.block_duals import BlockDuals
 from aggregator.planning.fleet.block_rows import BlockRows
 from aggregator.planning.fleet.feeder_rows import FeederRows, feeder_rows
+from aggregator.planning.fleet.followable import both_ways, put_right
 from aggregator.planning.fleet.headroom import Cut, Headroom
-from aggregator.planning.fleet.monolith import both_ways, put_right
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
 from aggregator.planning.fleet.sample import SampleAnswer, SampleTask, price_sample
 from aggregator.planning.fleet.solver import NoPlan, Solver
@@ -300,7 +300,7 @@ def _one_way(
     relaxed = solver.run(task.time_limit_s, headroom)
     if not relaxed.is_feasible:
         return own, x
-    return whole, put_right(program, solver, relaxed, lambda: until - monotonic(), headroom)[0].x
+    return whole, put_right(program, solver, relaxed, lambda: until - monotonic(), headroom).answer.x
 
 
 def _net(program: Program, x: Floats) -> Floats:

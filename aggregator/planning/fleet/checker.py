@@ -147,6 +147,7 @@ def violations(problem: Problem, schedule: Schedule, *, tolerance: float = 1e-6)
         *_worst("holds back less than nothing", sites.ids, -np.minimum(
             schedule.curtailed_kw, np.minimum(schedule.unserved_kw, schedule.spilled_kw)), tolerance),
     ]
+    found += _unfollowable(problem, schedule, truth, tolerance)
     if problem.limit_per_kwh is None:
         found += _worst("has power that its limits have no room for", sites.ids,
                         schedule.unserved_kw + schedule.spilled_kw, tolerance)
@@ -166,6 +167,21 @@ def violations(problem: Problem, schedule: Schedule, *, tolerance: float = 1e-6)
             found += _worst(f"sells more reserve than it can take {direction}", fleet, (asked - there)[None],
                             tolerance * len(evs))
     return tuple(found)
+
+
+def _unfollowable(problem: Problem, schedule: Schedule, truth: Evaluation, tolerance: float) -> list[str]:
+    """Cells below a minimum power, unless the battery fills up in them, and powers after a car has fallen asleep."""
+    evs, plugged = problem.evs, _plugged(problem)
+    charge, discharge = schedule.charge_kw, schedule.discharge_kw
+    full = truth.energy_kwh >= evs.capacity_kwh[:, None] - tolerance
+    weak = np.where((charge > tolerance) & ~full, evs.min_charge_kw[:, None] - charge, 0.0)
+    found = _worst("charges below its minimum", evs.ids, weak, 2 * tolerance)
+    weak = np.where(discharge > tolerance, evs.min_discharge_kw[:, None] - discharge, 0.0)
+    found += _worst("discharges below its minimum", evs.ids, weak, 2 * tolerance)
+    paused = plugged & (np.maximum(charge, discharge) <= tolerance) & ~full & (evs.sleeps > 0)[:, None]
+    asleep = np.logical_or.accumulate(paused, axis=1)
+    return found + _worst("takes power after it fell asleep", evs.ids, np.where(asleep, charge + discharge, 0.0),
+                          tolerance)
 
 
 def reserve_volume(problem: Problem, schedule: Schedule) -> tuple[Floats, Floats]:

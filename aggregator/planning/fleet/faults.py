@@ -132,6 +132,8 @@ def _evs(problem: Problem) -> Iterator[Fault]:
         bad = ~(value >= 0) | np.isinf(value)
         yield from where(name, bad, "0 or more")
         yield from where(name, ~bad & (most > 0) & (value > most), f"at most {name.replace('min', 'max')}")
+    yield from where("min_charge_kw", (evs.sleeps == 1) & (evs.min_charge_kw == 0),
+                     "above 0 for a car that sleeps in a pause")
     yield from where("sleeps", (evs.sleeps != 0) & (evs.sleeps != 1), "0 or 1")
     for name in ("charge_efficiency", "discharge_efficiency"):
         value = getattr(evs, name)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.planning.fleet.by_hand import lowered
 from aggregator.planning.fleet.checker import Schedule, evaluate
-from aggregator.planning.fleet.problem import Feeders, Problem
+from aggregator.planning.fleet.problem import Feeders, Floats, Problem
 
 
 def idle_schedule(problem: Problem) -> Schedule:
@@ -26,11 +27,11 @@ def idle_schedule(problem: Problem) -> Schedule:
     for step in range(problem.steps):
         plugged = (evs.arrive <= step) & (step < evs.depart)
         power = np.where(plugged, np.minimum(evs.max_charge_kw, missing / (hours * evs.charge_efficiency)), 0.0)
-        asked = np.bincount(evs.site, power, len(sites))
-        share = np.minimum(1.0, room[:, step] / np.maximum(asked, 1e-12))
-        charge[:, step] = power * share[evs.site]
+        charge[:, step] = _under(room[:, step], np.maximum(power, np.where(power > 0, evs.min_charge_kw, 0.0)), problem)
         missing = np.maximum(0.0, missing - charge[:, step] * hours * evs.charge_efficiency)
     blocks = 0 if problem.reserve is None else len(problem.reserve)
+    if evs.has_minimums:
+        charge, _ = lowered(problem, charge, np.zeros_like(charge))
     schedule = _with_limits(problem, charge, curtailed, blocks)
     if problem.feeders is None:
         return schedule
@@ -46,6 +47,21 @@ def idle_schedule(problem: Problem) -> Schedule:
         schedule.unserved_kw[crowded] += np.maximum(0.0, net[crowded])
         schedule.spilled_kw[crowded] += np.maximum(0.0, -net[crowded])
     return schedule
+
+
+def _under(room: Floats, power: Floats, problem: Problem) -> Floats:
+    """What of the powers fits into the room of each site: in proportion, or with minimums the first to leave first."""
+    evs = problem.evs
+    if not evs.has_minimums:
+        asked = np.bincount(evs.site, power, len(room))
+        return np.asarray(power * np.minimum(1.0, room / np.maximum(asked, 1e-12))[evs.site])
+    order = np.lexsort((evs.depart, evs.site))
+    own, site = power[order], evs.site[order]
+    before = np.cumsum(own) - own
+    before -= np.repeat(before[np.flatnonzero(np.diff(site, prepend=-1))], np.bincount(site)[np.unique(site)])
+    found = np.zeros_like(power)
+    found[order] = np.clip(room[site] - before, 0.0, own)
+    return np.where(found < evs.min_charge_kw, 0.0, found)
 
 
 def _broken(problem: Problem, feeders: Feeders, schedule: Schedule) -> NDArray[np.bool_]:

@@ -13,17 +13,16 @@ from time import perf_counter
 
 import numpy as np
 
-from aggregator.planning.fleet.arrays import NONE, Program, assemble
-from aggregator.planning.fleet.checker import Schedule
+from aggregator.planning.fleet.arrays import Program, assemble
+from aggregator.planning.fleet.by_hand import followable_schedule
+from aggregator.planning.fleet.checker import Schedule, evaluate
+from aggregator.planning.fleet.followable import Righted, put_right
 from aggregator.planning.fleet.headroom import Headroom, best_offer
 from aggregator.planning.fleet.idle import idle_schedule
 from aggregator.planning.fleet.one_way import choose_directions
-from aggregator.planning.fleet.plan import Duals, Plan, Repair, SitePrices, make_plan
-from aggregator.planning.fleet.problem import Floats, Ints, Problem
-from aggregator.planning.fleet.solver import LazyRows, Solved, Solver
-
-_SEEN = 1e-7  # kW in both directions; below is solver noise
-_ROUNDS = 5
+from aggregator.planning.fleet.plan import Duals, Plan, Repair, SitePrices, make_plan, repair_of
+from aggregator.planning.fleet.problem import Floats, Problem
+from aggregator.planning.fleet.solver import Solved, Solver
 
 Progress = Callable[[int, float, float], None]
 """Told after each pass: its number, the proven bound and the cost of the best plan."""
@@ -52,15 +51,18 @@ def solve_whole(
     # With directions held, its optimum is that of the choice only; the choice has a bound of its own.
     bound = relaxed.bound if np.isneginf(proven) else min(proven, relaxed.bound)
     solved = perf_counter()
-    answer, cells, meters = relaxed, 0, 0
+    righted = Righted(relaxed)
     if relaxed.is_feasible:
-        answer, cells, meters = put_right(program, solver, relaxed, left, headroom)
+        righted = put_right(program, solver, relaxed, left, headroom, problem)
+    answer = righted.answer
     repaired = perf_counter()
     schedule = schedule_of(problem, program, answer.x) if answer.is_feasible else idle_schedule(problem)
+    if not righted.is_followable:
+        schedule = followable_schedule(problem, schedule)
     duals = duals_of(problem, program, relaxed) if relaxed.status == "optimal" else None
     plan = make_plan(
         problem, schedule, bound, wanted_gap=gap, duals=duals,
-        repair=Repair(0, cells, meters, max(0.0, answer.objective - relaxed.objective)))
+        repair=_repair(problem, program, relaxed, righted, schedule))
     plan.seconds.update({
         "build": built - began, "transfer": passed - built, "solve": solved - passed, "repair": repaired - solved,
         "extract": perf_counter() - repaired, "total": perf_counter() - began})
@@ -69,43 +71,12 @@ def solve_whole(
     return plan
 
 
-def put_right(
-    program: Program, solver: Solver, relaxed: Solved, left: Callable[[], float], limits: LazyRows | None = None,
-) -> tuple[Solved, int, int]:
-    """Solve again until no car and no meter goes both ways; how many of each were held to one."""
-    answer = relaxed
-    cells = meters = 0
-    for _ in range(_ROUNDS):
-        cars, sites = both_ways(program, answer.x)
-        if not len(cars) and not len(sites):
-            return answer, cells, meters
-        if left() <= 0:
-            break
-        cells, meters = cells + len(cars), meters + len(sites)
-        _hold(solver, answer.x, program.columns["charge"].start + cars,
-              program.columns["discharge"].start + program.cells.discharge[cars])
-        _hold(solver, answer.x, program.columns["bought"].start + sites, program.columns["sold"].start + sites)
-        again = solver.run(left(), limits)
-        if not again.is_feasible:
-            break
-        answer = again
-    return answer, cells, meters
-
-
-def both_ways(program: Program, x: Floats) -> tuple[Ints, Ints]:
-    """Numbers of the cells that charge and discharge at once, and of the meters that buy and sell."""
-    discharge = np.zeros(len(program.cells))
-    there = program.cells.discharge != NONE
-    discharge[there] = x[program.columns["discharge"]]
-    cars = np.flatnonzero(np.minimum(x[program.columns["charge"]], discharge) > _SEEN)
-    meters = np.flatnonzero(np.minimum(x[program.columns["bought"]], x[program.columns["sold"]]) > _SEEN)
-    return cars, meters
-
-
-def _hold(solver: Solver, x: Floats, taking: Ints, giving: Ints) -> None:
-    """Let the smaller of two opposite powers be 0 from now on."""
-    off = np.where(x[taking] >= x[giving], giving, taking)
-    solver.set_bounds(off, np.zeros(len(off)), np.zeros(len(off)))
+def _repair(problem: Problem, program: Program, relaxed: Solved, righted: Righted, schedule: Schedule) -> Repair:
+    """What putting right did, and what it cost beside the answer of the linear program."""
+    if not relaxed.is_feasible:
+        return Repair()
+    before = evaluate(problem, schedule_of(problem, program, relaxed.x))
+    return repair_of(problem, before, schedule, righted.cells, righted.meters, righted.minimums)
 
 
 def schedule_of(problem: Problem, program: Program, x: Floats) -> Schedule:

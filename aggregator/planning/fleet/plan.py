@@ -5,7 +5,7 @@ A plan is made from a schedule alone, by the checker: whatever path found the sc
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -55,13 +55,18 @@ class Repair:
     """What the linear plan did that no car or meter can do, and what putting it right cost.
 
     uncertified: cells that prices alone do not certify. cells: of them, those that charged and discharged at once.
-    meters: sites and steps that bought and sold at once. cost: of the repair, above the linear optimum.
+    meters: sites and steps that bought and sold at once. minimums: cells that were decided to be 0 or at least their
+    minimum power. cost: of all this, above the linear plan; in it event_kwh, limits_kwh: by how much more events are
+    missed, and power goes beyond caps, lines and voltages, than in the linear plan.
     """
 
     uncertified: int = 0
     cells: int = 0
     meters: int = 0
+    minimums: int = 0
     cost: float = 0.0
+    event_kwh: float = 0.0
+    limits_kwh: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +104,17 @@ def relative_gap(objective: float, bound: float) -> float:
     return max(0.0, objective - bound) / max(1.0, abs(objective)) if np.isfinite(bound) else float("inf")
 
 
+def repair_of(problem: Problem, before: Evaluation, schedule: Schedule, cells: int, meters: int,
+              minimums: int) -> Repair:
+    """What a repair has come to. before: of the linear plan; cells, meters, minimums: what was decided."""
+    after, hours = evaluate(problem, schedule), problem.step_h
+    event = hours * float(after.event_shortfall_kw.sum() - before.event_shortfall_kw.sum())
+    price = problem.limit_per_kwh or np.inf
+    limits = (after.costs["limits"] - before.costs["limits"]) / price
+    return Repair(0, cells, meters, minimums, max(0.0, after.objective - before.objective), max(0.0, event),
+                  max(0.0, limits))
+
+
 def make_plan(
     problem: Problem, schedule: Schedule, bound: float, *, wanted_gap: float, duals: Duals | None = None,
     repair: Repair | None = None, seconds: dict[str, float] | None = None,
@@ -108,6 +124,6 @@ def make_plan(
     repair = Repair() if repair is None else repair
     if duals is not None:
         count = int(np.count_nonzero(uncertified(problem, duals.site.total)))
-        repair = Repair(count, repair.cells, repair.meters, repair.cost)
+        repair = replace(repair, uncertified=count)
     done = relative_gap(outcome.objective, bound) <= wanted_gap
     return Plan(schedule, outcome, bound, "optimal" if done else "time_limit", duals, repair, seconds or {})
