@@ -37,6 +37,7 @@ from aggregator.demo.processes import Process, free_port
 from aggregator.demo.resume import interrupted, resumed_clock, resumed_fleet
 from aggregator.demo.scene import Scene, load_scene
 from aggregator.demo.stored import read_store
+from aggregator.demo.wire import WireLog, WirePlan, wire_plan
 from aggregator.reports import judge, render_report, result_json
 from twin.lease import LeaseError, LeaseKeeper
 from twin.scenario import ScenarioError, resource_path
@@ -89,6 +90,8 @@ class _Stage:
     console: Console
     world: OutsideWorld
     pacer: Pacer
+    wire: WirePlan
+    sessions: WireLog = field(default_factory=WireLog)
     online: set[str] = field(default_factory=set)
     plugged: set[str] = field(default_factory=set)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -118,13 +121,17 @@ async def run_demo(options: DemoOptions, console: Console) -> DemoOutcome:
     except ScenarioError as error:
         raise Refused(str(error)) from None
     http_port, ocpp_port = free_port(HOST, options.http_port), free_port(HOST, options.ocpp_port)
-    credentials, pacer = _set_up(options, scene, http_port, ocpp_port)
+    wire = wire_plan(scene)
+    credentials, pacer = _set_up(options, scene, http_port, ocpp_port, wire)
     async with httpx.AsyncClient(base_url=f"http://{HOST}:{http_port}", timeout=20.0) as http:
         world = OutsideWorld(scene, credentials, pacer.clock, http)
         pacer.seen_to = world.seen_to
         if options.resume and (before := interrupted(options.data)) is not None:
             world.already_kwh = before.delivered_kwh(scene.scenario.truth().visits)
-        stage = _Stage(options, scene, http_port, ocpp_port, console, world, pacer)
+        if wire.missing:
+            console.print(f"[yellow]No car is on the ISO 15118 wire: {wire.missing}", soft_wrap=True)
+            world.notes.append(f"no car was on the ISO 15118 wire, all on the fast rail: {wire.missing}")
+        stage = _Stage(options, scene, http_port, ocpp_port, console, world, pacer, wire)
         try:
             await _raise_curtain(stage, http)
             await _run_day(stage)
@@ -139,7 +146,9 @@ async def run_demo(options: DemoOptions, console: Console) -> DemoOutcome:
 # --- before ------------------------------------------------------------------------------------------------------
 
 
-def _set_up(options: DemoOptions, scene: Scene, http_port: int, ocpp_port: int) -> tuple[Credentials, Pacer]:
+def _set_up(
+    options: DemoOptions, scene: Scene, http_port: int, ocpp_port: int, wire: WirePlan
+) -> tuple[Credentials, Pacer]:
     """A fresh folder with everything the processes need, or the clock and credentials of the run to continue.
 
     Time stands until the pacer is opened.
@@ -151,14 +160,16 @@ def _set_up(options: DemoOptions, scene: Scene, http_port: int, ocpp_port: int) 
             raise Refused(f"--data: {folder} holds no demo to resume")
         credentials = Credentials.load(folder / "credentials.json")
         write_configuration(
-            folder, scene, credentials, host=HOST, http_port=http_port, ocpp_port=ocpp_port
+            folder, scene, credentials, host=HOST, http_port=http_port, ocpp_port=ocpp_port, wire=wire.stations
         )
-        return credentials, _resume(options, scene, credentials)
+        return credentials, _resume(options, scene, credentials, wire)
     if folder.exists() and any(folder.iterdir()) and not marker.is_file():
         raise Refused(f"--data: {folder} is not empty and holds no demo; choose another folder")
     shutil.rmtree(folder, ignore_errors=True)
     credentials = Credentials.make(scene)
-    write_configuration(folder, scene, credentials, host=HOST, http_port=http_port, ocpp_port=ocpp_port)
+    write_configuration(
+        folder, scene, credentials, host=HOST, http_port=http_port, ocpp_port=ocpp_port, wire=wire.stations
+    )
     marker.write_text(json.dumps({"speed": options.speed}), "utf-8")
     return credentials, _begin(options, scene)
 
@@ -168,7 +179,7 @@ def _begin(options: DemoOptions, scene: Scene) -> Pacer:
     return Pacer(keeper, _new_clock(options.data, scene, options.speed, keeper))
 
 
-def _resume(options: DemoOptions, scene: Scene, credentials: Credentials) -> Pacer:
+def _resume(options: DemoOptions, scene: Scene, credentials: Credentials, wire: WirePlan) -> Pacer:
     """The clock of a day that goes on where it was interrupted; the stations' file says how the cars stood."""
     folder = options.data
     world = interrupted(folder)
@@ -186,7 +197,7 @@ def _resume(options: DemoOptions, scene: Scene, credentials: Credentials) -> Pac
     going = Segment(keeper.run_at(time.time()), world.at, options.speed)
     segments = resumed_clock(old, [going, *_slow_again(scene, going)])
     write_clock(folder / "clock.json", segments, _LEASE)
-    write_fleet(folder, resumed_fleet(fleet_file(scene, credentials), world))
+    write_fleet(folder, resumed_fleet(fleet_file(scene, credentials, wire.stations), world))
     return Pacer(keeper, ScaledClock(segments, keeper))
 
 
@@ -232,7 +243,7 @@ async def _raise_curtain(stage: _Stage, http: httpx.AsyncClient) -> None:
             "-m", "twin.station", "--fleet", str(stage.folder / "stations.json"),
             "--clock", str(stage.folder / "clock.json"), "--ocpp", f"ws://{HOST}:{stage.ocpp_port}",
             "--truth", str(stage.folder / "truth.jsonl"), "--ends-with-stdin",
-        ], stage.folder / "logs/stations.log", has_lines=True,
+        ], stage.folder / "logs/stations.log", has_lines=True, interpreter=stage.wire.interpreter,
     )
     stage.paired = await Process.start(
         "paired run", ["-m", "aggregator.demo.paired", str(stage.folder)], stage.folder / "logs/paired.log", nice=15
@@ -350,6 +361,8 @@ async def _listen(stage: _Stage, group: asyncio.TaskGroup) -> None:
                 group.create_task(stage.world.driver_plugged_in(line["visit_id"]))
             case "unplugged":
                 stage.plugged.discard(line["visit_id"])
+            case "session_charges" | "session_broke":
+                stage.sessions.take(line)
             case "summary":
                 stage.summary = line
 
@@ -408,6 +421,7 @@ async def _report(stage: _Stage, wall_s: float) -> DemoOutcome:
     facts = day_facts(
         folder, scene, stored, paired=load_day(folder / "paired.json"), uncontrolled=uncontrolled_day(scene),
         limit=stage.world.limit, speed=stage.options.speed, wall_s=wall_s, notes=stage.world.notes,
+        wire=stage.sessions.facts(scene),
     )
     verdict, result = judge(facts), result_json(facts)
     report = folder / "report" / "index.html"

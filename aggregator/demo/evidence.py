@@ -37,6 +37,7 @@ from aggregator.reports import (
     PlanFact,
     RoundFact,
     StepSeries,
+    WireFact,
 )
 from aggregator.signals.measurement import event_performance
 from aggregator.signals.model import GridSignal
@@ -53,7 +54,7 @@ _STAYS_S = 60.0
 
 def day_facts(
     folder: Path, scene: Scene, stored: Stored, *, paired: SimulatedDay, uncontrolled: SimulatedDay,
-    limit: SignalTrace, speed: float, wall_s: float, notes: Sequence[str],
+    limit: SignalTrace, speed: float, wall_s: float, notes: Sequence[str], wire: tuple[WireFact, ...] = (),
 ) -> DayFacts:
     """Everything the day's report shows and is judged by."""
     settings = load_settings(folder / "v2g.toml")
@@ -86,7 +87,7 @@ def day_facts(
         uncontrolled_bill=_bill(bill(rate, start, QUARTER_S, uncontrolled_kw, peak_kw)),
         credits=credited, messages=stored.messages, assumptions=assumptions(scene), attributions=ATTRIBUTIONS,
         notes=tuple(notes), program_version=version("v2g-aggregator"),
-        feeder=None if assets.street is None else carried(assets.street, grid, building, evse_power),
+        feeder=None if assets.street is None else carried(assets.street, grid, building, evse_power), wire=wire,
     )
 
 

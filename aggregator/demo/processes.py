@@ -45,11 +45,13 @@ class Process:
     async def start(
         cls, name: str, arguments: list[str], log_path: Path, *,
         environment: Mapping[str, str] | None = None, has_lines: bool = False, nice: int = 0,
+        interpreter: Path | None = None,
     ) -> Process:
+        """interpreter: the Python that runs it; the demo's own if None."""
         log_path.parent.mkdir(parents=True, exist_ok=True)
         with log_path.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, *arguments,
+                sys.executable if interpreter is None else str(interpreter), *arguments,
                 # Never written to: its end tells the child that the demo is gone, however it went.
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE if has_lines else log, stderr=log, limit=_LINE_LIMIT,

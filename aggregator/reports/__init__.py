@@ -23,6 +23,7 @@ from aggregator.reports.facts import (
     SocTrace,
     StepSeries,
     VisitFact,
+    WireFact,
 )
 from aggregator.reports.verdict import Check, Verdict, judge
 from aggregator.reports.words import Refusal
@@ -30,5 +31,5 @@ from aggregator.reports.words import Refusal
 __all__ = [
     "Assumption", "Attribution", "BillFact", "BillLine", "CarriedFact", "Check", "CreditFact", "DayFacts", "EventFact",
     "EventInterval", "FeederChange", "FeederFact", "LimitFact", "MessageCount", "PlanFact", "Refusal", "RoundFact",
-    "SocTrace", "StepSeries", "Verdict", "VisitFact", "judge", "render_report", "result_json",
+    "SocTrace", "StepSeries", "Verdict", "VisitFact", "WireFact", "judge", "render_report", "result_json",
 ]

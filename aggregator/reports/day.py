@@ -119,6 +119,11 @@ def result_json(facts: DayFacts) -> dict[str, Any]:
                 for one in facts.feeder.carried
             ],
         },
+        "wire": [
+            {"evse_id": one.evse_id, "session": one.session, "charged": one.charged, "broken": one.broken,
+             "setup_s": _number(one.setup_s)}
+            for one in facts.wire
+        ],
         "messages": {
             "total": sums.messages,
             "counts": [

@@ -332,13 +332,29 @@ class FeederFact:
 
 
 @dataclass(frozen=True)
+class WireFact:
+    """An EVSE that held real sessions with its cars.
+
+    session: language, energy transfer and control mode, for the reader. charged: how many came to their charge loop;
+    broken: how many did not end in good order. setup_s: wall seconds from connection to charge loop, the longest.
+    """
+
+    evse_id: str
+    session: str
+    charged: int
+    broken: int = 0
+    setup_s: float = 0.0
+
+
+@dataclass(frozen=True)
 class DayFacts:
     """One day of one site.
 
     start, end: the half-open day that is judged. net: measured at the connection point. uncontrolled: net power of the
     same day with every car at full power from plug-in. planned: net power of whichever plan was in force.
     evse_power: measured at each charger (discharge negative). cap and mandatory limits together in `limits`.
-    paired_run: False = the run without signals was not made. speed: clock factor of the run.
+    paired_run: False = the run without signals was not made. speed: clock factor of the run. wire: chargers that held
+    ISO 15118 sessions with their cars; without any, that is no criterion.
     """
 
     site_id: str
@@ -366,6 +382,7 @@ class DayFacts:
     notes: tuple[str, ...] = field(default=())
     program_version: str = ""
     feeder: FeederFact | None = None
+    wire: tuple[WireFact, ...] = ()
 
     @property
     def minutes(self) -> int:

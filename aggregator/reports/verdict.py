@@ -30,6 +30,9 @@ METER_RESOLUTION_KW = 0.01
 MIN_DISCHARGE_KWH = 0.1
 """Energy out of the cars that counts as real discharge."""
 
+WIRE_EVS = 3
+"""Cars on the wire that have to discharge."""
+
 MAX_UNMEASURED_SHARE = 0.02
 """More minutes without a measurement than this, and a ceiling cannot be shown to have held."""
 
@@ -118,6 +121,7 @@ def judge(facts: DayFacts) -> Verdict:
             _gate(facts),
             _discharge(facts),
             _commitment(facts),
+            *_wire(facts),
         ),
         shorts,
     )
@@ -285,3 +289,23 @@ def _commitment(facts: DayFacts) -> Check:
         f"every 15-minute mean at {100 * (1 - COMMITMENT_TOLERANCE):.0f} % of the committed reduction or more",
         measured,
     )
+
+
+def _wire(facts: DayFacts) -> tuple[Check, ...]:
+    """Of the cars that were told over ISO 15118 what to do, not by a call within the emulation."""
+    if not facts.wire:
+        return ()
+    given = {fact.evse_id: 0.0 for fact in facts.wire}
+    for event in facts.events:
+        for evse_id, energy in discharged_kwh(facts, event.start, event.end).items():
+            if evse_id in given:
+                given[evse_id] += energy
+    enough = sum(energy >= MIN_DISCHARGE_KWH for energy in given.values())
+    broken = sum(fact.broken for fact in facts.wire)
+    measured = ", ".join(f"{evse_id} {energy:.2f} kWh" for evse_id, energy in sorted(given.items()))
+    return (Check(
+        "wire_evs_discharged", "EVs told over ISO 15118 discharged during the event", enough >= WIRE_EVS,
+        f"{WIRE_EVS} EVs or more on the wire, {MIN_DISCHARGE_KWH} kWh or more out of each, by their chargers' meters",
+        f"{measured} ({', '.join(sorted({fact.session for fact in facts.wire}))})"
+        + (f"; {broken} sessions broke" if broken else ""),
+    ),)

@@ -27,6 +27,12 @@ def loop_pause_s(factor: float) -> float:
     return max(LEAST_LOOP_WALL_S, min(LOOP_WALL_S, LOOP_DOMAIN_S / factor))
 
 
+def evse_id_15118(name: str) -> str:
+    """An EVSE's id in the form of ISO 15118-2 Annex H.2: country, operator, E and at most 31 letters and digits."""
+    outlet = "".join(letter for letter in name.upper() if letter.isascii() and letter.isalnum())
+    return f"DE*V2G*E{outlet[:31] or '1'}"
+
+
 def rails_of(fleet: FleetFile, timeline: Timeline) -> list[RailMaker]:
     """For each station of `fleet`, what makes its rail.
 
@@ -46,11 +52,12 @@ def _maker(station: StationSpec, index: int, timeline: Timeline) -> RailMaker:
             "lacks; expected the station's own environment, or 'fast'"
         )
     options = wire.WireOptions(
-        pause_s=lambda: loop_pause_s(timeline.clock.factor(timeline.now)), now=timeline.clock.now
+        evse_id=evse_id_15118(station.evse.id), pause_s=lambda: loop_pause_s(timeline.clock.factor(timeline.now)),
+        now=timeline.clock.now,
     )
 
     def make(listener: RailListener) -> Rail:
-        rail: Rail = wire.WireRail(station.evse.ratings(), listener, evse_id=station.evse.id, options=options)
+        rail: Rail = wire.WireRail(station.evse.ratings(), listener, options)
         return rail
 
     return make

@@ -10,6 +10,7 @@ for a CSMS. What comes from a wire comes outside the timeline: it is brought int
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -25,6 +26,10 @@ class SessionNews(Protocol):
     """Who is told what becomes of the session. Every call happens at the present event."""
 
     def needs_told(self, needs: EvNeeds) -> None: ...
+
+    def session_charges(self, setup_s: float) -> None:
+        """It came to its charge loop, `setup_s` of wall time after it began."""
+        ...
 
     def session_broke(self, fault: SessionFault) -> None: ...
 
@@ -49,6 +54,7 @@ class SessionKeeper:
         self._is_running = False
         self._tries = 0
         self._retry: Event | None = None
+        self._began_wall: float | None = None
 
     @property
     def is_charging(self) -> bool:
@@ -86,10 +92,14 @@ class SessionKeeper:
         self._car, self.fault, self.is_done, self._is_running = None, None, False, False
 
     def look(self) -> None:
-        """After the events of an instant: is what was broken well again?"""
-        if self.fault is not None and self.is_charging:
-            self.fault, self._tries = None, 0
-            if self.news is not None:
+        """After the events of an instant: has a session come to its charge loop, is what was broken well again?"""
+        if self._began_wall is None or not self.is_charging:
+            return
+        setup_s, self._began_wall = time.monotonic() - self._began_wall, None
+        was_broken, self.fault, self._tries = self.fault is not None, None, 0
+        if self.news is not None:
+            self.news.session_charges(setup_s)
+            if was_broken:
                 self.news.session_mended()
 
     def _forget_plans(self) -> None:
@@ -102,7 +112,7 @@ class SessionKeeper:
         if self._car is None or self._is_running:
             return
         self._car.offered_kw = None
-        self._is_running = True
+        self._is_running, self._began_wall = True, time.monotonic()
         self.rail.connect(self._car)
         self.rail.authorise()
 

@@ -209,18 +209,23 @@ class Station:
         self._needs = CarNeeds(needs, self._timeline.now)
         self._tell_needs()
 
+    def session_charges(self, setup_s: float) -> None:
+        if self.spec.rail == "wire" and self._car is not None:
+            speech = self._car.speech
+            self._report_session("session_charges", language=speech.language.value, transfer=speech.transfer.value,
+                                 control=speech.control.value, setup_s=round(setup_s, 4))
+
     def session_broke(self, fault: SessionFault) -> None:
-        self._report_session("session_broke", str(fault))
+        self._report_session("session_broke", detail=str(fault))
         self._tell_status()
 
     def session_mended(self) -> None:
-        self._report_session("session_mended", "")
+        self._report_session("session_mended")
         self._tell_status()
 
-    def _report_session(self, kind: str, detail: str) -> None:
+    def _report_session(self, kind: str, **more: object) -> None:
         self._reporter.report({
-            "type": kind, "station_id": self.spec.id, "visit_id": self.visit_id, "at": iso(self._timeline.now),
-            "detail": detail,
+            "type": kind, "station_id": self.spec.id, "visit_id": self.visit_id, "at": iso(self._timeline.now), **more,
         })
 
     @property
