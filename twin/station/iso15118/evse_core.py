@@ -1,0 +1,252 @@
+"""The charging station's controller, what all languages share: authorisation, set-point, power, the car's needs.
+
+order(kw) --> permitted() --> what the loop response offers --> what flows (stage.apply)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from iso15118.secc.controller.ev_data import (
+    EVACCLLimits,
+    EVACCPDLimits,
+    EVDataContext,
+    EVDCCLLimits,
+    EVDCCPDLimits,
+    EVRatedLimits,
+    EVSessionLimits,
+)
+from iso15118.secc.controller.evse_data import (
+    EVSEACCLLimits,
+    EVSEACCPDLimits,
+    EVSEDataContext,
+    EVSEDCCLLimits,
+    EVSEDCCPDLimits,
+    EVSERatedLimits,
+    EVSESessionLimits,
+)
+from iso15118.secc.controller.interface import AuthorizationResponse
+from iso15118.secc.controller.simulator import SimEVSEController
+from iso15118.shared.messages.enums import AuthorizationStatus, CpState, IsolationLevel
+from iso15118.shared.messages.enums import Protocol as WireProtocol
+from iso15118.shared.states import State
+
+from twin.station.iso15118.needs import Memory, needs_of
+from twin.station.iso15118.numbers import quantised_kw
+from twin.station.iso15118.plausible import impossible, impossible_target
+from twin.station.iso15118.services import DAY_S, Step
+from twin.station.iso15118.session import ImpossibleRequest
+from twin.station.rail import Control, EvNeeds, EvseRatings, Language, Transfer
+
+ASK_AGAIN_S = 1.0  # an authorisation request is held for so long before it is answered "ongoing" (its timeout is 2 s)
+
+
+class PowerStage(Protocol):
+    """The EVSE's power electronics, contactors and meter."""
+
+    def apply(self, power_kw: float) -> float:
+        """Let so much flow from now on; returns what really flows."""
+
+    def present_kw(self) -> float:
+        """What the meter shows now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registers:
+    """The meter: energy in Wh into the car and out of it over its life."""
+
+    import_wh: int
+    export_wh: int
+
+
+@dataclass(frozen=True, slots=True)
+class EvseSettings:
+    """What an EVSE controller is told once.
+
+    evse_id: as ISO 15118-2 Annex H writes it. now: domain POSIX seconds. meter: registers, if the station has a meter.
+    offer: the schedule offered to cars that plan (Scheduled control, ISO 15118-2); by default the ratings for a day.
+    on_needs, on_loop: the car said something new; its charge loop began (True) or ended (False).
+    """
+
+    evse_id: str = "DE*V2G*E0001"
+    now: Callable[[], float] = time.time
+    meter: Callable[[], Registers] | None = None
+    offer: Callable[[], Sequence[Step]] | None = None
+    on_needs: Callable[[EvNeeds], None] = lambda _: None
+    on_loop: Callable[[bool], None] = lambda _: None
+
+
+class EvseCore(SimEVSEController):
+    """See the module. One object per EVSE; a new session starts with fresh contexts."""
+
+    def __init__(self, ratings: EvseRatings, stage: PowerStage, settings: EvseSettings | None = None) -> None:
+        super().__init__()
+        self.ratings = ratings
+        self.settings = settings or EvseSettings()
+        self.is_terminating = False
+        self.is_in_loop = False
+        self.order_kw = 0.0
+        self._stage = stage
+        self._is_authorised = False
+        self._decided = asyncio.Event()
+        self._begin()
+
+    # ------------------------------------------------------------------ what the station does
+
+    def authorise(self) -> None:
+        """The driver is let in."""
+        self._is_authorised = True
+        self._decided.set()
+
+    def order(self, power_kw: float) -> None:
+        """The set-point from now on, signed; it reaches the car in the next charge loop."""
+        self.order_kw = power_kw
+
+    def terminate(self) -> None:
+        """Nothing flows any more, and the next loop response tells the car to end the session."""
+        self.is_terminating = True
+        self._decided.set()
+        self.apply(0.0)
+
+    def permitted(self) -> tuple[float, float]:
+        """The most that may flow now in kW, as (charge, discharge), as the wire writes it; at most one is not 0.
+
+        A set-point of 0 permits neither. A car that still needs its minimum energy is not discharged
+        (ISO 15118-20 8.3.5.3.15: EVMinimumEnergyRequest above 0).
+        """
+        if self.is_terminating:
+            return 0.0, 0.0
+        if self.order_kw >= 0.0:
+            return quantised_kw(min(self.order_kw, self.ratings.max_charge_kw)), 0.0
+        if not self.transfer.is_bidirectional or (self.ev_data_context.min_energy_request or 0.0) > 0.0:
+            return 0.0, 0.0
+        return 0.0, quantised_kw(min(-self.order_kw, self.ratings.max_discharge_kw))
+
+    def apply(self, power_kw: float) -> float:
+        """Let `power_kw` flow if the contactors are closed."""
+        return self._stage.apply(power_kw if self.is_in_loop else 0.0)
+
+    # ------------------------------------------------------------------ a session begins and ends
+
+    def _begin(self) -> None:
+        """Fresh contexts: the package's defaults are shared by all sessions of a process."""
+        self.ev_data_context = EVDataContext(
+            rated_limits=EVRatedLimits(ac_limits=EVACCPDLimits(), dc_limits=EVDCCPDLimits()),
+            session_limits=EVSessionLimits(ac_limits=EVACCLLimits(), dc_limits=EVDCCLLimits()),
+        )
+        self.evse_data_context = EVSEDataContext(
+            rated_limits=EVSERatedLimits(ac_limits=EVSEACCPDLimits(), dc_limits=EVSEDCCPDLimits()),
+            session_limits=EVSESessionLimits(ac_limits=EVSEACCLLimits(), dc_limits=EVSEDCCLLimits()),
+        )
+        self.language = Language.ISO_15118_20
+        self.transfer = Transfer.DC if self.ratings.is_dc else self._ac_transfer()
+        self.control = Control.SCHEDULED
+        self.refused: str | None = None
+        self.is_limiting = False
+        self._memory = Memory()
+        self.has_negative_discharge = False
+
+    def reset_ev_data_context(self) -> None:
+        self._begin()
+
+    def set_selected_protocol(self, protocol: WireProtocol) -> None:
+        """The first thing a session settles; the stock handler reuses the controller for one session after another."""
+        super().set_selected_protocol(protocol)
+        self._begin()
+        if protocol is WireProtocol.DIN_SPEC_70121:
+            self.language = Language.DIN_70121
+        elif protocol is WireProtocol.ISO_15118_2:
+            self.language = Language.ISO_15118_2
+
+    def _ac_transfer(self) -> Transfer:
+        return Transfer.AC_THREE_PHASE if self.ratings.phases > 1 else Transfer.AC_SINGLE_PHASE
+
+    async def set_hlc_charging(self, is_ongoing: bool) -> None:
+        """PowerDelivery started or stopped the transfer: contactors close or open."""
+        if not is_ongoing:
+            self.apply(0.0)
+        if is_ongoing != self.is_in_loop:
+            self.is_in_loop = is_ongoing
+            self.settings.on_loop(is_ongoing)
+
+    async def stop_charger(self) -> None:
+        await self.set_hlc_charging(False)
+
+    # ------------------------------------------------------------------ what the car says
+
+    def learn(self, *, is_telling: bool = True) -> None:
+        """Look at what the car has said so far. Raises an `ImpossibleRequest` if no car can mean it."""
+        needs = needs_of(self.ev_data_context, self.language, self.transfer, self.control)
+        self._refuse(impossible(needs, self.ratings))
+        if is_telling and self._memory.is_news(needs, self.settings.now()):
+            self.settings.on_needs(needs)
+
+    def check_target(self, voltage_v: float, current_a: float) -> None:
+        """Raises an `ImpossibleRequest` if a DC car asks for a voltage or current that cannot be."""
+        self._refuse(impossible_target(voltage_v, current_a, self.ratings))
+
+    def _refuse(self, fault: str | None) -> None:
+        if fault is not None:
+            self.refused = fault
+            raise ImpossibleRequest(fault)
+
+    async def send_display_params(self) -> None:
+        self.learn()
+
+    # ------------------------------------------------------------------ what the package asks
+
+    async def get_evse_id(self, protocol: WireProtocol) -> str:
+        if protocol is WireProtocol.DIN_SPEC_70121:
+            return _din_id(self.settings.evse_id)
+        return self.settings.evse_id
+
+    async def is_authorized(self, *_: Any, **__: Any) -> AuthorizationResponse:
+        """Held back for a while: the car asks again at once if it is answered "ongoing"."""
+        try:
+            async with asyncio.timeout(ASK_AGAIN_S):
+                await self._decided.wait()
+        except TimeoutError:
+            return AuthorizationResponse(AuthorizationStatus.ONGOING)
+        is_welcome = self._is_authorised and not self.is_terminating
+        return AuthorizationResponse(AuthorizationStatus.ACCEPTED if is_welcome else AuthorizationStatus.REJECTED)
+
+    def steps(self) -> Sequence[Step]:
+        """The schedule offered to a car that plans."""
+        if self.settings.offer is not None:
+            return self.settings.offer()
+        return (Step(DAY_S, self.ratings.max_charge_kw, self.ratings.max_discharge_kw),)
+
+    async def get_cp_state(self) -> CpState:
+        return CpState.C2
+
+    async def is_contactor_closed(self) -> bool:
+        return True
+
+    async def is_contactor_opened(self) -> bool:
+        return True
+
+    async def get_cable_check_status(self) -> IsolationLevel:
+        return IsolationLevel.VALID
+
+    async def set_present_protocol_state(self, state: State) -> None:
+        """The session's state is on the session."""
+
+    async def session_ended(self, current_state: str, reason: str) -> None:  # noqa: ARG002 - the session says why
+        await self.stop_charger()
+
+    def measure(self, voltage_v: float) -> None:
+        """What the meter shows goes into the next response."""
+        power_kw = self._stage.present_kw()
+        self.evse_data_context.present_active_power = power_kw * 1000.0
+        self.evse_data_context.present_voltage = voltage_v
+        self.evse_data_context.present_current = power_kw * 1000.0 / voltage_v if voltage_v > 0.0 else 0.0
+
+
+def _din_id(evse_id: str) -> str:
+    """An EVSE id as hex digits (DIN SPEC 91286: digits as they are, `*` as A); other characters have no place."""
+    digits = "".join("A" if sign == "*" else sign for sign in evse_id if sign.isdigit() or sign == "*")[:32]
+    return digits if len(digits) % 2 == 0 else digits + "0"

@@ -1,0 +1,44 @@
+"""What the sessions of one EVSE are told once: clock, timeouts, line, TLS."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from twin.station.iso15118.evse_core import Registers
+from twin.station.iso15118.framing import MOST_BYTES
+from twin.station.iso15118.services import Step
+
+LOOP_PAUSE_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class WireOptions:
+    """How a `WireRail` or a `Secc` works; the defaults suit an emulated station.
+
+    evse_id: as ISO 15118-2 Annex H writes it. host: where the SECC listens; None is the IPv6 loopback, or IPv4 where
+        there is no IPv6.
+    pause_s: wall seconds the car waits between two loops. now: domain POSIX seconds, for schedules and departures.
+    station_patience, car_patience: factors on the standard's timeouts. A car gives up a DC loop after 0.5 s; both ends
+        share a process with others here, so by default it waits ten times as long, the station as long as it says.
+    terminate_s: how long a car may take to end its session after it was told to, before the line is cut.
+    pki: folder of `python -m twin.station.iso15118 pki`; with it sessions use TLS. accepts_contracts: Plug & Charge is
+        offered (only over TLS).
+    meter, offer: see `EvseSettings`. tap: sees every V2GTP message of the SECC as (bytes, is it sent).
+    """
+
+    evse_id: str = "DE*V2G*E0001"
+    host: str | None = None
+    pause_s: Callable[[], float] = lambda: LOOP_PAUSE_S
+    now: Callable[[], float] = time.time
+    station_patience: float = 1.0
+    car_patience: float = 10.0
+    terminate_s: float = 5.0
+    most_bytes: int = MOST_BYTES
+    pki: Path | None = None
+    accepts_contracts: bool = False
+    meter: Callable[[], Registers] | None = None
+    offer: Callable[[], Sequence[Step]] | None = None
+    tap: Callable[[bytes, bool], None] | None = None

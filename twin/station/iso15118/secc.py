@@ -1,0 +1,181 @@
+"""The SECC of one EVSE: listens on TCP, holds one session at a time, and says how each one ended.
+
+It needs no car of ours at the other end: any EVCC may connect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import Protocol
+
+from iso15118.secc.secc_settings import Config
+from iso15118.shared.messages.enums import AuthEnum
+from iso15118.shared.messages.enums import Protocol as WireProtocol
+from iso15118.shared.messages.timeouts import Timeouts
+
+from twin.station.iso15118.evse import EvseController
+from twin.station.iso15118.evse_core import EvseSettings, PowerStage
+from twin.station.iso15118.options import WireOptions
+from twin.station.iso15118.package import use_codec, use_pki
+from twin.station.iso15118.session import LineSettings, Outcome, SeccSession
+from twin.station.iso15118.tls import server_context
+from twin.station.rail import EvNeeds, EvseRatings, FaultKind, SessionFault
+
+
+class SeccListener(Protocol):
+    """Who is told about the sessions of a `Secc`; calls come from the event loop."""
+
+    def said(self, needs: EvNeeds) -> None:
+        """The car said something new about its needs."""
+
+    def loop(self, is_in_loop: bool) -> None:
+        """The charge loop began or ended."""
+
+    def over(self, outcome: Outcome) -> None:
+        """The session is over and nothing flows; the next one may come."""
+
+
+class Secc:
+    """See the module. `plug` makes it answer; without a car at the plug connections are closed at once."""
+
+    def __init__(self, ratings: EvseRatings, listener: SeccListener, options: WireOptions | None = None) -> None:
+        self.ratings, self.options = ratings, options or WireOptions()
+        self.order_kw = 0.0
+        self.controller: EvseController | None = None
+        self.session: SeccSession | None = None
+        self._listener = listener
+        self._server: asyncio.Server | None = None
+        self._stage: PowerStage | None = None
+        self._is_authorised = False
+        self._task: asyncio.Task[None] | None = None
+        self._past: set[asyncio.Task[None]] = set()
+        self._deadline: asyncio.TimerHandle | None = None
+        use_codec()
+
+    async def listen(self) -> tuple[str, int]:
+        """Listen, if it does not yet; returns host and port."""
+        if self._server is None:
+            options = self.options
+            context = None
+            if options.pki is not None:
+                use_pki(options.pki)
+                context = server_context(options.pki)
+            self._server = await asyncio.start_server(
+                self._accept, options.host or loopback(), 0, ssl=context
+            )
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return str(host), int(port)
+
+    # ------------------------------------------------------------------ what the station does
+
+    def plug(self, stage: PowerStage) -> None:
+        """A car stands at the plug: the next connection is its session, and `stage` its power."""
+        self._stage, self._is_authorised = stage, False
+
+    def authorise(self) -> None:
+        self._is_authorised = True
+        if self.controller is not None:
+            self.controller.authorise()
+
+    def order(self, power_kw: float) -> None:
+        """The set-point, for this session and those to come."""
+        self.order_kw = power_kw
+        if self.controller is not None:
+            self.controller.order(power_kw)
+
+    def stop(self) -> bool:
+        """Nothing flows from now on, and the car is told to end its session; False if none runs."""
+        session, controller = self.session, self.controller
+        if session is None or controller is None:
+            return False
+        session.is_stopped_by_station = True
+        controller.terminate()
+        if self._deadline is None:
+            self._deadline = asyncio.get_running_loop().call_later(
+                self.options.terminate_s, session.writer.transport.abort
+            )
+        return True
+
+    def unplug(self) -> None:
+        """The plug is out: the session is gone without a word to the listener."""
+        self._stage = None
+        session, task = self.session, self._task
+        self._forget()
+        if session is not None:
+            session.writer.transport.abort()
+        if task is not None:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Stop listening and let go of everything."""
+        self.unplug()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        await asyncio.gather(*self._past, return_exceptions=True)
+
+    # ------------------------------------------------------------------ sessions
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        stage = self._stage
+        if stage is None or self.session is not None:
+            writer.transport.abort()
+            return
+        options = self.options
+        controller = EvseController(self.ratings, stage, EvseSettings(
+            evse_id=options.evse_id, now=options.now, meter=options.meter, offer=options.offer,
+            on_needs=self._listener.said, on_loop=self._listener.loop,
+        ))
+        controller.order(self.order_kw)
+        if self._is_authorised:
+            controller.authorise()
+        session = SeccSession((reader, writer), asyncio.Queue(), self._config(), controller, options.evse_id)
+        session.line = LineSettings(options.station_patience, options.most_bytes, options.tap)
+        self.controller, self.session = controller, session
+        self._task = asyncio.get_running_loop().create_task(self._hold(session))
+        self._past.add(self._task)
+        self._task.add_done_callback(self._past.discard)
+
+    async def _hold(self, session: SeccSession) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            outcome: Outcome = SessionFault(FaultKind.INTERNAL, str(session.current_state), "the session was dropped")
+            try:
+                outcome = await session.run(float(Timeouts.V2G_EVCC_COMMUNICATION_SETUP_TIMEOUT))
+            finally:
+                if self.session is session:
+                    self._stage = None
+                    self._forget()
+                    self._listener.over(outcome)
+
+    def _forget(self) -> None:
+        self.session = self.controller = self._task = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _config(self) -> Config:
+        config = Config()
+        is_tls = self.options.pki is not None
+        config.supported_protocols = [
+            WireProtocol.ISO_15118_20_DC if self.ratings.is_dc else WireProtocol.ISO_15118_20_AC,
+            WireProtocol.ISO_15118_2,
+        ]
+        if self.ratings.is_dc and not is_tls:  # DIN 70121 knows no TLS [V2G-DC-618]
+            config.supported_protocols.append(WireProtocol.DIN_SPEC_70121)
+        config.supported_auth_options = [AuthEnum.EIM]
+        if is_tls and self.options.accepts_contracts:
+            config.supported_auth_options.append(AuthEnum.PNC)
+        config.allow_cert_install_service = False  # not implemented by the package in -20
+        return config
+
+
+def loopback() -> str:
+    """::1 where there is one, else 127.0.0.1."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return "127.0.0.1"
+    return "::1"

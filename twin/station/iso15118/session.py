@@ -1,0 +1,274 @@
+"""One communication session on either end: the package's state machines behind framing, timeouts and ends of our own.
+
+The package reads up to 7000 bytes and calls that a message, sleeps for five seconds before it closes, and switches
+garbage collection off and on around every message. What remains of it here are its states and its messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from iso15118.evcc.comm_session_handler import EVCCCommunicationSession
+from iso15118.secc.comm_session_handler import SECCCommunicationSession
+from iso15118.shared.comm_session import V2GCommunicationSession
+from iso15118.shared.exceptions import (
+    EXIDecodingError,
+    EXIEncodingError,
+    InvalidV2GTPMessageError,
+    V2GMessageValidationError,
+)
+from iso15118.shared.exi_codec import EXI
+from iso15118.shared.messages.enums import AuthEnum, Namespace, SessionStopAction
+from iso15118.shared.messages.iso15118_2.datatypes import ResponseCode as ResponseCodeV2
+from iso15118.shared.messages.v2gtp import V2GTPMessage
+from iso15118.shared.notifications import StopNotification
+from iso15118.shared.states import Pause, Terminate
+
+from twin.station.iso15118.framing import MOST_BYTES, Frame, FrameError, read_frame
+from twin.station.rail import FaultKind, SessionEnd, SessionFault
+
+log = logging.getLogger(__name__)
+
+CLOSING_S = 1.0  # for the peer's side of a TCP or TLS close
+
+Outcome = SessionEnd | SessionFault
+
+# A request that is none, or one of a later state, may have no response of its own, or no peer that hears it.
+_NO_RESPONSE = (ConnectionError, TimeoutError, AttributeError, TypeError, ValueError, EXIEncodingError)
+
+_KINDS = {
+    "FAILED_SequenceError": FaultKind.SEQUENCE, "FAILED_UnknownSession": FaultKind.SEQUENCE,
+    "Failed_NoNegotiation": FaultKind.VERSION, "FAILED_WrongChargeParameter": FaultKind.IMPOSSIBLE,
+}
+
+
+class ImpossibleRequest(ValueError):
+    """The car asked what no car can mean or this EVSE cannot do; it is answered with FAILED_WrongChargeParameter."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineSettings:
+    """How a session treats its line.
+
+    patience: factor on the standard's timeouts (an emulation on a busy machine is slower than a car, a test is faster).
+    tap: sees every V2GTP message of this end as bytes, `sent` or not.
+    """
+
+    patience: float = 1.0
+    most_bytes: int = MOST_BYTES
+    tap: Callable[[bytes, bool], None] | None = None
+
+
+class FramedSession(V2GCommunicationSession):
+    """What both ends share. `run` holds the session until it is over and says how it ended."""
+
+    line: LineSettings = LineSettings()
+    outcome: Outcome | None = None
+
+    async def run(self, timeout_s: float) -> Outcome:
+        """Converse until the end; the first message must come within `timeout_s` (times the patience)."""
+        try:
+            outcome = await self._converse(timeout_s)
+        finally:
+            await self._close()
+        self.outcome = outcome
+        return outcome
+
+    async def rcv_loop(self, timeout: float) -> None:  # noqa: ASYNC109 - the package's signature
+        """What the package's handlers start: the same, and its notification at the end."""
+        outcome = await self.run(timeout)
+        self.session_handler_queue.put_nowait(
+            self.stop_reason or StopNotification(False, str(outcome), self.peer_name, SessionStopAction.TERMINATE)
+        )
+
+    async def send(self, message: V2GTPMessage) -> None:
+        data = Frame(int(message.payload_type), message.payload).to_bytes()
+        if self.line.tap is not None:
+            self.line.tap(data, True)
+        self.writer.write(data)
+        await self.writer.drain()
+        self.last_message_sent = message
+
+    async def _converse(self, timeout_s: float) -> Outcome:
+        while True:
+            try:
+                async with asyncio.timeout(timeout_s * self.line.patience):
+                    frame = await read_frame(self.reader, self.line.most_bytes)
+            except TimeoutError:
+                return self._fault(FaultKind.TIMEOUT, f"nothing came for {timeout_s * self.line.patience:g} s")
+            except FrameError as fault:
+                return self._fault(FaultKind.MALFORMED, str(fault))
+            except (ConnectionError, ssl.SSLError) as fault:
+                return self._broken(str(fault) or type(fault).__name__)
+            if self.line.tap is not None:
+                self.line.tap(frame.to_bytes(), False)
+            try:
+                outcome = await self._answer(frame)
+            except (ConnectionError, TimeoutError, ssl.SSLError) as fault:
+                return self._broken(str(fault) or "the peer does not read")
+            if outcome is not None:
+                return outcome
+            timeout_s = float(self.current_state.next_msg_timeout)
+            self.go_to_next_state()
+
+    async def _answer(self, frame: Frame) -> Outcome | None:
+        """Let the present state answer one message; says how the session ended if it did."""
+        state = str(self.current_state)
+        try:
+            envelope = V2GTPMessage.from_bytes(self.protocol, frame.to_bytes())
+            message = EXI().from_exi(envelope.payload, self.get_exi_ns(envelope.payload_type))
+        except V2GMessageValidationError as fault:
+            return await self._reject(fault, self.get_exi_ns(envelope.payload_type), state)
+        except (EXIDecodingError, InvalidV2GTPMessageError, ValueError, KeyError) as fault:
+            return SessionFault(FaultKind.MALFORMED, state, _first_line(fault))
+        try:
+            self._heard(message)
+            await self.current_state.process_message(message, envelope.payload)
+        except ImpossibleRequest as fault:
+            return await self._refuse(message, state, FaultKind.IMPOSSIBLE, fault)
+        except Exception as fault:
+            # The package's states raise whatever a message of an unforeseen shape leads them to.
+            log.warning("%s: %s", state, _first_line(fault), exc_info=log.isEnabledFor(logging.DEBUG))
+            return await self._refuse(message, state, FaultKind.INTERNAL, fault)
+        await self._reply()
+        if self.current_state.next_state in {Terminate, Pause}:
+            return self._verdict(state)
+        return None
+
+    async def _reply(self) -> None:
+        reply = self.current_state.next_v2gtp_msg
+        if reply is not None:
+            async with asyncio.timeout(CLOSING_S + self.line.patience):  # a peer that does not read is gone
+                await self.send(reply)
+            await self._update_state_info(self.current_state)
+
+    def _verdict(self, state: str) -> Outcome:
+        stopped = self.stop_reason
+        if stopped is not None and stopped.successful:
+            return self._ended()
+        sent = self.current_state.message
+        code = getattr(sent, "response_code", None)
+        if code is None and hasattr(sent, "body"):
+            code = getattr(sent.body.get_message(), "response_code", None)
+        kind = _KINDS.get(str(getattr(code, "value", code)), FaultKind.REFUSED)
+        return SessionFault(kind, state, "no reason given" if stopped is None else stopped.reason)
+
+    def _ended(self) -> SessionEnd:
+        return SessionEnd.CAR
+
+    def _broken(self, detail: str) -> Outcome:
+        return self._fault(FaultKind.LINK, detail)
+
+    def _fault(self, kind: FaultKind, detail: str) -> SessionFault:
+        return SessionFault(kind, str(self.current_state), detail)
+
+    def _heard(self, message: Any) -> None:
+        """A message came and was understood; its state has not seen it yet."""
+
+    async def _reject(self, fault: V2GMessageValidationError, namespace: Namespace, state: str) -> Outcome:  # noqa: ARG002 - the SECC answers
+        return SessionFault(FaultKind.MALFORMED, state, _first_line(fault.reason))
+
+    async def _refuse(self, message: Any, state: str, kind: FaultKind, fault: Exception) -> Outcome:  # noqa: ARG002 - the SECC answers
+        return SessionFault(kind, state, _first_line(fault))
+
+    async def _close(self) -> None:
+        self.writer.close()
+        try:
+            async with asyncio.timeout(CLOSING_S):
+                await self.writer.wait_closed()
+        except (TimeoutError, ConnectionError, ssl.SSLError):
+            self.writer.transport.abort()
+
+
+class SeccSession(FramedSession, SECCCommunicationSession):
+    """The charging station's end. Every broken request is answered with its FAILED response before the line closes."""
+
+    is_stopped_by_station = False
+
+    def _heard(self, message: Any) -> None:
+        # The package forgets these in its AC loop, and takes a SoC of 0 for none in the DC loop.
+        display = getattr(message, "display_parameters", None)
+        if display is not None:
+            context = self.evse_controller.ev_data_context
+            context._update_display_parameters(display)  # noqa: SLF001 - what its DC loop does
+            if display.present_soc is not None:
+                context.present_soc = display.present_soc
+
+    def _verdict(self, state: str) -> Outcome:
+        if self.is_stopped_by_station:
+            return SessionEnd.STATION
+        refused = getattr(self.evse_controller, "refused", None)
+        if refused is not None:
+            return SessionFault(FaultKind.IMPOSSIBLE, state, refused)
+        return super()._verdict(state)
+
+    async def _close(self) -> None:
+        await self.evse_controller.stop_charger()
+        await super()._close()
+
+    def _ended(self) -> SessionEnd:
+        return SessionEnd.STATION if self.is_stopped_by_station else SessionEnd.CAR
+
+    def _broken(self, detail: str) -> Outcome:
+        # A car that was told to terminate and hangs up has obeyed.
+        return SessionEnd.STATION if self.is_stopped_by_station else super()._broken(detail)
+
+    async def _reject(self, fault: V2GMessageValidationError, namespace: Namespace, state: str) -> Outcome:
+        try:
+            self.current_state.stop_state_machine(
+                _first_line(fault.reason), None, fault.response_code, fault.message, namespace
+            )
+            await self._reply()
+        except _NO_RESPONSE:
+            log.debug("%s: no response fits a %s", state, fault.message)
+        return await super()._reject(fault, namespace, state)
+
+    async def _refuse(self, message: Any, state: str, kind: FaultKind, fault: Exception) -> Outcome:
+        code: Any = ResponseCodeV2.FAILED
+        if kind is FaultKind.IMPOSSIBLE:
+            code = ResponseCodeV2.FAILED_WRONG_CHARGE_PARAMETER
+        try:
+            self.current_state.stop_state_machine(_first_line(fault), message, code)
+            await self._reply()
+        except _NO_RESPONSE:
+            log.debug("%s: no response fits a %s", state, type(message).__name__)
+        return await super()._refuse(message, state, kind, fault)
+
+
+class EvccSession(FramedSession, EVCCCommunicationSession):
+    """The car's end. What the station answers reaches the controller (`heard`) before the state machine.
+
+    has_contract: whether it may choose Plug & Charge; the package always does where that is offered.
+    """
+
+    has_contract = False
+
+    def _heard(self, message: Any) -> None:
+        if not self.has_contract:
+            _forget_contracts(message)
+        self.ev_controller.heard(message)
+
+    async def _close(self) -> None:
+        await self.ev_controller.enable_charging(False)
+        await super()._close()
+
+
+def _forget_contracts(message: Any) -> None:
+    offered = getattr(message, "auth_services", None)
+    if offered is None and hasattr(message, "body") and message.body.get_message() is not None:
+        found = getattr(message.body.get_message(), "auth_option_list", None)
+        offered = getattr(found, "auth_options", None)
+    if offered is not None:
+        offered[:] = [option for option in offered if option not in {AuthEnum.PNC, AuthEnum.PNC_V2}] or offered
+
+
+def _first_line(fault: object) -> str:
+    lines = str(fault).strip().splitlines()
+    text = lines[0] if lines else ""
+    name = f"{type(fault).__name__}: " if isinstance(fault, Exception) and not isinstance(fault, ValueError) else ""
+    return (name + text)[:300] or type(fault).__name__

@@ -1,0 +1,164 @@
+"""The wire rail: both ends of a real session over TCP, and a car's battery behind them.
+
+    station --order--> Secc ==TCP== Evcc --state--> car
+
+What flows goes through one `_Path`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+from iso15118.shared.messages.timeouts import Timeouts
+
+from twin.station.iso15118.ev import EvController
+from twin.station.iso15118.ev_core import config_of
+from twin.station.iso15118.evse_core import PowerStage
+from twin.station.iso15118.options import WireOptions
+from twin.station.iso15118.secc import Secc
+from twin.station.iso15118.session import EvccSession, LineSettings, Outcome
+from twin.station.iso15118.tls import client_context
+from twin.station.rail import (
+    Car,
+    EvNeeds,
+    EvseRatings,
+    FaultKind,
+    Language,
+    RailListener,
+    SessionEnd,
+    SessionFault,
+)
+
+LOOPBACK_INTERFACE = "lo"
+
+
+async def drive(car: Car, stage: PowerStage, host: str, port: int, options: WireOptions) -> Outcome:
+    """Be the car of one session at `host`:`port`; returns how it saw the session end.
+
+    Raises:
+        OSError: there is no way to the station (also as `ssl.SSLError`).
+    """
+    context = None
+    if options.pki is not None:
+        context = client_context(options.pki, is_newest=car.speech.language is Language.ISO_15118_20)
+    reader, writer = await asyncio.open_connection(host, port, ssl=context)
+    controller = EvController(car, stage.apply, options.pause_s)
+    session = EvccSession((reader, writer), asyncio.Queue(), config_of(car.speech), LOOPBACK_INTERFACE, controller)
+    session.line = LineSettings(options.car_patience, options.most_bytes)
+    session.is_tls = context is not None
+    session.has_contract = car.speech.has_contract
+    await session.send_sap()
+    return await session.run(float(Timeouts.SUPPORTED_APP_PROTOCOL_REQ))
+
+
+class WireRail:
+    """A `Rail` over the wire. Needs a running event loop from `connect` on."""
+
+    def __init__(self, ratings: EvseRatings, listener: RailListener, options: WireOptions | None = None) -> None:
+        self.options = options or WireOptions()
+        self.secc = Secc(ratings, self, self.options)
+        self._listener = listener
+        self._path: _Path | None = None
+        self._driver: asyncio.Task[None] | None = None
+        self._past: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_charging(self) -> bool:
+        controller = self.secc.controller
+        return controller is not None and controller.is_in_loop
+
+    def connect(self, car: Car) -> None:
+        if self._path is not None:
+            raise RuntimeError("connect: a session runs, expected none")
+        self._path = _Path(car, self._listener)
+        self.secc.plug(self._path)
+        self._driver = asyncio.get_running_loop().create_task(self._drive(car, self._path))
+        self._past.add(self._driver)
+        self._driver.add_done_callback(self._past.discard)
+
+    def authorise(self) -> None:
+        self.secc.authorise()
+
+    def order(self, power_kw: float) -> None:
+        self.secc.order(power_kw)
+
+    def stop(self) -> None:
+        if self._path is not None and not self.secc.stop():
+            self._end(SessionEnd.STATION)
+
+    def disconnect(self) -> None:
+        if self._path is not None:
+            self._end(SessionEnd.UNPLUGGED)
+
+    async def close(self) -> None:
+        """Let go of session, sockets and tasks, without a word to the listener."""
+        path, self._path = self._path, None
+        if path is not None:
+            path.close()
+        if self._driver is not None:
+            self._driver.cancel()
+        await self.secc.close()
+        await asyncio.gather(*self._past, return_exceptions=True)
+
+    # ------------------------------------------------------------------ what the SECC says
+
+    def said(self, needs: EvNeeds) -> None:
+        if self._path is not None:
+            self._listener.needs(needs)
+
+    def loop(self, is_in_loop: bool) -> None:
+        """`is_charging` shows it."""
+
+    def over(self, outcome: Outcome) -> None:
+        if self._path is not None:
+            self._end(outcome)
+
+    # ------------------------------------------------------------------ one session
+
+    async def _drive(self, car: Car, path: _Path) -> None:
+        try:
+            host, port = await self.secc.listen()
+            await drive(car, path, host, port, self.options)
+        except (OSError, ssl.SSLError) as fault:
+            if self._path is path and self.secc.session is None:
+                self._end(SessionFault(FaultKind.LINK, "TCP connect", str(fault)))
+
+    def _end(self, outcome: Outcome) -> None:
+        path, self._path = self._path, None
+        driver, self._driver = self._driver, None
+        self.secc.unplug()
+        if driver is not None and driver is not asyncio.current_task():
+            driver.cancel()
+        if path is not None:
+            path.close()
+        if isinstance(outcome, SessionEnd):
+            self._listener.ended(outcome)
+        else:
+            self._listener.faulted(outcome)
+
+
+class _Path:
+    """The contactors between the EVSE and one car. Closed for good once its session is over."""
+
+    def __init__(self, car: Car, listener: RailListener) -> None:
+        self._car, self._listener = car, listener
+        self._is_over = False
+        self._flowing_kw = 0.0
+
+    def apply(self, power_kw: float) -> float:
+        if self._is_over:
+            return 0.0
+        flowing = self._car.take(power_kw)
+        if flowing != self._flowing_kw:
+            self._flowing_kw = flowing
+            self._listener.flowing(flowing)
+        return flowing
+
+    def present_kw(self) -> float:
+        return self._flowing_kw
+
+    def close(self) -> None:
+        """The session is over: the contactors open."""
+        self.apply(0.0)
+        self._is_over = True
