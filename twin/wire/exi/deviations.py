@@ -13,11 +13,14 @@ from typing import Any, Protocol
 from twin.wire.exi.errors import ExiError, LimitExceeded, Malformed, Truncated
 from twin.wire.exi.grammar import Deviation, Event, Grammar, State
 from twin.wire.exi.schema import Attribute, Complex, Element, Name, SchemaSet, Simple
-from twin.wire.exi.strings import XSI
+from twin.wire.exi.strings import XSD, XSI
 from twin.wire.exi.values import Reader, Source, parse_text, value_reader, width_for
+from twin.wire.exi.xsd import BUILT_IN
 
 # JSON key of an element's text, where the element has attributes besides.
 TEXT_KEY = "value"
+
+XSI_TYPE = Name("type", XSI)
 
 
 class Readers(Protocol):
@@ -106,8 +109,13 @@ class Deviations:
             at = self._any_element(source, at, here)
         elif here.grammar.value_type is not None:
             here.found[TEXT_KEY], at = value_reader(here.grammar.value_type, here.owner)(source, at)
+        elif production.event is Event.ANY_ATTRIBUTE:
+            at = self._any_attribute(source, at, here)
+            return at
         else:
-            _, at = source.string(at, here.owner)
+            text, at = source.string(at, here.owner)
+            if here.grammar.is_ambiguous:
+                here.found[TEXT_KEY] = text
         if production.then is not None:
             here.state = production.then
         return at
@@ -115,17 +123,13 @@ class Deviations:
     def _deviating(self, source: Source, at: int, here: _Open, deviation: Deviation) -> int:
         if deviation is Deviation.TYPE:
             name, at = read_name(source, at)
-            type_ = self._schema.types.get(name)
-            if type_ is not None:
-                here.grammar = self._readers.grammar(type_)
-                here.state = here.grammar.start
+            self._retype(here, name)
         elif deviation is Deviation.NIL:
             is_nil, at = source.number(at, 1)
             if is_nil:
                 here.state = here.grammar.empty
         elif deviation is Deviation.ANY_ATTRIBUTE:
-            name, at = read_name(source, at)
-            _, at = source.string(at, name)
+            at = self._any_attribute(source, at, here)
         elif deviation is Deviation.UNTYPED_ATTRIBUTE:
             at = _untyped_attribute(source, at, here)
         elif deviation is Deviation.ANY_ELEMENT:
@@ -136,6 +140,23 @@ class Deviations:
             if here.grammar.value_type is not None:
                 here.found[TEXT_KEY] = parse_text(here.grammar.value_type, text)
             here.state = here.state.after_content
+        return at
+
+    def _retype(self, here: _Open, name: Name) -> None:
+        """Go on with the type that the stream names, if it is known."""
+        type_ = self._schema.types.get(name) or (BUILT_IN.get(name.local) if name.uri == XSD else None)
+        if type_ is not None:
+            here.grammar = self._readers.grammar(type_)
+            here.state = here.grammar.start
+
+    def _any_attribute(self, source: Source, at: int, here: _Open) -> int:
+        """An attribute that the type does not declare; xsi:type may come this way too (8.5.4.4.1)."""
+        name, at = read_name(source, at)
+        if name == XSI_TYPE:
+            type_name, at = read_name(source, at)
+            self._retype(here, type_name)
+            return at
+        _, at = source.string(at, name)
         return at
 
     def _any_element(self, source: Source, at: int, here: _Open) -> int:
@@ -188,7 +209,7 @@ class Deviations:
         if known is None:
             known, at = read_name(source, at)
         if event is Event.ATTRIBUTE:
-            if known == Name("type", XSI):
+            if known == XSI_TYPE:
                 _, at = read_name(source, at)
             else:
                 _, at = source.string(at, known)

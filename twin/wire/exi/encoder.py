@@ -12,7 +12,7 @@ from typing import Any
 from twin.wire.exi.deviations import TEXT_KEY
 from twin.wire.exi.errors import ExiError, InvalidValue, UnknownMessage
 from twin.wire.exi.grammar import Event, Grammar, State
-from twin.wire.exi.schema import Attribute, Complex, Element, SchemaSet, Simple
+from twin.wire.exi.schema import Attribute, Complex, Element, Kind, SchemaSet, Simple
 from twin.wire.exi.values import Writer, value_writer
 
 ElementWriter = Callable[[Any, list[str]], None]
@@ -66,8 +66,9 @@ class Encoder:
                 steps[what.name.local] = (bits, self.element_writer(what), self._place(then))
             elif isinstance(what, Attribute):
                 steps[what.name.local] = (bits, _bare_writer(value_writer(what.type)), self._place(then))
-            elif production.event is Event.TEXT and isinstance(grammar.value_type, Simple):
-                steps[TEXT_KEY] = (bits, _bare_writer(value_writer(grammar.value_type)), self._place(then))
+            elif production.event is Event.TEXT and (grammar.value_type is not None or grammar.is_ambiguous):
+                text = value_writer(grammar.value_type or Simple(Kind.STRING))
+                steps[TEXT_KEY] = (bits, _bare_writer(text), self._place(then))
         place.steps = steps
         return steps
 

@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import TypeAlias
 
 from twin.wire.exi.errors import SchemaError
-from twin.wire.exi.schema import Attribute, Complex, Element, Group, Name, Particle, SchemaSet, Simple, Wildcard
+from twin.wire.exi.schema import Attribute, Complex, Element, Group, Kind, Name, Particle, SchemaSet, Simple, Wildcard
 from twin.wire.exi.values import width_for
 
 Stack: TypeAlias = "tuple[Particle, int, Stack] | None"
@@ -28,10 +28,11 @@ class Event(IntEnum):
     """Events in the order in which a state numbers its productions (8.5.4.1.7)."""
 
     ATTRIBUTE = 0
-    ELEMENT = 1
-    ANY_ELEMENT = 2
-    END = 3
-    TEXT = 4
+    ANY_ATTRIBUTE = 1
+    ELEMENT = 2
+    ANY_ELEMENT = 3
+    END = 4
+    TEXT = 5
 
 
 class Deviation(IntEnum):
@@ -98,12 +99,14 @@ class State:
     @cached_property
     def width(self) -> int:
         """Bits of an event code here: one number more than productions, which announces a deviation."""
-        return width_for(len(self.productions) + 1)
+        return width_for(len(self.productions) + (1 if self.deviations else 0))
 
     @cached_property
     def deviations(self) -> tuple[Deviation, ...]:
         """The second part of an event code here, by number."""
-        found = []
+        found: list[Deviation] = []
+        if self._grammar.is_ambiguous:
+            return (Deviation.TYPE, Deviation.NIL, Deviation.UNTYPED_ATTRIBUTE) if self.is_start else ()
         if all(each.event is not Event.END for each in self.productions):
             found.append(Deviation.END)
         if self.is_start:
@@ -124,6 +127,11 @@ class Grammar:
     @property
     def attributes(self) -> tuple[Attribute, ...]:
         return self.type.attributes
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether a fragment has an element here whose name has several types."""
+        return self.type is self._schema.ambiguous
 
     @cached_property
     def start(self) -> State:
@@ -150,6 +158,9 @@ class Grammar:
         return found
 
     def productions(self, attribute: int | None, stack: Stack, *, has_value: bool) -> Iterator[Production]:
+        if self.type.is_open:
+            yield from self._open(attribute)
+            return
         if attribute is not None:
             for index in range(attribute, len(self.attributes)):
                 yield Production(Event.ATTRIBUTE, self.attributes[index],
@@ -159,13 +170,30 @@ class Grammar:
         if has_value:
             yield Production(Event.TEXT, None, self.state(None, None, has_value=False))
             return
-        found = []
+        found: list[Production] = []
         seen: set[Name] = set()
         for term, rest in _firsts(stack):
             found += self._production(term, rest, seen)
         yield from sorted(found, key=lambda each: each.event)
         if self.type.is_mixed:
             yield Production(Event.TEXT, None, self.state(None, stack, has_value=False))
+
+    def _open(self, attribute: int | None) -> Iterator[Production]:
+        """Everything that the schema names, and all else: xs:anyType (8.5.4.1.3.3), element fragments (8.5.4.1.? )."""
+        start, content = self.state(0, None, has_value=False), self.state(None, None, has_value=False)
+        schema = self._schema
+        if attribute is not None:
+            for name in sorted(schema.attributes) if self.is_ambiguous else ():
+                found = schema.attributes[name]
+                same = all(each.type == found[0].type for each in found)
+                yield Production(Event.ATTRIBUTE, Attribute(name, found[0].type if same else Simple(Kind.STRING), False),
+                                 start)
+            yield Production(Event.ANY_ATTRIBUTE, None, start)
+        for name in sorted(schema.declared) if self.is_ambiguous else ():
+            yield Production(Event.ELEMENT, schema.in_fragment(name), content, repeats=True)
+        yield Production(Event.ANY_ELEMENT, None, content)
+        yield Production(Event.END, None, None)
+        yield Production(Event.TEXT, None, content)
 
     def _production(self, term: Element | Name | Wildcard | None, rest: Stack, seen: set[Name]) -> Iterator[Production]:
         if term is None:
@@ -183,35 +211,42 @@ class Grammar:
 
     @cached_property
     def repeated(self) -> frozenset[Name]:
-        """Elements that may stand more than once, or between text: lists in JSON."""
-        content = self.type.content
-        counts: dict[Name, bool] = {}
-        if isinstance(content, Particle):
-            self._count(content, self.type.is_mixed, counts)
-        return frozenset(name for name, is_list in counts.items() if is_list)
+        """Elements that are lists in JSON.
+
+        Such are those that may stand more than once or between text; and all, where one name has two places in the
+        type (PGPData): so do the XML bindings that peers use.
+        """
+        places = self._places
+        if self.type.is_mixed or len({each for each, _ in places}) < len(places):
+            return frozenset(each for each, _ in places)
+        return frozenset(each for each, is_list in places if is_list)
 
     @cached_property
     def order(self) -> tuple[str, ...]:
         """Local names of the attributes and elements that the type declares, its keys in JSON, in the schema's order."""
-        counts: dict[Name, bool] = {}
-        if isinstance(self.type.content, Particle):
-            self._count(self.type.content, False, counts)
-        return tuple(dict.fromkeys([*(each.name.local for each in self.attributes), *(name.local for name in counts)]))
+        names = (*(each.name for each in self.attributes), *(each for each, _ in self._places))
+        return tuple(dict.fromkeys(each.local for each in names))
 
     @cached_property
     def names(self) -> frozenset[str]:
         """The same as a set."""
         return frozenset(self.order)
 
-    def _count(self, particle: Particle, is_list: bool, counts: dict[Name, bool]) -> None:
+    @cached_property
+    def _places(self) -> list[tuple[Name, bool]]:
+        """Every place of an element in the type, and whether it may be taken more than once."""
+        content = self.type.content
+        return list(self._places_in(content, is_list=False)) if isinstance(content, Particle) else []
+
+    def _places_in(self, particle: Particle, *, is_list: bool) -> Iterator[tuple[Name, bool]]:
         is_list = is_list or particle.most != 1
         term = particle.term
         if isinstance(term, Group):
             for part in term.parts:
-                self._count(part, is_list, counts)
+                yield from self._places_in(part, is_list=is_list)
         elif not isinstance(term, Wildcard):
             for element in (self._schema.substitutes(term) if isinstance(term, tuple) else [term]):
-                counts[element.name] = is_list or counts.get(element.name, False)
+                yield element.name, is_list
 
 
 def _is_optional(particle: Particle) -> bool:

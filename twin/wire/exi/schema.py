@@ -99,6 +99,7 @@ class Complex:
     """A complex type: attributes in EXI's order, then simple content, elements, or nothing.
 
     is_mixed: text may stand between the elements.
+    is_open: everything may stand anywhere: xs:anyType, and what a fragment holds of elements with several types.
     """
 
     name: Name | None
@@ -107,13 +108,14 @@ class Complex:
     is_mixed: bool = False
     is_abstract: bool = False
     bases: tuple[Name, ...] = ()
+    is_open: bool = False
 
 
 @dataclass(slots=True)
 class SchemaSet:
     """One protocol's schema with all that it imports.
 
-    elements: global declarations; declared: every element declaration, local ones too, by name.
+    elements: global declarations; declared, attributes: every declaration, local ones too, by name.
     names: every name of an element, attribute or type, for the string tables.
     """
 
@@ -121,9 +123,18 @@ class SchemaSet:
     elements: dict[Name, Element] = field(default_factory=dict)
     declared: dict[Name, list[Element]] = field(default_factory=dict)
     types: dict[Name, Simple | Complex] = field(default_factory=dict)
+    attributes: dict[Name, list[Attribute]] = field(default_factory=dict)
     names: set[Name] = field(default_factory=set)
     uris: set[str] = field(default_factory=set)
     members: dict[Name, list[Element]] = field(default_factory=dict)
+
+    ambiguous: Complex = field(default_factory=lambda: Complex(None, is_open=True))
+
+    def in_fragment(self, name: Name) -> Element:
+        """The element `name` where nothing says which of its declarations is meant (8.5.3)."""
+        found = self.declared[name]
+        types = {id(self.type_of(each)) for each in found}
+        return found[0] if len(types) == 1 else Element(name, None, self.ambiguous)
 
     def type_of(self, element: Element) -> Simple | Complex:
         """The type of `element`."""

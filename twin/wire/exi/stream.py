@@ -72,7 +72,7 @@ class Protocol:
         width = width_for(len(self._fragments) + 2)
         for number, found in enumerate(self._fragments):
             if found.local == name:
-                writer = self._encoder.element_writer(self._declared(found))
+                writer = self._encoder.element_writer(self._schema.in_fragment(found))
                 return f"{number:0{width}b}", writer, f"{len(self._fragments) + 1:0{width}b}"
         raise UnknownMessage(f"{name!r:.80} is no element of {self._schema.namespace}")
 
@@ -84,9 +84,6 @@ class Protocol:
         if messages:
             return isinstance(type_, Complex) and any(base.local == _MESSAGE_TYPE for base in type_.bases)
         return element.name.uri == self._schema.namespace and not element.name.uri.endswith("xmldsig#")
-
-    def _declared(self, name: Name) -> Element:
-        return self._schema.declared[name][0]
 
     def decode(self, stream: bytes, limits: Limits, *, is_fragment: bool = False) -> dict[str, Any]:
         """The message in `stream`, or the fragment."""
@@ -104,7 +101,7 @@ class Protocol:
         number, at = source.number(0, width)
         if number >= count:
             raise Malformed(f"element number {number} of {count} that may begin a stream of {self._schema.namespace}")
-        element = self._declared(self._fragments[number]) if is_fragment else self._documents[number]
+        element = self._schema.in_fragment(self._fragments[number]) if is_fragment else self._documents[number]
         name = element.name.local
         try:
             content, at = self._decoder.element_reader(element)(source, at)

@@ -20,7 +20,7 @@ def _integer(low: int | None, high: int | None) -> Simple:
 
 
 # EXI 1.0, table 7-1: what the built-in types are written as. Others are not used by the charging protocols.
-BUILT_IN: dict[str, Simple] = {
+BUILT_IN: dict[str, Simple | Complex] = {
     **dict.fromkeys(("string", "normalizedString", "token", "anyURI", "ID", "IDREF", "NCName", "Name", "NMTOKEN",
                      "language"), Simple(Kind.STRING)),
     "base64Binary": Simple(Kind.BASE64),
@@ -37,6 +37,7 @@ BUILT_IN: dict[str, Simple] = {
     "unsignedShort": _integer(0, 2**16 - 1),
     "unsignedInt": _integer(0, 2**32 - 1),
     "unsignedLong": _integer(0, 2**64 - 1),
+    "anyType": Complex(Name("anyType", XSD), is_open=True),
 }
 
 # Facets that only describe the text, which EXI and this codec leave as it is.
@@ -264,11 +265,13 @@ class _Reader:
             kind = self._type(file.name(node.get("type", "")))
         else:
             inline = next(_children(node, "simpleType"), None)
-            kind = self._simple(file, inline) if inline is not None else BUILT_IN["string"]
+            kind = self._simple(file, inline) if inline is not None else Simple(Kind.STRING)
         if not isinstance(kind, Simple):
             raise file.error(node, "attribute of a complex type")
         self._set.names.add(name)
-        return Attribute(name, kind, node.get("use") == "required")
+        attribute = Attribute(name, kind, node.get("use") == "required")
+        self._set.attributes.setdefault(name, []).append(attribute)
+        return attribute
 
 
 def _tag(node: ET.Element) -> str:
