@@ -6,7 +6,7 @@ import json
 
 import typer
 
-from aggregator.feeder.options import FeederPath, JsonFlag, fail
+from aggregator.feeder.options import FeederPath, JsonFlag, refusals_told
 
 
 def check(feeder: FeederPath, as_json: JsonFlag = False) -> None:
@@ -17,11 +17,8 @@ def check(feeder: FeederPath, as_json: JsonFlag = False) -> None:
     from aggregator.feeder.examination import as_json as written  # noqa: PLC0415 - --help starts without the engines
     from aggregator.feeder.examination import examine, in_words  # noqa: PLC0415 - see above
     from aggregator.feeder.given import imported_or_example  # noqa: PLC0415 - see above
-    from twin.feeder.importers import ImportRefused  # noqa: PLC0415 - see above
 
-    try:
+    with refusals_told():
         examination = examine(imported_or_example(feeder))
-    except ImportRefused as refusal:
-        fail(str(refusal), 2)
     typer.echo(json.dumps(written(examination)) if as_json else "\n".join(in_words(examination)))
     raise typer.Exit(2 if examination.is_blocked else 0 if examination.agrees else 1)

@@ -9,8 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from aggregator.feeder.limit_options import LineLoading, TransformerLoading, Unbalance, Voltage, limits_of
-from aggregator.feeder.options import FeederPath, JsonFlag, fail
-from aggregator.refusal import Refused
+from aggregator.feeder.options import FeederPath, JsonFlag, refusals_told
 
 
 def envelope(
@@ -50,18 +49,13 @@ def envelope(
     or where the second engine says otherwise; with 2 where the feeder or its loads cannot be used.
     """
     from aggregator.feeder.envelope_run import run_envelope  # noqa: PLC0415 - help appears without the solver
-    from aggregator.feeder.given import Unusable  # noqa: PLC0415 - as above
     from twin.feeder.envelopes.terms import Guarantee, Rule  # noqa: PLC0415 - as above
 
-    try:
+    with refusals_told():
         limits = limits_of(voltage, line_loading, transformer_loading, unbalance)
         result = run_envelope(
             feeder, loads, out, limits, rule=Rule(rule), guarantee=Guarantee(guarantee), pattern=points,
             most_w=None if most_kw is None else 1000.0 * most_kw, picture=picture,
         )
-    except Unusable as unusable:
-        fail(str(unusable), 2)
-    except Refused as refused:
-        fail(str(refused))
     typer.echo(json.dumps(result.as_json) if as_json else result.in_words)
     raise typer.Exit(0 if result.is_sound else 1)

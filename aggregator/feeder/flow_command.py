@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from aggregator.feeder.limit_options import LineLoading, TransformerLoading, Unbalance, Voltage, limits_of
-from aggregator.feeder.options import FeederPath, JsonFlag, fail
-from aggregator.refusal import Refused
+from aggregator.feeder.options import FeederPath, JsonFlag, refusals_told
 
 
 def flow(
@@ -35,13 +34,8 @@ def flow(
     feeder or its loads cannot be used; limits that are crossed are told and end with 0.
     """
     from aggregator.feeder.flow_run import run_flow  # noqa: PLC0415 - help appears without the solver
-    from aggregator.feeder.given import Unusable  # noqa: PLC0415 - as above
 
-    try:
+    with refusals_told():
         result = run_flow(feeder, loads, out, limits_of(voltage, line_loading, transformer_loading, unbalance))
-    except Unusable as unusable:
-        fail(str(unusable), 2)
-    except Refused as refused:
-        fail(str(refused))
     typer.echo(json.dumps(result.as_json) if as_json else result.in_words)
     raise typer.Exit(0 if result.is_sound else 1)

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from aggregator.feeder.options import FeederPath, JsonFlag, fail
-from aggregator.refusal import Refused
+from aggregator.feeder.options import FeederPath, JsonFlag, refusals_told
 
 
 def import_(
@@ -29,21 +28,14 @@ def import_(
     from aggregator.feeder.examination import as_json as written  # noqa: PLC0415 - see above
     from aggregator.feeder.examination import examine, in_words  # noqa: PLC0415 - see above
     from aggregator.feeder.folder import write_imported  # noqa: PLC0415 - see above
-    from aggregator.feeder.given import Unusable  # noqa: PLC0415 - see above
-    from twin.feeder.importers import ImportRefused, read_feeder  # noqa: PLC0415 - see above
+    from twin.feeder.importers import read_feeder  # noqa: PLC0415 - see above
 
-    try:
+    with refusals_told():
         imported = read_feeder(feeder)
         examination = examine(imported if ampacity is None else with_ampacities(imported, ampacity))
         report = {"source": feeder.name, **written(examination)}
         if not examination.is_blocked:
             write_imported(examination.imported, report, out)
-    except ImportRefused as refusal:
-        fail(str(refusal), 2)
-    except Unusable as refusal:
-        fail(str(refusal), 2)
-    except Refused as refusal:
-        fail(str(refusal))
     if as_json:
         typer.echo(json.dumps(report))
     else:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+
+from aggregator.refusal import Refused
 
 
 def _plain(path: Path) -> Path:
@@ -26,3 +30,17 @@ def fail(message: str, code: int = 1) -> NoReturn:
     """What is wrong, to stderr, and an exit code: 1 refused, 2 the input cannot be used."""
     typer.echo(message, err=True)
     raise typer.Exit(code)
+
+
+@contextmanager
+def refusals_told() -> Iterator[None]:
+    """What is refused inside ends the command: with 2 where a file or a feeder cannot be used, else with 1."""
+    from aggregator.feeder.given import Unusable  # noqa: PLC0415 - --help starts without the engines
+    from twin.feeder.importers import ImportRefused  # noqa: PLC0415 - see above
+
+    try:
+        yield
+    except (ImportRefused, Unusable) as unusable:
+        fail(str(unusable), 2)
+    except Refused as refused:
+        fail(str(refused))
