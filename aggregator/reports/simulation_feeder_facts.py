@@ -61,21 +61,16 @@ class PointRows:
         return rest
 
 
-@dataclass(frozen=True, eq=False)
-class LineRows:
-    """One row per phase of a line that carries something: the weakest of all `segments` that carry the same.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LoadedRows:
+    """What carries a current, a row each. phases: of each; amperes: rated.
 
     peak: median over the courses of each one's highest loading; highest: over all of them. minutes: over the limit,
     mean per course.
     """
 
-    lines: tuple[str, ...]
     phases: tuple[str, ...]
-    from_buses: tuple[str, ...]
-    to_buses: tuple[str, ...]
-    segments: NDArray[np.int64]
     amperes: Floats
-    rated_by: tuple[str, ...]
     peak: Floats
     highest: Floats
     base_peak: Floats
@@ -85,27 +80,29 @@ class LineRows:
     base_minutes: Floats
 
 
-@dataclass(frozen=True, eq=False)
-class CarriedRows:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LineRows(LoadedRows):
+    """One row per phase of a line that carries something: the weakest of all `segments` that carry the same."""
+
+    lines: tuple[str, ...]
+    from_buses: tuple[str, ...]
+    to_buses: tuple[str, ...]
+    segments: NDArray[np.int64]
+    rated_by: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CarriedRows(LoadedRows):
     """One row per transformer, and per element held as its matrix whose rating is known.
 
     The larger counts of a transformer's apparent power and of any phase's current, over the rated; of other elements
     the current at any node. kinds: `transformer`, or what else it is. sides (from, to, or a bus) and phases: where the
-    current is highest; amperes: rated there. The rest is as in `LineRows`.
+    current is highest; amperes: rated there.
     """
 
     ids: tuple[str, ...]
     kinds: tuple[str, ...]
     sides: tuple[str, ...]
-    phases: tuple[str, ...]
-    amperes: Floats
-    peak: Floats
-    highest: Floats
-    base_peak: Floats
-    minutes: Floats
-    attributable: Floats
-    worsened: Floats
-    base_minutes: Floats
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from aggregator.reports.simulation_feeder_facts import CarriedRows, FeederFact, 
 from aggregator.studies.inverters import inverter_result
 from twin.ensemble import Outcome
 from twin.feeder.impact.judging import KINDS, Course, Impact
+from twin.feeder.impact.result import Loaded
 from twin.feeder.powerflow.flow import Solution
 from twin.feeder.powerflow.parts import most_loaded
 from twin.feeder.scene import Limits
@@ -178,7 +179,7 @@ def _points(on: OnFeeder, impact: Impact) -> PointRows:
 
 
 def _lines(impact: Impact) -> LineRows:
-    lines, readings = impact.lines, impact.readings
+    readings = impact.readings
     of = {line.id: line for line in impact.scene.feeder.lines}
     own = [of[segment.line] for segment in impact.segments]
     return LineRows(
@@ -187,9 +188,7 @@ def _lines(impact: Impact) -> LineRows:
         segments=np.bincount(readings.line_of[readings.line_of >= 0], minlength=len(own)),
         amperes=readings.flow.ampacity[readings.line_segments],
         rated_by=tuple("" if line.ampacity is None else line.ampacity.source for line in own),
-        peak=np.median(lines.peak, axis=1), highest=lines.peak.max(axis=1, initial=0.0), base_peak=lines.base_peak,
-        minutes=lines.minutes.total.mean(axis=1), attributable=lines.minutes.attributable.mean(axis=1),
-        worsened=lines.minutes.worsened.mean(axis=1), base_minutes=lines.base_minutes,
+        **_loaded(impact.lines),
     )
 
 
@@ -203,10 +202,18 @@ def _carried_rows(impact: Impact) -> CarriedRows:
     return CarriedRows(
         ids=rows.ids, kinds=kinds, sides=tuple(part.where for part in most),
         phases=tuple(part.phase for part in most), amperes=np.array([rated[part] for part in most]),
-        peak=np.median(rows.peak, axis=1), highest=rows.peak.max(axis=1, initial=0.0), base_peak=rows.base_peak,
-        minutes=rows.minutes.total.mean(axis=1), attributable=rows.minutes.attributable.mean(axis=1),
-        worsened=rows.minutes.worsened.mean(axis=1), base_minutes=rows.base_minutes,
+        **_loaded(rows),
     )
+
+
+def _loaded(rows: Loaded) -> dict[str, Floats]:
+    """The columns that whatever carries a current has."""
+    return {
+        "peak": np.median(rows.peak, axis=1), "highest": rows.peak.max(axis=1, initial=0.0),
+        "base_peak": rows.base_peak, "minutes": rows.minutes.total.mean(axis=1),
+        "attributable": rows.minutes.attributable.mean(axis=1), "worsened": rows.minutes.worsened.mean(axis=1),
+        "base_minutes": rows.base_minutes,
+    }
 
 
 def _transformers(on: OnFeeder, impact: Impact) -> tuple[TransformerRow, ...]:
