@@ -11,7 +11,7 @@ from twin.wire.exi.deviations import TEXT_KEY, Deviations
 from twin.wire.exi.errors import ExiError
 from twin.wire.exi.grammar import Event, Grammar, State
 from twin.wire.exi.schema import Attribute, Complex, Element, Name, SchemaSet, Simple
-from twin.wire.exi.values import Reader, Source, parse_text, small_values, value_fault, value_reader
+from twin.wire.exi.values import Reader, Source, small_values, value_fault, value_reader
 
 _ONE, _LISTED, _END = range(3)
 
@@ -132,8 +132,7 @@ class Decoder:
 
         def read_deviating(source: Source, at: int) -> tuple[Any, int]:
             found, at = deviate(source, at, grammar, grammar.start, owner, {})
-            # Peers that encode XML have no event for text that is empty.
-            return found[TEXT_KEY] if TEXT_KEY in found else parse_text(simple, ""), at
+            return found[TEXT_KEY], at
 
         small = small_values(simple)
         if small is not None:
@@ -160,7 +159,7 @@ class Decoder:
             value, at = read_value(source, at + 1)
             if bits[at:at + 1] == "0":
                 return value, at + 1
-            return value, deviate(source, at, grammar, after_value, owner, {})[1]
+            return value, deviate(source, at, grammar, after_value, owner, {TEXT_KEY: value})[1]
         return read
 
 

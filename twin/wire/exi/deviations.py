@@ -84,7 +84,7 @@ class Deviations:
             if code < len(here.state.productions):
                 production = here.state.productions[code]
                 if production.event is Event.END:
-                    return found, at
+                    return _closed(here), at
                 at = self._foreseen(source, at, here, code)
                 continue
             if code > len(here.state.productions):
@@ -94,7 +94,7 @@ class Deviations:
                 raise Malformed(f"deviation {number} of {len(here.state.deviations)} that may stand here")
             deviation = here.state.deviations[number]
             if deviation is Deviation.END:
-                return found, at
+                return _closed(here), at
             at = self._deviating(source, at, here, deviation)
 
     def _foreseen(self, source: Source, at: int, here: _Open, code: int) -> int:
@@ -218,6 +218,13 @@ class Deviations:
         else:
             at = self._unknown(source, at, known)
         return at, known
+
+
+def _closed(here: _Open) -> dict[str, Any]:
+    """What was found; peers that encode XML have no event for a text that is empty."""
+    if here.grammar.value_type is not None and TEXT_KEY not in here.found:
+        here.found[TEXT_KEY] = parse_text(here.grammar.value_type, "")
+    return here.found
 
 
 def _inside(name: str, reader: Reader, source: Source, at: int) -> tuple[Any, int]:
