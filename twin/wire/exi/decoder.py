@@ -11,7 +11,7 @@ from twin.wire.exi.deviations import TEXT_KEY, Deviations
 from twin.wire.exi.errors import ExiError
 from twin.wire.exi.grammar import Event, Grammar, State
 from twin.wire.exi.schema import Attribute, Complex, Element, Name, SchemaSet, Simple
-from twin.wire.exi.values import Reader, Source, small_values, value_fault, value_reader
+from twin.wire.exi.values import Reader, Source, checked, small_values, value_fault, value_reader
 
 _ONE, _LISTED, _END = range(3)
 
@@ -132,7 +132,8 @@ class Decoder:
 
         def read_deviating(source: Source, at: int) -> tuple[Any, int]:
             found, at = deviate(source, at, grammar, grammar.start, owner, {})
-            return found[TEXT_KEY], at
+            # xsi:type or xsi:nil may have left it without a value, or with one of another type.
+            return checked(simple, found.get(TEXT_KEY)), at
 
         small = small_values(simple)
         if small is not None:

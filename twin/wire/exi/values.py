@@ -337,5 +337,14 @@ def parse_text(simple: Simple, text: str) -> Any:
         found = int(stripped) if digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS else stripped
     elif simple.kind is not Kind.STRING:
         found = stripped.upper() if simple.kind is Kind.HEX else stripped
-    value_writer(simple)(found)  # refuses what the type does not allow
-    return found
+    return checked(simple, found)
+
+
+def checked(simple: Simple, value: Any) -> Any:
+    """`value`, if `simple` allows it.
+
+    Raises:
+        InvalidValue: it does not.
+    """
+    value_writer(simple)(value)
+    return value
