@@ -32,12 +32,14 @@ class PlannerFault(RuntimeError):
 class PlannerProcess:
     """Plans requests one at a time in a child process.
 
-    wall_timeout_s: a request that takes longer is answered with the safe plan and its child is killed.
+    wall_timeout_s: a request that takes longer is answered with the safe plan and its child is killed. A child that is
+        still starting is left to: it serves a later request.
     """
 
     def __init__(self, wall_timeout_s: float = 30.0) -> None:
         self._wall_timeout_s = wall_timeout_s
         self._child: asyncio.subprocess.Process | None = None
+        self._coming: asyncio.Task[asyncio.subprocess.Process] | None = None
         self._turn = asyncio.Lock()
         self._is_closed = False
 
@@ -66,19 +68,24 @@ class PlannerProcess:
         async with self._turn:
             if self._is_closed:
                 raise PlannerFault("the planner is closed")
+            is_asked = False
             try:
                 async with asyncio.timeout(self._wall_timeout_s):
                     child = await self._ensure()
+                    is_asked = True
                     await _send(child, request)
                     answer = await _receive(child)
             except TimeoutError:
-                await self._kill()
+                if not is_asked:
+                    return safe_outcome(request, "the planner process is still starting")
+                await self._replace()
                 return safe_outcome(request, f"the planner did not answer in {self._wall_timeout_s:g} s; replaced")
             except (asyncio.IncompleteReadError, ConnectionError, PlannerFault) as fault:
-                await self._kill()
+                await self._replace()
                 return safe_outcome(request, f"the planner process died ({type(fault).__name__}); replaced")
             except asyncio.CancelledError:
-                await self._kill()  # its answer would be read as that of the next request
+                if is_asked:
+                    await self._kill()  # its answer would be read as that of the next request
                 raise
         if isinstance(answer, GateOutcome):
             return answer
@@ -87,6 +94,9 @@ class PlannerProcess:
     async def aclose(self) -> None:
         """End the child; later requests raise a `PlannerFault`."""
         self._is_closed = True
+        if self._coming is not None:
+            self._coming.cancel()
+            await asyncio.wait({self._coming})
         child = self._child
         if child is not None and child.returncode is None and child.stdin is not None:
             child.stdin.close()
@@ -95,8 +105,25 @@ class PlannerProcess:
         await self._kill()
 
     async def _ensure(self) -> asyncio.subprocess.Process:
-        if self.pid is not None and self._child is not None:
+        if self.pid is not None and self._child is not None and self._coming is None:
             return self._child
+        coming = self._coming or self._start_soon()
+        await asyncio.wait({coming})  # whoever gives up waiting leaves the start going on
+        self._coming = None
+        return coming.result()
+
+    async def _replace(self) -> None:
+        """Kill the child and begin the next one at once: the next request should find it warm."""
+        await self._kill()
+        if self._coming is None and not self._is_closed:
+            self._start_soon()
+
+    def _start_soon(self) -> asyncio.Task[asyncio.subprocess.Process]:
+        self._coming = asyncio.create_task(self._begin(), name="planner-start")
+        self._coming.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may come to ask
+        return self._coming
+
+    async def _begin(self) -> asyncio.subprocess.Process:
         await self._kill()
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "aggregator.planning.process",
@@ -115,7 +142,9 @@ class PlannerProcess:
         if child is None:
             return
         if child.returncode is None:
-            child.kill()
+            # Not child.kill(), which may reap a child that has just died: asyncio then misses its end and says so.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
         await child.wait()
         child._transport.close()  # type: ignore[attr-defined] # noqa: SLF001 - asyncio offers no public way to close the pipes
 
