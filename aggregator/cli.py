@@ -6,8 +6,9 @@ try:
     import asyncio
     import json
     import os
+    from math import isfinite
     from pathlib import Path
-    from typing import Annotated, NoReturn
+    from typing import Annotated, Literal, NoReturn
 
     import typer
     from rich.console import Console
@@ -32,6 +33,14 @@ app.add_typer(scenario_app, name="scenario")
 app.add_typer(feeder_app, name="feeder")
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+_MOST_FAULTS = 1000
+"""Lines of faults that are printed; a wrong column of a large fleet has as many as the fleet has cars."""
+
+
+def _finite(value: float) -> float:
+    if not isfinite(value):
+        raise typer.BadParameter("expected a finite number")
+    return value
 
 
 def fail(message: str) -> NoReturn:
@@ -165,17 +174,33 @@ def simulate(
     typer.echo(json.dumps(result.written) if as_json else result.in_words)
 
 
-@app.command(epilog="Example: v2g plan problem.json -o plan.json --explain ev-7")
+@app.command(epilog="Example: v2g plan examples/fleet_three_sites.json -o plan.json --picture plan.html")
 def plan(
     problem: Annotated[Path, typer.Argument(help="Problem file of a fleet (JSON or NPZ).")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The plan to write: .npz, or JSON under any other name.")],
-    gap: Annotated[float, typer.Option(min=0.0, help="Relative gap to the proven bound that is good enough.")] = 1e-3,
-    time_limit: Annotated[
-        float, typer.Option("--time-limit", min=0.0, help="Seconds after which the best plan so far is written.")
-    ] = 60.0,
-    workers: Annotated[int, typer.Option(min=1, help="Processes, for fleets that are planned block by block.")] = 2,
+    picture: Annotated[
+        Path | None, typer.Option(help="The plan as a page (.html) or as one drawing (.svg).")
+    ] = None,
     explain: Annotated[
         list[str] | None, typer.Option(help="Id of an EV whose every step the plan says the reason of; may repeat.")
+    ] = None,
+    gap: Annotated[
+        float, typer.Option(min=0.0, callback=_finite, help="Relative gap to the proven bound that is good enough.")
+    ] = 1e-3,
+    time_limit: Annotated[
+        float, typer.Option("--time-limit", min=0.0, callback=_finite,
+                            help="Seconds after which the best plan so far is written.")
+    ] = 60.0,
+    workers: Annotated[
+        int, typer.Option(min=1, max=256, help="Processes, for fleets that are planned block by block.")
+    ] = 2,
+    executor: Annotated[
+        Literal["local", "dask"],
+        typer.Option(help="Where blocks are solved: in processes of this machine, or on a Dask cluster."),
+    ] = "local",
+    scheduler: Annotated[
+        str | None, typer.Option(envvar="DASK_SCHEDULER_ADDRESS", help="Of the Dask cluster; without one, one is "
+                                                                       "started for this plan.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -183,23 +208,18 @@ def plan(
 
     Ends with 0, with 1 if nothing keeps all limits, with 2 and every fault of the file if it cannot be planned.
     """
-    from aggregator.feeder.output import write_files  # noqa: PLC0415 - see serve
     from aggregator.planning.fleet import ProblemFaults  # noqa: PLC0415 - see serve
-    from aggregator.planning.fleet.command import run_plan, written_plan  # noqa: PLC0415 - see serve
-    from aggregator.planning.fleet.plan import relative_gap  # noqa: PLC0415 - see serve
+    from aggregator.planning.fleet.command import PlanOptions, run_plan  # noqa: PLC0415 - see serve
     from aggregator.planning.fleet.problem_file import Unreadable  # noqa: PLC0415 - see serve
 
-    console = Console(stderr=True)
-
-    def told(number: int, bound: float, cost: float) -> None:
-        console.print(f"pass {number}: bound {bound:.2f}, cost {cost:.2f}, gap {100 * relative_gap(cost, bound):.4f} %",
-                      highlight=False)
-
+    options = PlanOptions(out, picture, tuple(explain or ()), gap, time_limit, workers, executor, scheduler)
     try:
-        planned = run_plan(problem, out, tuple(explain or ()), gap, time_limit, workers, told)
-        write_files({out: written_plan(planned)})
+        planned = run_plan(problem, options, Console(stderr=True))
     except (Unreadable, ProblemFaults) as refusal:
-        typer.echo(str(refusal), err=True)
+        faults = str(refusal).split("\n")
+        shown = faults if len(faults) <= _MOST_FAULTS else [
+            *faults[:_MOST_FAULTS], f"{problem}: {len(faults) - _MOST_FAULTS} more faults"]
+        typer.echo("\n".join(shown), err=True)
         raise typer.Exit(2) from None
     except Refused as refusal:
         fail(str(refusal))

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 
 from aggregator.planning.fleet.plan import Plan
 from aggregator.planning.fleet.problem import PRODUCTS, Problem
-from aggregator.planning.fleet.why import binding, reasons
+from aggregator.planning.fleet.why import Reason, binding
 
 FORMAT: Final = "v2g-fleet-plan/1"
+Why = Mapping[int, tuple[Reason, ...]]
+NOTHING: Final[Why] = MappingProxyType({})
 _FELT: Final = 1e-6  # kWh; below is solver noise
 _NAMED: Final = 20  # binding limits that a file names, dearest first
 
@@ -53,8 +57,8 @@ def _events(problem: Problem, plan: Plan) -> list[dict[str, Any]]:
     return found
 
 
-def as_json(problem: Problem, plan: Plan, explained: tuple[int, ...] = ()) -> dict[str, Any]:
-    """The JSON form of a plan. explained: numbers of EVs whose every step says why."""
+def as_json(problem: Problem, plan: Plan, why: Why = NOTHING) -> dict[str, Any]:
+    """The JSON form of a plan. why: reasons of the steps of some EVs, by their number."""
     evs, sites = problem.evs, problem.sites
     found = summary(problem, plan)
     found["evs"] = [
@@ -68,16 +72,20 @@ def as_json(problem: Problem, plan: Plan, explained: tuple[int, ...] = ()) -> di
          "unserved_kw": plan.schedule.unserved_kw[k].tolist(), "spilled_kw": plan.schedule.spilled_kw[k].tolist()}
         for k, name in enumerate(sites.ids)]
     found["reserve_kw"] = dict(zip(PRODUCTS, plan.schedule.reserve_kw.tolist(), strict=True))
-    found["why"] = {evs.ids[k]: [asdict(reason) for reason in reasons(problem, plan, k)] for k in explained}
+    found["why"] = _explained(problem, why)
     return found
 
 
-def plan_bytes(problem: Problem, plan: Plan, path: Path, explained: tuple[int, ...] = ()) -> bytes:
+def _explained(problem: Problem, why: Why) -> dict[str, Any]:
+    return {problem.evs.ids[ev]: [asdict(reason) for reason in found] for ev, found in why.items()}
+
+
+def plan_bytes(problem: Problem, plan: Plan, path: Path, why: Why = NOTHING) -> bytes:
     """What a plan's file holds: .npz arrays and the summary as JSON text, or JSON under any other name."""
     if path.suffix != ".npz":
-        return (json.dumps(as_json(problem, plan, explained)) + "\n").encode()
+        return (json.dumps(as_json(problem, plan, why)) + "\n").encode()
     text = summary(problem, plan)
-    text["why"] = {problem.evs.ids[k]: [asdict(reason) for reason in reasons(problem, plan, k)] for k in explained}
+    text["why"] = _explained(problem, why)
     file = io.BytesIO()
     np.savez_compressed(
         file, summary=np.array(json.dumps(text)), ev_ids=np.array(problem.evs.ids, dtype=str),

@@ -24,6 +24,11 @@ def solve(
     Raises:
         NoPlan: hard limits exclude every plan.
     """
-    if len(problem.evs) <= WHOLE_EVS or len(problem.sites) == 1:
+    if is_whole(problem):
         return solve_whole(problem, gap=gap, time_limit_s=time_limit_s, progress=progress)
     return decompose(problem, gap=gap, time_limit_s=time_limit_s, workers=workers, progress=progress).plan
+
+
+def is_whole(problem: Problem) -> bool:
+    """Whether `solve` makes one program of it: small, or a single site, which has nothing to decompose."""
+    return len(problem.evs) <= WHOLE_EVS or len(problem.sites) == 1

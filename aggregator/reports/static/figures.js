@@ -8,7 +8,7 @@ globalThis.figures = (() => {
       return value.startsWith("--") ? style.getPropertyValue(value).trim() : value;
     }
     if (Array.isArray(value)) {
-      return typeof value[0] === "number" ? value : value.map((item) => coloured(item, style));
+      return typeof value.at(-1) === "number" ? value : value.map((item) => coloured(item, style));
     }
     if (value && typeof value === "object") {
       return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, coloured(item, style)]));
