@@ -21,7 +21,8 @@ from twin.wire.exi.samples import Samples
 from twin.wire.exi.stream import Protocol
 
 PROTOCOLS = {
-    "sap": "urn:iso:15118:2:2010:AppProtocol", "din": "urn:din:70121:2012:MsgDef", "iso2": "urn:iso:15118:2:2013:MsgDef",
+    "sap": "urn:iso:15118:2:2010:AppProtocol", "din": "urn:din:70121:2012:MsgDef",
+    "iso2": "urn:iso:15118:2:2013:MsgDef",
     "common": "urn:iso:std:iso:15118:-20:CommonMessages", "ac": "urn:iso:std:iso:15118:-20:AC",
     "dc": "urn:iso:std:iso:15118:-20:DC", "wpt": "urn:iso:std:iso:15118:-20:WPT",
     "acdp": "urn:iso:std:iso:15118:-20:ACDP",
@@ -57,7 +58,8 @@ def against_jar(codec: ExiCodec, namespace: str, count: int, seed: int, peer: Ja
         text = json.dumps({element.name.local: content})
         ours = codec.encode(text, namespace)
         try:
-            outcome["equal bytes" if peer.encode(text, namespace) == ours else f"other bytes: {element.name.local}"] += 1
+            is_equal = peer.encode(text, namespace) == ours
+            outcome["equal bytes" if is_equal else f"other bytes: {element.name.local}"] += 1
         except Refused as why:
             outcome[f"the jar does not encode: {_short(why)}"] += 1
         try:

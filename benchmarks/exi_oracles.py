@@ -1,4 +1,4 @@
-"""Two other EXI codecs to compare ours with: EXIficient on the schemas, and the closed jar that the package iso15118 uses.
+"""Two other EXI codecs to compare ours with: EXIficient on the schemas, and the jar that the package iso15118 uses.
 
 Both are Java and live in that package's jar. `Jar` is the jar's own interface, JSON in and out, with an XML binding
 between JSON and EXI. `Exificient` is the open codec below it (github.com/EXIficient, by an editor of the EXI standard):

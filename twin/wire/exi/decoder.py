@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from twin.wire.exi.bits import Source
 from twin.wire.exi.deviations import TEXT_KEY, Deviations
 from twin.wire.exi.errors import ExiError
 from twin.wire.exi.grammar import Event, Grammar, State
 from twin.wire.exi.schema import Attribute, Complex, Element, Name, SchemaSet, Simple
-from twin.wire.exi.values import Reader, Source, checked, small_values, value_fault, value_reader
+from twin.wire.exi.values import Reader, checked, small_values, value_fault, value_reader
 
 _ONE, _LISTED, _END = range(3)
 
@@ -126,7 +127,8 @@ class Decoder:
 
     def _leaf_reader(self, simple: Simple, owner: Name) -> Reader:
         """An element without attributes: one bit before its value, which says that it is as the schema has it, one
-        after. Both are part of the table's key where the value has a fixed number of bits."""
+        after. Both are part of the table's key where the value has a fixed number of bits.
+        """
         grammar = self.grammar(simple)
         deviate = self._deviations.read_on
 

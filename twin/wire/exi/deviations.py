@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from twin.wire.exi.errors import ExiError, LimitExceeded, Malformed, Truncated
+from twin.wire.exi.bits import Source, width_for
+from twin.wire.exi.errors import ExiError, LimitExceeded, Malformed
 from twin.wire.exi.grammar import Deviation, Event, Grammar, State
 from twin.wire.exi.schema import Attribute, Complex, Element, Name, SchemaSet, Simple
 from twin.wire.exi.strings import XSD, XSI
-from twin.wire.exi.values import Reader, Source, parse_text, value_reader, width_for
+from twin.wire.exi.values import Reader, parse_text, value_reader
 from twin.wire.exi.xsd import BUILT_IN
 
 # JSON key of an element's text, where the element has attributes besides.
@@ -63,7 +64,7 @@ class _Learned:
 
 
 # Second parts of an unknown element's event codes, before and after its first content.
-_START = (Event.END, Event.ATTRIBUTE, Event.ANY_ELEMENT, Event.TEXT)
+_START: tuple[Event, ...] = (Event.END, Event.ATTRIBUTE, Event.ANY_ELEMENT, Event.TEXT)
 _CONTENT = (Event.ANY_ELEMENT, Event.TEXT)
 
 
@@ -110,8 +111,7 @@ class Deviations:
         elif here.grammar.value_type is not None:
             here.found[TEXT_KEY], at = value_reader(here.grammar.value_type, here.owner)(source, at)
         elif production.event is Event.ANY_ATTRIBUTE:
-            at = self._any_attribute(source, at, here)
-            return at
+            return self._any_attribute(source, at, here)
         else:
             text, at = source.string(at, here.owner)
             if here.grammar.is_ambiguous:

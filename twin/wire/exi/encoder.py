@@ -11,11 +11,12 @@ from typing import Any
 
 from twin.wire.exi.deviations import TEXT_KEY
 from twin.wire.exi.errors import ExiError, InvalidValue, UnknownMessage
-from twin.wire.exi.grammar import Event, Grammar, State
+from twin.wire.exi.grammar import Event, Grammar, Production, State
 from twin.wire.exi.schema import Attribute, Complex, Element, Kind, SchemaSet, Simple
 from twin.wire.exi.values import Writer, value_writer
 
 ElementWriter = Callable[[Any, list[str]], None]
+Step = tuple[str, ElementWriter, "Place"]
 
 
 class Place:
@@ -25,7 +26,7 @@ class Place:
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self.steps: dict[str, tuple[str, ElementWriter, Place]] | None = None
+        self.steps: dict[str, Step] | None = None
         self.end: str | None = None
 
 
@@ -43,102 +44,111 @@ class Encoder:
         found = self._writers.get(id(type_))
         if found is None:
             if isinstance(type_, Complex):
-                found = self._content_writer(Grammar(self._schema, type_))
+                found = _ContentWriter(self, Grammar(self._schema, type_)).write
             else:
                 found = _leaf_writer(value_writer(type_))
             self._writers[id(type_)] = found
         return found
 
-    def _place(self, state: State) -> Place:
+    def place(self, state: State) -> Place:
+        """Where the writing of an element stands."""
         found = self._places.get(state)
         if found is None:
             found = self._places[state] = Place(state)
         return found
 
-    def _prepare(self, place: Place, grammar: Grammar) -> dict[str, tuple[str, ElementWriter, Place]]:
+    def prepare(self, place: Place, grammar: Grammar) -> dict[str, Step]:
+        """The table of a state that is written to for the first time."""
         state = place.state
-        steps: dict[str, tuple[str, ElementWriter, Place]] = {}
+        steps: dict[str, Step] = {}
         for code, production in enumerate(state.productions):
             bits, what, then = f"{code:0{state.width}b}", production.what, production.then
             if then is None:
                 place.end = bits
             elif isinstance(what, Element):
-                steps[what.name.local] = (bits, self.element_writer(what), self._place(then))
+                steps[what.name.local] = (bits, self.element_writer(what), self.place(then))
             elif isinstance(what, Attribute):
-                steps[what.name.local] = (bits, _bare_writer(value_writer(what.type)), self._place(then))
+                steps[what.name.local] = (bits, _bare_writer(value_writer(what.type)), self.place(then))
             elif production.event is Event.TEXT and (grammar.value_type is not None or grammar.is_ambiguous):
                 text = value_writer(grammar.value_type or Simple(Kind.STRING))
-                steps[TEXT_KEY] = (bits, _bare_writer(text), self._place(then))
+                steps[TEXT_KEY] = (bits, _bare_writer(text), self.place(then))
         place.steps = steps
         return steps
 
-    def _content_writer(self, grammar: Grammar) -> ElementWriter:
-        start = self._place(grammar.start)
-        prepare = self._prepare
-        rank = {TEXT_KEY: -1}
 
-        def in_order(value: dict[str, Any]) -> dict[str, Any]:
-            """The same object with its keys in the schema's order."""
-            if len(rank) == 1:
-                for name in grammar.order:
-                    rank.setdefault(name, len(rank))
-            unknown = [key for key, item in value.items() if key not in rank and item is not None]
-            if unknown:
-                raise UnknownMessage(f"{unknown[0]} is not foreseen here, expected {', '.join(grammar.order)}")
-            return dict(sorted(value.items(), key=lambda item: rank.get(item[0], 0)))
+class _ContentWriter:
+    """Writes elements of one complex type."""
 
-        def write_items(value: dict[str, Any], parts: list[str]) -> bool:
-            here = start
+    def __init__(self, encoder: Encoder, grammar: Grammar) -> None:
+        self._grammar = grammar
+        self._start = encoder.place(grammar.start)
+        self._prepare = encoder.prepare
+
+    def write(self, value: Any, parts: list[str]) -> None:
+        if type(value) is not dict:
+            raise InvalidValue(f"{value!r:.80}, expected an object")
+        mark = len(parts)
+        if self._write_items(value, parts):
+            return
+        del parts[mark:]
+        ordered = self._ordered(value)
+        if not self._write_items(ordered, parts):
+            raise InvalidValue(self._why(ordered))
+
+    def _write_items(self, value: dict[str, Any], parts: list[str]) -> bool:
+        """Write the keys as they come, until one is not what the schema wants there: then False."""
+        here = self._start
+        key = ""
+        try:
             for key, item in value.items():
                 if item is None:
                     continue
                 for each in item if type(item) is list else (item,):
-                    steps = here.steps
-                    if steps is None:
-                        steps = prepare(here, grammar)
-                    step = steps.get(key)
+                    step = (here.steps or self._prepare(here, self._grammar)).get(key)
                     if step is None:
                         return False
                     bits, writer, here = step
                     parts.append(bits)
-                    try:
-                        writer(each, parts)
-                    except ExiError as fault:
-                        fault.inside(key)
-                        raise
-            if here.steps is None:
-                prepare(here, grammar)
-            if here.end is None:
-                return False
-            parts.append(here.end)
-            return True
+                    writer(each, parts)
+        except ExiError as fault:
+            fault.inside(key)
+            raise
+        if here.steps is None:
+            self._prepare(here, self._grammar)
+        if here.end is None:
+            return False
+        parts.append(here.end)
+        return True
 
-        def write(value: Any, parts: list[str]) -> None:
-            if type(value) is not dict:
-                raise InvalidValue(f"{value!r:.80}, expected an object")
-            mark = len(parts)
-            if not write_items(value, parts):
-                del parts[mark:]
-                ordered = in_order(value)
-                if not write_items(ordered, parts):
-                    raise InvalidValue(_why(start, ordered, grammar))
-        return write
+    def _ordered(self, value: dict[str, Any]) -> dict[str, Any]:
+        """The same object with its keys in the schema's order."""
+        order = self._grammar.order
+        rank = {key: number for number, key in enumerate(order)} | {TEXT_KEY: len(order)}
+        for key, item in value.items():
+            if key not in rank and item is not None:
+                raise UnknownMessage(f"{key!r:.80} is not foreseen here, expected {', '.join(order) or 'nothing'}")
+        return dict(sorted(((key, item) for key, item in value.items() if item is not None),
+                           key=lambda item: rank[item[0]]))
+
+    def _why(self, value: dict[str, Any]) -> str:
+        """What an object whose keys are all known and in order lacks, or has too much of."""
+        state = self._grammar.start
+        for key, item in value.items():
+            for _ in item if type(item) is list else (item,):
+                then = next((each.then for each in state.productions if _key(each) == key), None)
+                if then is None:
+                    return f"{key} may not stand here, expected {_expected(state)}"
+                state = then
+        return f"incomplete, expected {_expected(state)}"
 
 
-def _why(start: Place, value: dict[str, Any], grammar: Grammar) -> str:
-    """What an object whose keys are all known and in order lacks, or has too much of."""
-    state = start.state
-    for key, item in value.items():
-        for _ in () if item is None else item if type(item) is list else (item,):
-            then = next((each.then for each in state.productions if each.name == key), None)
-            if then is None:
-                return f"{key} may not stand here{' again' if key in grammar.names else ''}, expected {_expected(state)}"
-            state = then
-    return f"incomplete, expected {_expected(state)}"
+def _key(production: Production) -> str:
+    return TEXT_KEY if production.event is Event.TEXT else production.name
 
 
 def _expected(state: State) -> str:
-    return " or ".join(each.name or "the end" for each in state.productions)
+    return " or ".join(_key(each) or ("the end" if each.event is Event.END else "anything")
+                       for each in state.productions)
 
 
 def _leaf_writer(write_value: Writer) -> ElementWriter:

@@ -1,4 +1,4 @@
-"""Hostile streams by the million: each must decode or be refused by a named error, soon and without a trace in memory."""
+"""Hostile streams by the million: each is decoded or refused by a named error, soon, and leaves no trace in memory."""
 
 from __future__ import annotations
 

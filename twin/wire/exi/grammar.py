@@ -17,9 +17,9 @@ from enum import IntEnum
 from functools import cached_property
 from typing import TypeAlias
 
+from twin.wire.exi.bits import width_for
 from twin.wire.exi.errors import SchemaError
 from twin.wire.exi.schema import Attribute, Complex, Element, Group, Kind, Name, Particle, SchemaSet, Simple, Wildcard
-from twin.wire.exi.values import width_for
 
 Stack: TypeAlias = "tuple[Particle, int, Stack] | None"
 
@@ -179,15 +179,15 @@ class Grammar:
             yield Production(Event.TEXT, None, self.state(None, stack, has_value=False))
 
     def _open(self, attribute: int | None) -> Iterator[Production]:
-        """Everything that the schema names, and all else: xs:anyType (8.5.4.1.3.3), element fragments (8.5.4.1.? )."""
+        """Everything: xs:anyType, or what a fragment's ambiguous element may hold (8.5.3)."""
         start, content = self.state(0, None, has_value=False), self.state(None, None, has_value=False)
         schema = self._schema
         if attribute is not None:
             for name in sorted(schema.attributes) if self.is_ambiguous else ():
                 found = schema.attributes[name]
                 same = all(each.type == found[0].type for each in found)
-                yield Production(Event.ATTRIBUTE, Attribute(name, found[0].type if same else Simple(Kind.STRING), False),
-                                 start)
+                type_ = found[0].type if same else Simple(Kind.STRING)
+                yield Production(Event.ATTRIBUTE, Attribute(name, type_, required=False), start)
             yield Production(Event.ANY_ATTRIBUTE, None, start)
         for name in sorted(schema.declared) if self.is_ambiguous else ():
             yield Production(Event.ELEMENT, schema.in_fragment(name), content, repeats=True)
@@ -223,7 +223,7 @@ class Grammar:
 
     @cached_property
     def order(self) -> tuple[str, ...]:
-        """Local names of the attributes and elements that the type declares, its keys in JSON, in the schema's order."""
+        """Local names of the type's attributes and elements, which are its keys in JSON, in the schema's order."""
         names = (*(each.name for each in self.attributes), *(each for each, _ in self._places))
         return tuple(dict.fromkeys(each.local for each in names))
 

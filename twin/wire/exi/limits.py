@@ -10,12 +10,11 @@ class Limits:
     The schemas' own bounds (string lengths, list sizes, ranges) are narrower nearly everywhere; these hold where the
     schema has none: signatures, certificates, price rules and content that the schema does not know.
 
-    stream_bytes: length of the whole stream; the largest message of ISO 15118-20 in use (96 price stacks) has 5 kB.
+    stream_bytes: length of the whole stream; a schedule of 96 quarters of an hour with as many prices has 5 kB.
     depth: elements inside elements; the deepest of the supported schemas is 10.
-    events: elements and attributes of one message, so that a short stream cannot cost long work.
+    events: entries of lists and content that the schema does not know; all else it bounds itself.
     string_characters: one string value; octets: one binary value.
     integer_octets: one integer, 7 bits each; 32 octets hold 224 bits, certificates' serial numbers have 160.
-    occurrences: elements of one unbounded list.
     """
 
     stream_bytes: int = 65_536
@@ -24,4 +23,3 @@ class Limits:
     string_characters: int = 16_384
     octets: int = 32_768
     integer_octets: int = 32
-    occurrences: int = 4_096

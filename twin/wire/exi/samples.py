@@ -90,7 +90,7 @@ class Samples:
         """A value of `simple`, often at its bounds."""
         draw = self._random
         if simple.kind is Kind.BOOLEAN:
-            return draw.random() < 0.5
+            return draw.choice((False, True))
         if simple.kind is Kind.ENUMERATION:
             return draw.choice(simple.values)
         if simple.kind is Kind.INTEGER:

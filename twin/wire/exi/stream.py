@@ -1,16 +1,27 @@
-"""Whole streams: the header, the root's event code, the padding; documents for messages, fragments for what is signed."""
+"""Whole streams: the header, the root's event code, the padding.
+
+A message is a document; a part of one that is signed is a fragment, which any element may begin.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+from twin.wire.exi.bits import Source, width_for
 from twin.wire.exi.decoder import Decoder
-from twin.wire.exi.encoder import Encoder, ElementWriter
-from twin.wire.exi.errors import ExiError, InvalidValue, LimitExceeded, Malformed, TrailingBits, Truncated, UnknownMessage
+from twin.wire.exi.encoder import ElementWriter, Encoder
+from twin.wire.exi.errors import (
+    ExiError,
+    InvalidValue,
+    LimitExceeded,
+    Malformed,
+    TrailingBits,
+    Truncated,
+    UnknownMessage,
+)
 from twin.wire.exi.limits import Limits
-from twin.wire.exi.schema import Complex, Element, Name, SchemaSet
+from twin.wire.exi.schema import Complex, Element, SchemaSet
 from twin.wire.exi.strings import StringTable
-from twin.wire.exi.values import Source, width_for
 
 # EXI 1.0, section 5: distinguishing bits 10, no options in the stream, version 1.
 _HEADER = 0x80
@@ -89,7 +100,7 @@ class Protocol:
         """The message in `stream`, or the fragment."""
         if len(stream) > limits.stream_bytes:
             raise LimitExceeded(f"a stream of {len(stream)} octets, at most {limits.stream_bytes} are read")
-        if len(stream) < 2:
+        if len(stream) <= 1:
             raise Truncated(f"a stream of {len(stream)} octets")
         if stream[0] != _HEADER:
             raise Malformed(f"the stream begins with {stream[0]:#04x}, expected {_HEADER:#04x}: EXI 1.0 without cookie "
@@ -112,6 +123,7 @@ class Protocol:
             code, at = source.number(at, width)
             if code != count + 1:
                 raise Malformed(f"{name}: something follows the fragment")
-        if len(source.bits) - at >= 8:
-            raise TrailingBits(f"{name}: {(len(source.bits) - at) // 8} octets follow the message")
+        excess = (len(source.bits) - at) // 8
+        if excess:
+            raise TrailingBits(f"{name}: {excess} octets follow the message")
         return {name: content}

@@ -1,8 +1,4 @@
-"""Simple values as bits and back (EXI 1.0, section 7.1): what stands between an element's start and its end.
-
-A stream is handled as text of '0' and '1': a slice of it is the key of a table, so that a whole byte-sized value with
-the event codes around it costs one look-up, and no arithmetic on large numbers is ever needed.
-"""
+"""Simple values as bits and back (EXI 1.0, section 7.1): what stands between an element's start and its end."""
 
 from __future__ import annotations
 
@@ -11,153 +7,17 @@ from binascii import Error as NotBase64
 from collections.abc import Callable
 from typing import Any
 
-from twin.wire.exi.errors import InvalidValue, LimitExceeded, Malformed, Truncated
-from twin.wire.exi.limits import Limits
+from twin.wire.exi.bits import Source, octet_bits, span, string_bits, unsigned_bits, width_for
+from twin.wire.exi.errors import InvalidValue, Truncated
 from twin.wire.exi.schema import Kind, Name, Simple
-from twin.wire.exi.strings import StringTable
-
-OCTET = tuple(f"{n:08b}" for n in range(256))
-_NUMBER = {bits: n for n, bits in enumerate(OCTET)}
 
 # EXI 1.0, 7.1.9: an integer whose range holds at most this many values is written in as many bits as the range needs.
 _SMALL_RANGE = 4096
-_HIT_LOCAL, _HIT_GLOBAL, _MISS = 0, 1, 2
 _DIGITS = 68  # of an integer in text: as many as 224 bits have
-
-
-class Source:
-    """One stream that is being decoded, with what decoding it has cost so far."""
-
-    __slots__ = ("bits", "depth", "events", "learned", "limits", "strings")
-
-    def __init__(self, bits: str, limits: Limits, strings: StringTable) -> None:
-        self.bits = bits
-        self.limits = limits
-        self.strings = strings
-        self.events = 0
-        self.depth = 0
-        self.learned: dict[Name, Any] = {}
-
-    def count(self) -> None:
-        """One more event of those whose number no schema bounds."""
-        self.events += 1
-        if self.events > self.limits.events:
-            raise LimitExceeded(f"more than {self.limits.events} elements and attributes in one message")
-
-    def number(self, at: int, width: int) -> tuple[int, int]:
-        """An unsigned number of `width` bits, and the position after it."""
-        end = at + width
-        if end > len(self.bits):
-            raise Truncated(f"the stream ends at bit {len(self.bits)}, inside a value of {width} bits")
-        return (int(self.bits[at:end], 2) if width else 0), end
-
-    def unsigned(self, at: int) -> tuple[int, int]:
-        """An Unsigned Integer (7.1.6): octets of 7 bits, the least significant first."""
-        number = _NUMBER.get(self.bits[at:at + 8])
-        if number is None:
-            raise Truncated(f"the stream ends at bit {len(self.bits)}, inside an integer")
-        at += 8
-        if number < 128:
-            return number, at
-        number &= 127
-        for shift in range(7, 7 * self.limits.integer_octets, 7):
-            octet = _NUMBER.get(self.bits[at:at + 8])
-            if octet is None:
-                raise Truncated(f"the stream ends at bit {len(self.bits)}, inside an integer")
-            at += 8
-            number |= (octet & 127) << shift
-            if octet < 128:
-                return number, at
-        raise LimitExceeded(f"an integer of more than {self.limits.integer_octets} octets")
-
-    def characters(self, at: int, length: int) -> tuple[str, int]:
-        """`length` characters, each an Unsigned Integer: one octet for ASCII."""
-        if length > self.limits.string_characters:
-            raise LimitExceeded(f"a string of {length} characters, at most {self.limits.string_characters} are read")
-        end = at + 8 * length
-        if end > len(self.bits):
-            raise Truncated(f"a string of {length} characters in a stream with {len(self.bits) - at} bits left")
-        if not length:
-            return "", at
-        octets = int(self.bits[at:end], 2).to_bytes(length, "big")
-        if octets.isascii():
-            return octets.decode("ascii"), end
-        found = []
-        for _ in range(length):
-            code, at = self.unsigned(at)
-            if code > 0x10FFFF or 0xD800 <= code < 0xE000:
-                raise Malformed(f"{code:#x} is not a character")
-            found.append(chr(code))
-        return "".join(found), at
-
-    def octets(self, at: int, simple: Simple) -> tuple[bytes, int]:
-        """A Binary value (7.1.1): its length in octets, then the octets."""
-        length, at = self.unsigned(at)
-        if length < simple.shortest or (simple.longest is not None and length > simple.longest):
-            raise InvalidValue(f"a binary value of {length} octets, expected {_bounds(simple)}")
-        if length > self.limits.octets:
-            raise LimitExceeded(f"a binary value of {length} octets, at most {self.limits.octets} are read")
-        end = at + 8 * length
-        if end > len(self.bits):
-            raise Truncated(f"a binary value of {length} octets in a stream with {len(self.bits) - at} bits left")
-        return (int(self.bits[at:end], 2).to_bytes(length, "big") if length else b""), end
-
-    def string(self, at: int, owner: Name) -> tuple[str, int]:
-        """A String value (7.1.10, 7.3.3): new, or one that the stream has had before."""
-        length, at = self.unsigned(at)
-        if length >= _MISS:
-            text, at = self.characters(at, length - _MISS)
-            if text:
-                self.strings.add_value(owner, text)
-            return text, at
-        known = self.strings.values_of(owner) if length == _HIT_LOCAL else self.strings.all_values
-        index, at = self.number(at, width_for(len(known)))
-        if index >= len(known):
-            raise Malformed(f"string number {index} of {len(known)} known ones")
-        return known[index], at
 
 
 Reader = Callable[[Source, int], tuple[Any, int]]
 Writer = Callable[[Any], str]
-
-
-def width_for(count: int) -> int:
-    """Bits that tell `count` things apart."""
-    return (count - 1).bit_length() if count > 1 else 0
-
-
-def unsigned_bits(number: int) -> str:
-    """An Unsigned Integer (7.1.6) as bits."""
-    if number < 128:
-        return OCTET[number]
-    parts = []
-    while number > 127:
-        parts.append(OCTET[number & 127 | 128])
-        number >>= 7
-    parts.append(OCTET[number])
-    return "".join(parts)
-
-
-def octet_bits(octets: bytes) -> str:
-    """Octets as bits."""
-    return f"{int.from_bytes(octets, 'big'):0{8 * len(octets)}b}" if octets else ""
-
-
-def string_bits(text: str) -> str:
-    """A String that the stream has not had before; peers never write a reference to an earlier one, nor does this."""
-    try:
-        octets = text.encode("ascii")
-    except UnicodeEncodeError:
-        if any(0xD800 <= ord(each) < 0xE000 for each in text):
-            raise InvalidValue("the text has half of a surrogate pair") from None
-        return unsigned_bits(len(text) + _MISS) + "".join(unsigned_bits(ord(each)) for each in text)
-    return unsigned_bits(len(text) + _MISS) + octet_bits(octets)
-
-
-def _bounds(simple: Simple) -> str:
-    if simple.shortest == simple.longest:
-        return str(simple.longest)
-    return f"{simple.shortest} to {'any number' if simple.longest is None else simple.longest}"
 
 
 def is_small(simple: Simple) -> bool:
@@ -191,12 +51,12 @@ def value_reader(simple: Simple, owner: Name) -> Reader:
         return _string_reader(simple, owner)
     if simple.kind is Kind.BASE64:
         def read_base64(source: Source, at: int) -> tuple[str, int]:
-            octets, at = source.octets(at, simple)
+            octets, at = source.octets(at, simple.shortest, simple.longest)
             return b64encode(octets).decode("ascii"), at
         return read_base64
 
     def read_hex(source: Source, at: int) -> tuple[str, int]:
-        octets, at = source.octets(at, simple)
+        octets, at = source.octets(at, simple.shortest, simple.longest)
         return octets.hex().upper(), at
     return read_hex
 
@@ -255,7 +115,7 @@ def _string_reader(simple: Simple, owner: Name) -> Reader:
     def read(source: Source, at: int) -> tuple[str, int]:
         text, at = source.string(at, owner)
         if len(text) < shortest or (longest is not None and len(text) > longest):
-            raise InvalidValue(f"{len(text)} characters, expected {_bounds(simple)}")
+            raise InvalidValue(f"{len(text)} characters, expected {span(simple.shortest, simple.longest)}")
         return text, at
     return read
 
@@ -305,7 +165,7 @@ def _string_writer(simple: Simple) -> Writer:
         if type(value) is not str:
             raise InvalidValue(f"{value!r:.80}, expected text")
         if len(value) < shortest or (longest is not None and len(value) > longest):
-            raise InvalidValue(f"{len(value)} characters, expected {_bounds(simple)}")
+            raise InvalidValue(f"{len(value)} characters, expected {span(simple.shortest, simple.longest)}")
         return string_bits(value)
     return write
 
@@ -321,7 +181,7 @@ def _binary_writer(simple: Simple) -> Writer:
         except (NotBase64, ValueError):
             raise InvalidValue(f"{value!r:.80}, expected text in {simple.kind.value}") from None
         if len(octets) < shortest or (longest is not None and len(octets) > longest):
-            raise InvalidValue(f"{len(octets)} octets, expected {_bounds(simple)}")
+            raise InvalidValue(f"{len(octets)} octets, expected {span(simple.shortest, simple.longest)}")
         return unsigned_bits(len(octets)) + octet_bits(octets)
     return write
 

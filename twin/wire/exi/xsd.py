@@ -55,12 +55,12 @@ class _File:
                 if event == "start-ns":
                     self.prefixes.setdefault(item[0], item[1])
                 else:
-                    self.root = item
+                    self.root: ET.Element = item
         except (OSError, ET.ParseError) as fault:
             raise SchemaError(f"{path}: not readable as an XML schema: {fault}") from fault
         if self.root.tag != f"{{{XSD}}}schema":
             raise SchemaError(f"{path}: the root element is {self.root.tag}, expected an XML schema")
-        self.target = self.root.get("targetNamespace", "")
+        self.target: str = self.root.get("targetNamespace", "")
         self.qualifies_elements = self.root.get("elementFormDefault") == "qualified"
         self.qualifies_attributes = self.root.get("attributeFormDefault") == "qualified"
 
@@ -94,8 +94,7 @@ def read_schema(path: Path, find: Callable[[Path, str], Path]) -> SchemaSet:
         if here in files:
             continue
         files[here] = _File(here)
-        for node in _children(files[here].root, "import"):
-            todo.append(find(here, node.get("schemaLocation", "")))
+        todo += [find(here, node.get("schemaLocation", "")) for node in _children(files[here].root, "import")]
     return _Reader(list(files.values()), files[path.resolve()].target).read()
 
 
@@ -279,7 +278,7 @@ def _tag(node: ET.Element) -> str:
 
 
 def _children(node: ET.Element, *tags: str) -> Iterator[ET.Element]:
-    """Children in the XML Schema namespace; comments are not children."""
+    """Children in the XML Schema namespace."""
     for child in node:
-        if isinstance(child.tag, str) and child.tag.startswith(f"{{{XSD}}}") and (not tags or _tag(child) in tags):
+        if child.tag.startswith(f"{{{XSD}}}") and (not tags or _tag(child) in tags):
             yield child
