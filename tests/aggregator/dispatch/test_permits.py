@@ -33,6 +33,12 @@ def test_everything_in_force_allows_what_the_interconnection_approval_allows(kit
     assert permit.allows_at(NOW + timedelta(days=1)) == 0.0
 
 
+@pytest.mark.parametrize(("car_kw", "allowed_kw"), [(7.0, 7.0), (9.0, 9.0), (50.0, 9.0)])
+def test_nobody_may_take_more_out_of_a_car_than_it_offers(kit: Any, car_kw: float, allowed_kw: float) -> None:
+    session = kit.session(car_discharge_kw=car_kw)
+    assert book().discharge_permit("A", session, NOW, reconnect_after=None).allowed_kw == allowed_kw
+
+
 def test_an_export_limit_of_zero_is_a_limit_and_not_a_missing_one(kit: Any) -> None:
     assert book(site_export_limit_kw=0.0).discharge_permit("A", kit.session(), NOW, reconnect_after=None).is_in_force
 
@@ -74,6 +80,7 @@ def test_each_circumstance_alone_forbids_discharge(kit: Any) -> None:
     cases = {
         PermitGap.CONSENT: permits.discharge_permit("A", unwilling, NOW, reconnect_after=None),
         PermitGap.SESSION: permits.discharge_permit("A", None, NOW, reconnect_after=None),
+        PermitGap.CAR: permits.discharge_permit("A", replace(session, car_discharge_kw=0.0), NOW, reconnect_after=None),
         PermitGap.RECONNECTION: permits.discharge_permit("A", session, NOW, reconnect_after=later),
         PermitGap.STOPPED: permits.discharge_permit("A", session, NOW, reconnect_after=None, is_stopped=True),
         PermitGap.CHARGER: permits.discharge_permit(

@@ -151,7 +151,10 @@ async def test_after_a_restart_the_desk_believes_what_it_believed_before(site: D
     await site.desk.declare(target(hours=6), "fleet-manager")  # the newer one counts
     for evse_id, card in (("E1", "card-1"), ("E2", "card-2"), ("E3", "card-3")):
         await plug_in(site, evse_id, card)
-    await site.desk.handle(EvNeeds("E2", after(1), soc=0.42))
+    await site.desk.handle(EvNeeds(
+        "E2", after(1), soc=0.42, departure=after(400), target_energy_kwh=10.0, min_v2x_energy_kwh=-3.0,
+        max_charge_kw=9.0, max_discharge_kw=6.0, bidirectional=True,
+    ))
     for minutes in range(5, 65, 5):
         await site.desk.handle(meter(minutes, 1000.0 + 100.0 * minutes))
         await site.desk.handle(meter(minutes, 1000.0 + 90.0 * min(minutes, 30), 80.0 * max(0, minutes - 30),
@@ -168,6 +171,28 @@ async def test_after_a_restart_the_desk_believes_what_it_believed_before(site: D
     assert first is not None
     assert first.departure == START + timedelta(hours=6)
     assert await again.desk.accept_transaction_start("E4", "card-4", after(100), 0.0, 0.0) == "4"
+
+
+async def test_needs_that_come_before_their_transaction_wait_for_it(site: Desk) -> None:
+    told: list[str] = []
+    site.desk._on_needs = told.append
+    await site.desk.handle(EvNeeds("E1", after(-2), soc=0.4, departure=after(400)))
+    assert told == []
+    await plug_in(site)
+    assert told == ["E1"]
+    assert site.reasons == ["charging needs", "arrival"]
+    session = site.desk.beliefs.session("E1", after(1))
+    assert session is not None
+    assert (session.departure, session.soc) == (after(400), pytest.approx(0.4))
+
+
+async def test_needs_of_a_car_that_never_began_are_not_the_next_ones(site: Desk) -> None:
+    await site.desk.handle(EvNeeds("E1", after(0), soc=0.4, departure=after(400)))
+    await plug_in(site, minutes=11)
+    assert site.reasons == ["arrival"]
+    session = site.desk.beliefs.session("E1", after(12))
+    assert session is not None
+    assert not session.is_declared
 
 
 async def test_the_same_start_after_a_restart_is_still_the_same_transaction(site: Desk) -> None:

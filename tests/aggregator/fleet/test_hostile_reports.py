@@ -82,6 +82,23 @@ def test_a_battery_that_no_car_has_is_left_out(capacity_kwh: float) -> None:
     assert Plausibility(Standing()).needs(needs).capacity_kwh is None
 
 
+@given(
+    departure=st.none() | st.datetimes(timezones=st.just(UTC)), number=st.floats(),
+    at=st.datetimes(timezones=st.just(UTC)),
+)
+def test_needs_that_no_car_can_have_are_left_out(departure: datetime | None, number: float, at: datetime) -> None:
+    needs = Plausibility(Standing()).needs(EvNeeds(
+        "E1", at, number, number, departure, number, number, True, number, number, number, number,
+    ))
+    assert needs.departure is None or needs.at < needs.departure <= needs.at + timedelta(days=60)
+    for share in (needs.soc, needs.target_soc):
+        assert share is None or 0.0 <= share <= 1.0
+    for energy_kwh in (needs.target_energy_kwh, needs.min_energy_kwh, needs.min_v2x_energy_kwh):
+        assert energy_kwh is None or abs(energy_kwh) <= 2000.0
+    for power_kw in (needs.max_charge_kw, needs.max_discharge_kw):
+        assert power_kw is None or 0.0 <= power_kw <= 10_000.0
+
+
 def test_a_meter_that_begins_anew_is_counted_on_from_there() -> None:
     known = believing()
     known.started("t1", "E1", "card", NOW, 5_000_000.0)

@@ -97,11 +97,28 @@ async def test_what_the_car_says_of_itself_is_told_in_our_units(bench: Any) -> N
         "requestedEnergyTransfer": "DC_BPT", "departureTime": "2019-07-15T23:30:00Z",
         "dcChargingParameters": {"evMaxCurrent": 30, "evMaxVoltage": 500, "evEnergyCapacity": 60000,
                                  "stateOfCharge": 40},
-        "v2xChargingParameters": {"maxChargePower": 11000, "maxDischargePower": 10000},
+        "v2xChargingParameters": {"maxChargePower": 11000, "maxDischargePower": -10000, "targetSoC": 80,
+                                  "evTargetEnergyRequest": 24000, "evMinEnergyRequest": 0,
+                                  "evMinV2XEnergyRequest": -6000, "evMaxV2XEnergyRequest": 30000},
     }})
     assert answer == {"status": "Processing"}
     departure = bench.clock.now() + timedelta(hours=10, minutes=30)
-    assert bench.events.of(EvNeeds) == [EvNeeds("E21", bench.clock.now(), 0.4, 60.0, departure, 11.0, 10.0, True)]
+    assert bench.events.of(EvNeeds) == [EvNeeds(
+        "E21", bench.clock.now(), 0.4, 60.0, departure, 11.0, 10.0, True, target_soc=0.8, target_energy_kwh=24.0,
+        min_energy_kwh=0.0, min_v2x_energy_kwh=-6.0,
+    )]
+
+
+async def test_needs_of_2_0_1_say_energy_and_departure_and_nothing_of_discharge(bench: Any) -> None:
+    station = await bench.station("S201", OcppVersion.V201)
+    answer = await station.ask("NotifyEVChargingNeeds", {"evseId": 1, "chargingNeeds": {
+        "requestedEnergyTransfer": "AC_three_phase", "departureTime": "2019-07-15T23:30:00Z",
+        "acChargingParameters": {"energyAmount": 12000, "evMinCurrent": 6, "evMaxCurrent": 16, "evMaxVoltage": 400},
+    }})
+    assert answer == {"status": "Processing"}
+    departure = bench.clock.now() + timedelta(hours=10, minutes=30)
+    assert bench.events.of(EvNeeds) == [
+        EvNeeds("E201", bench.clock.now(), departure=departure, target_energy_kwh=12.0)]
 
 
 async def test_a_repeated_start_in_1_6_keeps_its_transaction_id(bench: Any) -> None:

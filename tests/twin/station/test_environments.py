@@ -70,7 +70,7 @@ def test_each_environment_has_its_own_pydantic() -> None:
 
 if not HAS_ISO15118:  # elsewhere the wire can be had
 
-    def test_a_station_on_the_wire_is_refused_in_one_line_where_the_package_is_missing(kit: Any, tmp_path: Path) -> None:
+    def test_a_station_on_the_wire_is_refused_in_one_line_without_the_package(kit: Any, tmp_path: Path) -> None:
         spec = msgspec.structs.replace(kit.station("ocpp2.1"), rail="wire")
         file = tmp_path / "stations.json"
         file.write_bytes(encode_fleet(kit.fleet(spec)))
