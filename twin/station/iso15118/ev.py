@@ -43,6 +43,8 @@ class EvController(EvOlder):
         name = type(said).__name__
         if name in {"ACChargeLoopRes", "DCChargeLoopRes"}:
             self._hear_loop(said)
+        elif name == "ChargeParameterDiscoveryRes":
+            self._hear_parameters(said)
         elif name == "CurrentDemandRes":
             self._hear_current_demand(said)
         elif name == "ChargingStatusRes":

@@ -52,12 +52,16 @@ def config_of(speech: Speech) -> EVCCConfig:
 
 @dataclass(slots=True)
 class Heard:
-    """What the car last read from the EVSE: limits of 0 or more, or a signed target; None is not said yet."""
+    """What the car last read from the EVSE: limits of 0 or more, or a signed target; None is not said yet.
+
+    mains_v: nominal AC voltage, phase to neutral.
+    """
 
     target_kw: float | None = None
     max_charge_kw: float = 0.0
     max_discharge_kw: float = 0.0
     max_current_a: float | None = None
+    mains_v: float = 230.0
 
 
 class EvCore(SimEVController):

@@ -31,13 +31,18 @@ from twin.station.iso15118.ev_core import EvCore
 from twin.station.iso15118.evse_older import physical
 from twin.station.rail import Transfer
 
-MAINS_V = 230.0
 MOST_PROFILE_ENTRIES = 24  # ChargingProfile of -2
 LONGEST_S = 30_000
 
 
 class EvOlder(EvCore):
     """See the module."""
+
+    def _hear_parameters(self, said: Any) -> None:
+        """ChargeParameterDiscoveryRes: for AC the voltage of the mains."""
+        found = getattr(said, "ac_charge_parameter", None)
+        if found is not None:
+            self.evse.mains_v = found.evse_nominal_voltage.get_decimal_value()
 
     def _hear_current_demand(self, said: Any) -> None:
         """CurrentDemandRes: limits are optional there."""
@@ -51,7 +56,7 @@ class EvOlder(EvCore):
         if said.ac_evse_status.evse_notification is not EVSENotification.NONE:
             self.obey(0.0)
         elif said.evse_max_current is not None:
-            self.obey(said.evse_max_current.get_decimal_value() * MAINS_V * self._phases() / 1000.0)
+            self.obey(said.evse_max_current.get_decimal_value() * self.evse.mains_v * self._phases() / 1000.0)
 
     def _phases(self) -> int:
         return 1 if self._speech.transfer is Transfer.AC_SINGLE_PHASE else self.limits.phases
@@ -63,11 +68,12 @@ class EvOlder(EvCore):
         amount = self.state.target_energy_kwh * 1000.0
         mode = self.config.energy_transfer_mode
         if not self._speech.transfer.is_dc:
-            most_a = min(self.limits.max_current_a, self.limits.max_charge_kw * 1000.0 / (MAINS_V * self._phases()))
-            least_a = self.limits.min_charge_kw * 1000.0 / (MAINS_V * self._phases())
+            mains_v = self.evse.mains_v
+            most_a = min(self.limits.max_current_a, self.limits.max_charge_kw * 1000.0 / (mains_v * self._phases()))
+            least_a = self.limits.min_charge_kw * 1000.0 / (mains_v * self._phases())
             return ChargeParamsV2(mode, v2.ACEVChargeParameter(
                 departure_time=departure, e_amount=physical(PVEAmount, amount, UnitSymbol.WATT_HOURS),
-                ev_max_voltage=physical(PVEVMaxVoltage, MAINS_V, UnitSymbol.VOLTAGE),
+                ev_max_voltage=physical(PVEVMaxVoltage, mains_v, UnitSymbol.VOLTAGE),
                 ev_max_current=physical(PVEVMaxCurrent, most_a, UnitSymbol.AMPERE),
                 ev_min_current=physical(PVEVMinCurrent, least_a, UnitSymbol.AMPERE),
             ), None)

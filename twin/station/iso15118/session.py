@@ -11,6 +11,7 @@ import logging
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from iso15118.evcc.comm_session_handler import EVCCCommunicationSession
@@ -25,15 +26,20 @@ from iso15118.shared.exceptions import (
 from iso15118.shared.exi_codec import EXI
 from iso15118.shared.messages.enums import AuthEnum, Namespace, SessionStopAction
 from iso15118.shared.messages.iso15118_2.datatypes import ResponseCode as ResponseCodeV2
+from iso15118.shared.messages.iso15118_2.msgdef import V2GMessage as V2GMessageV2
+from iso15118.shared.messages.iso15118_20.common_messages import SessionSetupReq as SessionSetupReqV20
+from iso15118.shared.messages.iso15118_20.common_types import V2GMessage as V2GMessageV20
 from iso15118.shared.messages.v2gtp import V2GTPMessage
 from iso15118.shared.notifications import StopNotification
 from iso15118.shared.states import Pause, Terminate
 
+from twin.station.iso15118.contracts import UntrustedContract, check_contract
 from twin.station.iso15118.framing import MOST_BYTES, Frame, FrameError, read_frame
 from twin.station.rail import FaultKind, SessionEnd, SessionFault
 
 log = logging.getLogger(__name__)
 
+NO_SESSION = "0" * 16
 CLOSING_S = 1.0  # for the peer's side of a TCP or TLS close
 
 Outcome = SessionEnd | SessionFault
@@ -131,6 +137,8 @@ class FramedSession(V2GCommunicationSession):
             await self.current_state.process_message(message, envelope.payload)
         except ImpossibleRequest as fault:
             return await self._refuse(message, state, FaultKind.IMPOSSIBLE, fault)
+        except UntrustedContract as fault:
+            return await self._refuse(message, state, FaultKind.REFUSED, fault)
         except Exception as fault:
             # The package's states raise whatever a message of an unforeseen shape leads them to.
             log.warning("%s: %s", state, _first_line(fault), exc_info=log.isEnabledFor(logging.DEBUG))
@@ -186,11 +194,20 @@ class FramedSession(V2GCommunicationSession):
 
 
 class SeccSession(FramedSession, SECCCommunicationSession):
-    """The charging station's end. Every broken request is answered with its FAILED response before the line closes."""
+    """The charging station's end. Every broken request is answered with its FAILED response before the line closes.
+
+    pki: where the root is that contracts must lead to, if contracts are accepted.
+    """
 
     is_stopped_by_station = False
+    pki: Path | None = None
 
     def _heard(self, message: Any) -> None:
+        if not self.session_id and isinstance(message, V2GMessageV20) and not isinstance(message, SessionSetupReqV20):
+            self.session_id = NO_SESSION  # its FAILED_SequenceError could not be written without one
+        if self.pki is not None:
+            for leaf, sub_cas in _contracts(message):
+                check_contract(leaf, sub_cas, self.pki)
         # The package forgets these in its AC loop, and takes a SoC of 0 for none in the DC loop.
         display = getattr(message, "display_parameters", None)
         if display is not None:
@@ -256,6 +273,14 @@ class EvccSession(FramedSession, EVCCCommunicationSession):
     async def _close(self) -> None:
         await self.ev_controller.enable_charging(False)
         await super()._close()
+
+
+def _contracts(message: Any) -> list[tuple[bytes, list[bytes]]]:
+    """The contract chain in a PaymentDetailsReq (-2) or AuthorizationReq (-20), if there is one."""
+    chain = getattr(getattr(message, "pnc_params", None), "contract_cert_chain", None)
+    if chain is None and isinstance(message, V2GMessageV2) and message.body.payment_details_req is not None:
+        chain = message.body.payment_details_req.cert_chain
+    return [] if chain is None else [(chain.certificate, chain.sub_certificates.certificates)]
 
 
 def _forget_contracts(message: Any) -> None:

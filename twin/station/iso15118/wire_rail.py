@@ -33,8 +33,13 @@ from twin.station.rail import (
 LOOPBACK_INTERFACE = "lo"
 
 
-async def drive(car: Car, stage: PowerStage, host: str, port: int, options: WireOptions) -> Outcome:
+async def drive(
+    car: Car, stage: PowerStage, host: str, port: int, options: WireOptions,
+    controller_class: type[EvController] = EvController,
+) -> Outcome:
     """Be the car of one session at `host`:`port`; returns how it saw the session end.
+
+    controller_class: how the car behaves, for cars that behave otherwise.
 
     Raises:
         OSError: there is no way to the station (also as `ssl.SSLError`).
@@ -43,7 +48,7 @@ async def drive(car: Car, stage: PowerStage, host: str, port: int, options: Wire
     if options.pki is not None:
         context = client_context(options.pki, is_newest=car.speech.language is Language.ISO_15118_20)
     reader, writer = await asyncio.open_connection(host, port, ssl=context)
-    controller = EvController(car, stage.apply, options.pause_s)
+    controller = controller_class(car, stage.apply, options.pause_s)
     session = EvccSession((reader, writer), asyncio.Queue(), config_of(car.speech), LOOPBACK_INTERFACE, controller)
     session.line = LineSettings(options.car_patience, options.most_bytes)
     session.is_tls = context is not None
