@@ -18,7 +18,7 @@ try:
 except KeyboardInterrupt:  # Ctrl-C before there is a command that could say so
     raise SystemExit("stopped by SIGINT; nothing was written") from None
 
-__all__ = ["Refused", "app", "main"]
+__all__ = ["app", "main"]
 
 app = typer.Typer(
     name="v2g", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,

@@ -25,7 +25,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from aggregator.cli import Refused
 from aggregator.clock import ScaledClock, Segment, segments_through
 from aggregator.config import ConfigError, load_clock
 from aggregator.demo.configuration import Credentials, fleet_file, write_clock, write_configuration, write_fleet
@@ -38,6 +37,7 @@ from aggregator.demo.resume import interrupted, resumed_clock, resumed_fleet
 from aggregator.demo.scene import Scene, load_scene
 from aggregator.demo.stored import read_store
 from aggregator.demo.wire import WireLog, WirePlan, wire_plan
+from aggregator.refusal import Refused
 from aggregator.reports import judge, render_report, result_json
 from twin.lease import LeaseError, LeaseKeeper
 from twin.scenario import ScenarioError, resource_path

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from aggregator.cli import Refused
+from aggregator.refusal import Refused
 
 _STOP_WAIT_S = 8.0
 _LINE_LIMIT = 1 << 22

@@ -11,8 +11,8 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, Field, ValidationError
 
-from aggregator.cli import Refused
 from aggregator.fleet.model import DepartureTarget
+from aggregator.refusal import Refused
 from aggregator.studies.terms import (
     ForecastTable,
     NonNegative,
