@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.planning.site.problem import Floats
+from aggregator.planning.linear_program import Floats
 
 
 class SolverFault(RuntimeError):

@@ -1,9 +1,8 @@
-"""What no plan can cost less than, proven from any prices of the rows; right or wrong, they only make it loose."""
+"""What no plan can cost less than, where prices, bounds or limits have changed since the program was made."""
 
 from __future__ import annotations
 
-import numpy as np
-
+from aggregator.planning import linear_program
 from aggregator.planning.fleet.arrays import LinearProgram
 from aggregator.planning.fleet.problem import Floats
 
@@ -12,21 +11,8 @@ def lower_bound(
     program: LinearProgram, row_dual: Floats, *, cost: Floats | None = None, lower: Floats | None = None,
     upper: Floats | None = None, row_lower: Floats | None = None, row_upper: Floats | None = None,
 ) -> float:
-    """The bound of weak duality: for any y, min c x >= y b + min over the box of (c - A'y) x.
-
-    row_dual: shape (row,), d objective / d right side, from a solver that may have been cut short. The other arrays
-    replace the program's where they have changed since. Every column of a program has finite bounds, so every y gives
-    a finite bound; a price on a side that a row does not have counts as 0.
-    """
-    cost = program.cost if cost is None else cost
-    lower = program.lower if lower is None else lower
-    upper = program.upper if upper is None else upper
-    row_lower = program.row_lower if row_lower is None else row_lower
-    row_upper = program.row_upper if row_upper is None else row_upper
-    sound = np.isfinite(row_dual) & np.where(row_dual > 0, np.isfinite(row_lower), np.isfinite(row_upper))
-    dual = np.where(sound, row_dual, 0.0)
-    side = np.where(dual > 0, row_lower, row_upper)
-    reduced = cost - program.matrix.T @ dual
-    edge = np.where(reduced > 0, lower, upper)
-    used, priced = dual != 0, reduced != 0
-    return float(program.offset + dual[used] @ side[used] + reduced[priced] @ edge[priced])
+    """`linear_program.lower_bound`, with other arrays in place of the program's; every column has finite bounds."""
+    return linear_program.lower_bound(LinearProgram(
+        program.cost if cost is None else cost, program.offset, program.lower if lower is None else lower,
+        program.upper if upper is None else upper, program.row_lower if row_lower is None else row_lower,
+        program.row_upper if row_upper is None else row_upper, program.matrix), row_dual)
