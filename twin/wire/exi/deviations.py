@@ -115,7 +115,7 @@ class Deviations:
         else:
             text, at = source.string(at, here.owner)
             if here.grammar.is_ambiguous:
-                here.found[TEXT_KEY] = text
+                here.found[TEXT_KEY] = here.found.get(TEXT_KEY, "") + text
         if production.then is not None:
             here.state = production.then
         return at
@@ -144,7 +144,7 @@ class Deviations:
 
     def _retype(self, here: _Open, name: Name) -> None:
         """Go on with the type that the stream names, if it is known."""
-        type_ = self._schema.types.get(name) or (BUILT_IN.get(name.local) if name.uri == XSD else None)
+        type_ = self._type(name)
         if type_ is not None:
             here.grammar = self._readers.grammar(type_)
             here.state = here.grammar.start
@@ -195,29 +195,38 @@ class Deviations:
                     codes.insert(0, (Event.END, None))
                 source.depth -= 1
                 return at
-            at, known = self._unknown_event(source, at, event, known, name)
+            at, known, type_ = self._unknown_event(source, at, event, known, name)
             if is_new:
                 codes.insert(0, (event, known))
+            if type_ is not None:
+                grammar = self._readers.grammar(type_)
+                _, at = self.read_on(source, at, grammar, grammar.start, name, {})
+                source.depth -= 1
+                return at
             if event is not Event.ATTRIBUTE:
                 codes, escapes = learned.content, _CONTENT
 
     def _unknown_event(self, source: Source, at: int, event: Event, known: Name | None,
-                       owner: Name) -> tuple[int, Name | None]:
+                       owner: Name) -> tuple[int, Name | None, Simple | Complex | None]:
+        """The event's name, if it has one, and the type that it gives to the element, if it is an xsi:type."""
         if event is Event.TEXT:
             _, at = source.string(at, owner)
-            return at, None
+            return at, None, None
         if known is None:
             known, at = read_name(source, at)
+        if known == XSI_TYPE and event is Event.ATTRIBUTE:
+            type_name, at = read_name(source, at)
+            return at, known, self._type(type_name)
         if event is Event.ATTRIBUTE:
-            if known == XSI_TYPE:
-                _, at = read_name(source, at)
-            else:
-                _, at = source.string(at, known)
+            _, at = source.string(at, known)
         elif known in self._schema.elements:
             _, at = self._nested(source, at, self._schema.elements[known])
         else:
             at = self._unknown(source, at, known)
-        return at, known
+        return at, known, None
+
+    def _type(self, name: Name) -> Simple | Complex | None:
+        return self._schema.types.get(name) or (BUILT_IN.get(name.local) if name.uri == XSD else None)
 
 
 def _closed(here: _Open) -> dict[str, Any]:

@@ -99,14 +99,12 @@ class State:
     @cached_property
     def width(self) -> int:
         """Bits of an event code here: one number more than productions, which announces a deviation."""
-        return width_for(len(self.productions) + (1 if self.deviations else 0))
+        return width_for(len(self.productions) + 1)
 
     @cached_property
     def deviations(self) -> tuple[Deviation, ...]:
         """The second part of an event code here, by number."""
         found: list[Deviation] = []
-        if self._grammar.is_ambiguous:
-            return (Deviation.TYPE, Deviation.NIL, Deviation.UNTYPED_ATTRIBUTE) if self.is_start else ()
         if all(each.event is not Event.END for each in self.productions):
             found.append(Deviation.END)
         if self.is_start:
