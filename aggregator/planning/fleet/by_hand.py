@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from aggregator.planning.fleet.checker import Schedule, ev_net
-from aggregator.planning.fleet.followable import HELD, SEEN_KW
 from aggregator.planning.fleet.headroom import best_offer
+from aggregator.planning.fleet.minimums import HELD, SEEN_KW
 from aggregator.planning.fleet.problem import Floats, Problem
 
 

@@ -51,15 +51,16 @@ class Headroom:
     def __init__(self, problem: Problem, program: Program, table: list[Cut] | None = None) -> None:
         reserve, evs, cells = problem.reserve, problem.evs, program.cells
         ev = cells.ev
-        self._program, self._is_sold = program, reserve is not None
+        sustain_h = 0.0 if reserve is None else reserve.sustain_h
+        # A call that lasts no time asks nothing of a battery: the rows of the powers say all.
+        self._program, self._is_sold = program, sustain_h > 0
         self.table = [] if table is None else table
         self._number = {_key(cut): number for number, cut in enumerate(self.table)}
         self._place = evs.site[ev] * problem.steps + cells.step
         give = np.where(evs.may_discharge, evs.max_discharge_kw, 0.0)[ev]
-        sustain = max(1e-12, reserve.sustain_h if reserve is not None else 0.0)
         # Headroom up is a constant plus the power, or plus slope times the energy; down with the other sign.
         self._sign = np.array([1.0, -1.0])
-        self._slope = np.array([evs.discharge_efficiency[ev], 1.0 / evs.charge_efficiency[ev]]) / sustain
+        self._slope = np.array([evs.discharge_efficiency[ev], 1.0 / evs.charge_efficiency[ev]]) / (sustain_h or 1.0)
         self._power_room = np.array([give, evs.max_charge_kw[ev]])
         self._energy_room = self._slope * np.array([-least_energy(problem, cells), evs.capacity_kwh[ev]])
 
@@ -105,17 +106,21 @@ class Headroom:
         cell = np.concatenate([np.zeros(0, dtype=np.int64), *(cut.cells for cut in cuts)])
         energy = np.concatenate([np.zeros(0, dtype=bool), *(cut.by_energy for cut in cuts)])
         gives, sign = ~energy & (discharge[cell] != NONE), self._sign[way]
+        slope = self._slope[way, cell]
+        # A short call makes many kW of a kWh: such a row is scaled back to what a simplex is made for.
+        scale = np.ones(len(cuts))
+        np.minimum.at(scale, row[energy], 1.0 / slope[energy])
+        own = np.array([columns[("up", "down")[cut.way]].start + cut.place for cut in cuts], dtype=np.int64)
         entries = (
-            (np.arange(len(cuts)), np.array([columns[("up", "down")[cut.way]].start + cut.place for cut in cuts]),
-             np.ones(len(cuts))),
-            (row[~energy], columns["charge"].start + cell[~energy], -sign[~energy]),
-            (row[gives], columns["discharge"].start + discharge[cell[gives]], sign[gives]),
-            (row[energy], columns["energy"].start + cell[energy], (-sign * self._slope[way, cell])[energy]))
+            (np.arange(len(cuts)), own, scale),
+            (row[~energy], columns["charge"].start + cell[~energy], (-sign * scale[row])[~energy]),
+            (row[gives], columns["discharge"].start + discharge[cell[gives]], (sign * scale[row])[gives]),
+            (row[energy], columns["energy"].start + cell[energy], (-sign * slope * scale[row])[energy]))
         at, column, value = (np.concatenate(part) for part in zip(*entries, strict=True))
         matrix = csr_array(coo_array((value, (at, column.astype(np.int64))),
                                      shape=(len(cuts), len(self._program.cost))))
         room = np.where(energy, self._energy_room[way, cell], self._power_room[way, cell])
-        return matrix, np.full(len(cuts), -np.inf), np.bincount(row, room, len(cuts)).astype(float)
+        return matrix, np.full(len(cuts), -np.inf), np.asarray(scale * np.bincount(row, room, len(cuts)))
 
     def _enter(self, cut: Cut) -> int:
         number = self._number.setdefault(_key(cut), len(self.table))

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import highspy
 import numpy as np
-from scipy.sparse import block_array, csr_array
 
-from aggregator.planning.fleet.arrays import Cells, LinearProgram, Program
+from aggregator.planning.fleet.arrays import Cells, Program
 from aggregator.planning.fleet.certificate import paid_both_ways
+from aggregator.planning.fleet.directions import with_directions
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
 from aggregator.planning.fleet.solver import Solver
-
-_STATUS = highspy.HighsModelStatus
 
 
 def tempted(problem: Problem) -> tuple[Ints, Floats, Floats]:
@@ -46,30 +44,16 @@ def choose_directions(problem: Problem, solver: Solver, program: Program, *, gap
     both = np.flatnonzero((buys > 0) & (sells > 0))
     if not len(both):
         return -np.inf
-    mixed = Solver(_with_directions(program, solver, bought[both], sold[both]))
+    mixed = Solver(with_directions(solver.current, bought[both], sold[both]))
     width = len(program.cost)
     for column in range(width, width + len(both)):
-        mixed.highs.changeColIntegrality(column, highspy.HighsVarType.kInteger)
+        mixed.set_kind(column, highspy.HighsVarType.kInteger)
     mixed.set_option("mip_rel_gap", gap / 2)
     mixed.set_option("time_limit", max(time_limit_s, 0.01))
-    mixed.highs.run()
-    info, solution = mixed.highs.getInfo(), mixed.highs.getSolution()
-    if mixed.highs.getModelStatus() not in (_STATUS.kOptimal, _STATUS.kTimeLimit) or not solution.value_valid:
+    chosen = mixed.choose()
+    if chosen is None:
         return -np.inf
-    x = np.array(solution.col_value)
+    x, proven = chosen
     off = np.where(x[width:] > 0.5, sold[both], bought[both])  # noqa: PLR2004 - a binary is 0 or 1 to tolerance
     solver.set_bounds(off, np.zeros(len(off)), np.zeros(len(off)))
-    return float(info.mip_dual_bound)
-
-
-def _with_directions(program: Program, solver: Solver, bought: Ints, sold: Ints) -> LinearProgram:
-    """The program, with the solver's bounds, and a binary for each meter: 1 lets it buy, 0 lets it sell."""
-    count, width, buys, sells = len(bought), len(program.cost), solver.upper[bought], solver.upper[sold]
-    each, rows = np.arange(count), np.arange(2 * count)
-    powers = csr_array((np.ones(2 * count), (rows, np.append(bought, sold))), shape=(2 * count, width))
-    gates = csr_array((np.append(-buys, sells), (rows, np.append(each, each))), shape=(2 * count, count))
-    return LinearProgram(
-        np.append(program.cost, np.zeros(count)), program.offset, np.append(solver.lower, np.zeros(count)),
-        np.append(solver.upper, np.ones(count)), np.append(program.row_lower, np.full(2 * count, -np.inf)),
-        np.concatenate((program.row_upper, np.zeros(count), sells)),
-        csr_array(block_array([[program.matrix, None], [powers, gates]], format="csr")))
+    return proven

@@ -83,6 +83,12 @@ class Solver:
             self.set_option(option, value)
         self.load(program)
 
+    @property
+    def current(self) -> LinearProgram:
+        """The program as the next run sees it."""
+        return replace(self.program, cost=self.cost, lower=self.lower, upper=self.upper, row_lower=self.row_lower,
+                       row_upper=self.row_upper)
+
     def set_option(self, name: str, value: bool | float | str) -> None:
         """An option of HiGHS, which would otherwise go on without it in silence."""
         _require(self.highs.setOptionValue(name, value), f"option {name}={value}")
@@ -178,6 +184,18 @@ class Solver:
         if status not in _SAID:
             raise SolverFault(f"HiGHS ended with {self.highs.modelStatusToString(status)} ({ended})")
         return "optimal" if status == _STATUS.kOptimal else "time_limit"
+
+    def set_kind(self, column: int, kind: highspy.HighsVarType) -> None:
+        """Make a column integer or semi-continuous, for `choose`."""
+        _require(self.highs.changeColIntegrality(column, kind), "a kind of column")
+
+    def choose(self) -> tuple[Floats, float] | None:
+        """The best plan found where columns are not all continuous, and its proven bound; None if there is none."""
+        self.highs.run()
+        solution, info = self.highs.getSolution(), self.highs.getInfo()
+        if info.primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
+            return None
+        return np.array(solution.col_value), float(info.mip_dual_bound)
 
     def _broken(self, limits: LazyRows) -> Ints:
         x = np.clip(np.array(self.highs.getSolution().col_value), self.lower, self.upper)

@@ -1,6 +1,7 @@
 """Small random fleets, some of them absurd; every test of this folder draws from these."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ Make = Callable[..., Problem]
 def random_fleet(
     seed: int, *, evs: int = 6, sites: int = 3, steps: int = 8, events: int = 1, feeders: bool = False,
     reserve: bool = False, negative: bool = False, below_floor: bool = False, lossless: bool = False,
-    limit_per_kwh: float | None = 1000.0, tight: bool = False,
+    limit_per_kwh: float | None = 1000.0, tight: bool = False, minimums: bool = False,
 ) -> Problem:
     """A fleet that the seed reproduces; stays of one step, cars without power and targets out of reach occur."""
     draw = np.random.default_rng(seed)
@@ -41,10 +42,26 @@ def random_fleet(
         when = np.sort(draw.choice(steps, count, replace=False))
         called.append(Event(f"event-{number}", when, (base - pv)[:, when].sum(axis=0) + draw.uniform(-20, 10, count),
                             float(draw.uniform(0.2, 2.0))))
+    if minimums:
+        fleet = _with_minimums(draw, fleet)
     return Problem(
         24.0 / steps, fleet, table, imports, imports - draw.uniform(0.0, 0.1, steps), 2.0, tuple(called),
         _feeders(draw, base) if feeders else None,
-        Reserve(np.arange(steps) * 2 // steps, draw.uniform(0.0, 0.05, 2), 0.5) if reserve else None, limit_per_kwh)
+        _reserve(draw, steps) if reserve else None, limit_per_kwh)
+
+
+def _reserve(draw: np.random.Generator, steps: int) -> Reserve:
+    """Two blocks; every direction is sold in some of them and in others not, sometimes for less than nothing."""
+    prices = draw.uniform(-0.01, 0.05, (3, 2)) * (draw.random((3, 2)) < 0.7)
+    return Reserve(np.arange(steps) * 2 // steps, prices[0], float(draw.choice([0.0, 0.25, 0.5, 2.0])), *prices[1:])
+
+
+def _with_minimums(draw: np.random.Generator, fleet: Evs) -> Evs:
+    """Chargers and cars that cannot do less than some power; some of those that only charge sleep in a pause."""
+    least = np.minimum(fleet.max_charge_kw, draw.choice([0.0, 1.4, 4.1, 6.0], len(fleet)))
+    give = np.minimum(fleet.max_discharge_kw, draw.choice([0.0, 2.0, 5.0], len(fleet)))
+    sleeps = (least > 0) & (fleet.max_discharge_kw == 0) & (draw.random(len(fleet)) < 0.6)
+    return replace(fleet, min_charge_kw=least, min_discharge_kw=give, sleeps=sleeps.astype(float))
 
 
 def _feeders(draw: np.random.Generator, base: np.ndarray) -> Feeders:
@@ -63,7 +80,8 @@ KINDS = (
     {}, {"events": 0}, {"events": 2}, {"feeders": True}, {"reserve": True}, {"feeders": True, "reserve": True},
     {"negative": True}, {"negative": True, "feeders": True, "reserve": True}, {"below_floor": True},
     {"lossless": True, "negative": True}, {"tight": True}, {"limit_per_kwh": None}, {"steps": 1, "events": 0},
-    {"evs": 1, "sites": 1}, {"tight": True, "feeders": True, "events": 2},
+    {"evs": 1, "sites": 1}, {"tight": True, "feeders": True, "events": 2}, {"minimums": True},
+    {"minimums": True, "reserve": True, "negative": True},
 )
 
 
