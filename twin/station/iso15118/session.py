@@ -57,6 +57,11 @@ class ImpossibleRequest(ValueError):
     """The car asked what no car can mean or this EVSE cannot do; it is answered with FAILED_WrongChargeParameter."""
 
 
+_REASONS: dict[type[Exception], FaultKind] = {
+    ImpossibleRequest: FaultKind.IMPOSSIBLE, UntrustedContract: FaultKind.REFUSED,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class LineSettings:
     """How a session treats its line.
@@ -135,14 +140,12 @@ class FramedSession(V2GCommunicationSession):
         try:
             self._heard(message)
             await self.current_state.process_message(message, envelope.payload)
-        except ImpossibleRequest as fault:
-            return await self._refuse(message, state, FaultKind.IMPOSSIBLE, fault)
-        except UntrustedContract as fault:
-            return await self._refuse(message, state, FaultKind.REFUSED, fault)
         except Exception as fault:
-            # The package's states raise whatever a message of an unforeseen shape leads them to.
-            log.warning("%s: %s", state, _first_line(fault), exc_info=log.isEnabledFor(logging.DEBUG))
-            return await self._refuse(message, state, FaultKind.INTERNAL, fault)
+            kind = _REASONS.get(type(fault), FaultKind.INTERNAL)
+            if kind is FaultKind.INTERNAL:
+                # The package's states raise whatever a message of an unforeseen shape leads them to.
+                log.warning("%s: %s", state, _first_line(fault), exc_info=log.isEnabledFor(logging.DEBUG))
+            return await self._refuse(message, state, kind, fault)
         await self._reply()
         if self.current_state.next_state in {Terminate, Pause}:
             return self._verdict(state)
@@ -199,6 +202,7 @@ class SeccSession(FramedSession, SECCCommunicationSession):
     pki: where the root is that contracts must lead to, if contracts are accepted.
     """
 
+    session_id: str
     is_stopped_by_station = False
     pki: Path | None = None
 

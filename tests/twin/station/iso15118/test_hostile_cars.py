@@ -6,6 +6,7 @@ import asyncio
 import os
 import struct
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from iso15118.shared.exi_codec import EXI
@@ -21,7 +22,7 @@ DC_BPT = Speech()
 HELLO = bytes.fromhex("01fe8001")
 
 
-def hello(*protocols, major=1):
+def hello(*protocols: str, major: int = 1) -> bytes:
     """A SupportedAppProtocolReq as bytes."""
     request = SupportedAppProtocolReq(app_protocol=[
         AppProtocol(protocol_ns=name, major_version=major, minor_version=0, schema_id=k, priority=k)
@@ -31,7 +32,7 @@ def hello(*protocols, major=1):
     return HELLO + struct.pack(">I", len(payload)) + payload
 
 
-async def say(address, data, *, listens=True):
+async def say(address: tuple[str, int], data: bytes, *, listens: bool = True) -> bytes:
     """Connect, say `data` and return what comes back until the station closes."""
     reader, writer = await asyncio.open_connection(*address)
     writer.write(data)
@@ -47,8 +48,9 @@ async def say(address, data, *, listens=True):
     return answer
 
 
-async def charges(there, bench):
-    """The next session on the same EVSE works."""
+async def charges(there: Any, bench: Any) -> None:
+    """The next session on the same EVSE works, with a station that is patient again."""
+    there.secc.options = replace(there.secc.options, station_patience=1.0)
     there.notes.ends.clear()
     there.car = bench.ScriptedCar(DC_BPT)
     there.relay.cut = lambda data, _: [data]
@@ -60,7 +62,7 @@ async def charges(there, bench):
     await driving
 
 
-async def faulted(there, kind):
+async def faulted(there: Any, kind: FaultKind) -> SessionFault:
     fault = await there.over()
     assert isinstance(fault, SessionFault)
     assert fault.kind is kind, str(fault)
@@ -69,7 +71,7 @@ async def faulted(there, kind):
     return fault
 
 
-async def test_a_car_of_an_unknown_protocol_is_told_that_there_is_no_common_one(stand, bench):
+async def test_a_car_of_an_unknown_protocol_is_told_that_there_is_no_common_one(stand: Any, bench: Any) -> None:
     there = await stand()
     answer = await say(there.address, hello("urn:iso:15118:9:2042:MsgDef"))
     (_, message), = bench.decoded(answer)
@@ -78,7 +80,7 @@ async def test_a_car_of_an_unknown_protocol_is_told_that_there_is_no_common_one(
     await charges(there, bench)
 
 
-async def test_a_car_of_another_major_version_is_refused(stand, bench):
+async def test_a_car_of_another_major_version_is_refused(stand: Any, bench: Any) -> None:
     there = await stand()
     await say(there.address, hello("urn:iso:std:iso:15118:-20:DC", major=7))
     await faulted(there, FaultKind.VERSION)
@@ -90,14 +92,14 @@ async def test_a_car_of_another_major_version_is_refused(stand, bench):
     HELLO + struct.pack(">I", 30) + b"\x80" + bytes(29), HELLO + struct.pack(">I", 4) + b"\xff" * 4,
     b"\x01\xfe\x12\x34" + struct.pack(">I", 4) + b"\x80\x00\x00\x00",
 ], ids=["http", "zeros", "four-gigabytes", "empty", "no-exi", "no-header", "unknown-type"])
-async def test_nonsense_ends_the_session_and_nothing_else(stand, bench, nonsense):
+async def test_nonsense_ends_the_session_and_nothing_else(stand: Any, bench: Any, nonsense: bytes) -> None:
     there = await stand()
     await say(there.address, nonsense)
     await faulted(there, FaultKind.MALFORMED)
     await charges(there, bench)
 
 
-async def test_random_bytes_after_the_handshake_end_the_session(stand, bench):
+async def test_random_bytes_after_the_handshake_end_the_session(stand: Any, bench: Any) -> None:
     there = await stand()
     rest = os.urandom(64)
     data = hello("urn:iso:std:iso:15118:-20:DC") + b"\x01\xfe\x80\x02" + struct.pack(">I", len(rest)) + rest
@@ -108,7 +110,7 @@ async def test_random_bytes_after_the_handshake_end_the_session(stand, bench):
     await charges(there, bench)
 
 
-async def test_a_message_out_of_order_is_answered_with_a_sequence_error(stand, bench):
+async def test_a_message_out_of_order_is_answered_with_a_sequence_error(stand: Any, bench: Any) -> None:
     there = await stand()
     answer = await say(there.address, hello("urn:iso:std:iso:15118:-20:DC") + session_stop())  # in one segment
     replies = [message for _, message in bench.decoded(answer)]
@@ -117,15 +119,16 @@ async def test_a_message_out_of_order_is_answered_with_a_sequence_error(stand, b
     await charges(there, bench)
 
 
-def session_stop():
+def session_stop() -> bytes:
     payload = EXI().get_exi_codec().encode(
-        '{"SessionStopReq": {"Header": {"SessionID": "0000000000000000", "TimeStamp": 1700000000}, "ChargingSession": "Terminate"}}',
+        '{"SessionStopReq": {"Header": {"SessionID": "0000000000000000", "TimeStamp": 1700000000}, '
+        '"ChargingSession": "Terminate"}}',
         Namespace.ISO_V20_COMMON_MSG,
     )
     return b"\x01\xfe\x80\x02" + struct.pack(">I", len(payload)) + payload
 
 
-async def test_a_car_that_never_speaks_is_given_up_after_the_standards_time(stand, bench):
+async def test_a_car_that_never_speaks_is_given_up_after_the_standards_time(stand: Any, bench: Any) -> None:
     there = await stand(options={"station_patience": 0.01})  # of 20 s for the set-up
     await say(there.address, b"")
     fault = await faulted(there, FaultKind.TIMEOUT)
@@ -133,7 +136,7 @@ async def test_a_car_that_never_speaks_is_given_up_after_the_standards_time(stan
     await charges(there, bench)
 
 
-async def test_a_car_that_falls_silent_in_the_loop_is_given_up_and_nothing_flows(stand, bench):
+async def test_a_car_that_falls_silent_in_the_loop_is_given_up_and_nothing_flows(stand: Any, bench: Any) -> None:
     there = await stand(options={"station_patience": 0.005})  # of 60 s between two requests
     driving = there.drive()
     await bench.until(lambda: there.car.present_kw == 7.0)
@@ -145,12 +148,12 @@ async def test_a_car_that_falls_silent_in_the_loop_is_given_up_and_nothing_flows
     await charges(there, bench)
 
 
-async def test_the_line_breaks_after_every_message_and_the_next_car_charges(stand, bench):
+async def test_the_line_breaks_after_every_message_and_the_next_car_charges(stand: Any, bench: Any) -> None:
     there = await stand()
     for count in range(1, 15):
         left = count
 
-        def cut(data, is_from_car):
+        def cut(data: bytes, is_from_car: bool) -> list[bytes] | None:
             nonlocal left
             left -= is_from_car
             return None if left <= 0 and is_from_car else [data]
@@ -164,12 +167,14 @@ async def test_the_line_breaks_after_every_message_and_the_next_car_charges(stan
     await charges(there, bench)
 
 
-async def test_a_flipped_bit_never_hangs_the_station_nor_lets_more_flow_than_was_ordered(stand, bench):
+async def test_a_flipped_bit_never_hangs_the_station_nor_lets_more_flow_than_was_ordered(
+    stand: Any, bench: Any
+) -> None:
     there = await stand(options={"station_patience": 0.005})
     for place in range(0, 160, 7):
         seen = 0
 
-        def flip(data, is_from_car, place=place):
+        def flip(data: bytes, is_from_car: bool, place: int = place) -> list[bytes]:
             nonlocal seen
             if not is_from_car:
                 return [data]
@@ -204,7 +209,9 @@ SAID_IN_20 = ({"min_voltage_v": 1400.0, "max_voltage_v": 1500.0}, {"min_charge_k
     *((DC_BPT, lie) for lie in SAID_IN_ALL + SAID_IN_20),
     *((Speech(Language.ISO_15118_2, Transfer.DC, Control.SCHEDULED), lie) for lie in SAID_IN_ALL),
 ])
-async def test_limits_that_no_car_can_have_are_answered_with_wrong_charge_parameter(stand, bench, speech, lie):
+async def test_limits_that_no_car_can_have_are_answered_with_wrong_charge_parameter(
+    stand: Any, bench: Any, speech: Speech, lie: dict[str, Any]
+) -> None:
     there = await stand(speech)
     there.car.limits = replace(there.car.limits, **lie)
     driving = there.drive()
@@ -217,7 +224,7 @@ async def test_limits_that_no_car_can_have_are_answered_with_wrong_charge_parame
     await charges(there, bench)
 
 
-async def test_energies_that_no_battery_has_are_refused_in_schedule_exchange(stand, bench):
+async def test_energies_that_no_battery_has_are_refused_in_schedule_exchange(stand: Any, bench: Any) -> None:
     there = await stand()
     there.car.now = replace(there.car.now, target_energy_kwh=30_000.0, max_energy_kwh=30_000.0)
     driving = there.drive()
@@ -226,7 +233,7 @@ async def test_energies_that_no_battery_has_are_refused_in_schedule_exchange(sta
     await charges(there, bench)
 
 
-async def test_a_voltage_above_the_rating_in_the_loop_stops_the_session(stand, bench):
+async def test_a_voltage_above_the_rating_in_the_loop_stops_the_session(stand: Any, bench: Any) -> None:
     there = await stand(Speech(control=Control.SCHEDULED))
     driving = there.drive()
     await bench.until(lambda: there.car.present_kw == 7.0)
@@ -239,14 +246,14 @@ async def test_a_voltage_above_the_rating_in_the_loop_stops_the_session(stand, b
 class Greedy(EvController):
     """Asks for a thousand ampere, whatever it was given."""
 
-    def target_current(self):
+    def target_current(self) -> float:
         return 1000.0
 
 
 class Eager(EvController):
     """Gives back a thousand ampere, whatever it was given."""
 
-    def target_current(self):
+    def target_current(self) -> float:
         return -1000.0
 
 
@@ -255,8 +262,8 @@ class Eager(EvController):
     (1000.0, 0.0, 0.0),
 ])
 async def test_a_car_that_takes_a_limit_of_zero_for_an_invitation_gets_nothing(
-    stand, bench, wanted, order_kw, flows
-):
+    stand: Any, bench: Any, wanted: float, order_kw: float, flows: float
+) -> None:
     there = await stand(Speech(control=Control.SCHEDULED), order_kw=order_kw)
     driving = there.drive(Greedy if wanted > 0.0 else Eager)
     await bench.until(lambda: len(there.car.taken) > 6)
@@ -266,7 +273,7 @@ async def test_a_car_that_takes_a_limit_of_zero_for_an_invitation_gets_nothing(
     await driving
 
 
-async def test_a_car_whose_soc_jumps_stays_connected_and_is_heard(stand, bench):
+async def test_a_car_whose_soc_jumps_stays_connected_and_is_heard(stand: Any, bench: Any) -> None:
     there = await stand()
     driving = there.drive()
     await bench.until(lambda: there.car.present_kw == 7.0 and there.notes.needs_told[-1].present_soc is not None)
@@ -279,7 +286,7 @@ async def test_a_car_whose_soc_jumps_stays_connected_and_is_heard(stand, bench):
     await driving
 
 
-async def test_a_second_car_at_a_taken_plug_is_sent_away_and_the_first_goes_on(stand, bench):
+async def test_a_second_car_at_a_taken_plug_is_sent_away_and_the_first_goes_on(stand: Any, bench: Any) -> None:
     there = await stand()
     driving = there.drive()
     await bench.until(lambda: there.car.present_kw == 7.0)
@@ -292,7 +299,7 @@ async def test_a_second_car_at_a_taken_plug_is_sent_away_and_the_first_goes_on(s
     await driving
 
 
-async def test_a_car_that_reads_nothing_does_not_keep_the_station(stand, bench):
+async def test_a_car_that_reads_nothing_does_not_keep_the_station(stand: Any, bench: Any) -> None:
     there = await stand(options={"station_patience": 0.005})
     _, writer = await asyncio.open_connection(*there.address)
     writer.write(hello("urn:iso:std:iso:15118:-20:DC"))

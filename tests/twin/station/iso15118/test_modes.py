@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from twin.station.rail import Control, Language, SessionEnd, Speech, Transfer
+from twin.station.rail import Language, SessionEnd, Speech
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_the_set_point_flows_in_every_mode_and_zero_stops_it(plug, every_speech):
+async def test_the_set_point_flows_in_every_mode_and_zero_stops_it(plug: Any, every_speech: Speech) -> None:
     session = await plug(every_speech, order_kw=6.9).charging()
     # Older AC languages carry amperes per phase, one decimal's worth of watts away from the set-point.
     tolerance = 0.01 if every_speech.language is Language.ISO_15118_2 and not every_speech.transfer.is_dc else 1e-9
@@ -22,7 +24,9 @@ async def test_the_set_point_flows_in_every_mode_and_zero_stops_it(plug, every_s
     assert await session.over() is SessionEnd.CAR
 
 
-async def test_a_discharge_set_point_discharges_only_where_the_mode_can(plug, every_speech, bench):
+async def test_a_discharge_set_point_discharges_only_where_the_mode_can(
+    plug: Any, every_speech: Speech, bench: Any
+) -> None:
     session = await plug(every_speech, order_kw=7.0).charging()
     await session.flows(7.0, 0.01)
     session.rail.order(-5.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,17 +24,19 @@ NEEDS = EvNeeds(
 NUMBERS = [f.name for f in fields(EvNeeds) if f.name not in {"language", "transfer", "control"}]
 
 
-def test_a_car_that_wants_more_than_the_evse_has_is_possible():
+def test_a_car_that_wants_more_than_the_evse_has_is_possible() -> None:
     assert impossible(NEEDS, RATINGS) is None
     assert impossible(replace(NEEDS, max_charge_kw=350.0, max_charge_current_a=500.0), RATINGS) is None
 
 
-def test_a_car_that_says_nothing_is_possible():
+def test_a_car_that_says_nothing_is_possible() -> None:
     assert impossible(EvNeeds(Language.DIN_70121, Transfer.DC, Control.SCHEDULED), RATINGS) is None
 
 
 @given(st.sampled_from(NUMBERS), st.integers(-32768, 32767), st.integers(-128, 127))
-def test_no_rational_number_makes_the_check_fail_and_absurd_ones_are_named(name, value, exponent):
+def test_no_rational_number_makes_the_check_fail_and_absurd_ones_are_named(
+    name: str, value: int, exponent: int
+) -> None:
     number = value * 10.0**exponent
     said = impossible(replace(NEEDS, **{name: number}), RATINGS)
     if abs(number) > 1e9 or (number < -0.001 and "energy" not in name):
@@ -51,7 +54,7 @@ def test_no_rational_number_makes_the_check_fail_and_absurd_ones_are_named(name,
     ({"departure_s": 1e9}, "departure_s"),
     ({"capacity_kwh": 1e6}, "capacity_kwh"),
 ])
-def test_what_no_car_can_mean_is_named(change, named):
+def test_what_no_car_can_mean_is_named(change: dict[str, Any], named: str) -> None:
     assert impossible(replace(NEEDS, **change), RATINGS).startswith(named)
 
 
@@ -59,11 +62,13 @@ def test_what_no_car_can_mean_is_named(change, named):
     (400.0, 32.0, True), (400.0, 320.0, True), (400.0, -32.0, True), (1000.0, 0.0, True),
     (1001.0, 0.0, False), (-1.0, 0.0, False), (400.0, 1e9, False), (float("inf"), 1.0, False),
 ])
-def test_a_target_voltage_above_the_rating_is_impossible_and_a_high_current_is_not(volts, amperes, is_fine):
+def test_a_target_voltage_above_the_rating_is_impossible_and_a_high_current_is_not(
+    volts: float, amperes: float, is_fine: bool
+) -> None:
     assert (impossible_target(volts, amperes, RATINGS) is None) is is_fine
 
 
-def test_a_car_that_repeats_itself_while_it_charges_tells_nothing_new():
+def test_a_car_that_repeats_itself_while_it_charges_tells_nothing_new() -> None:
     memory = Memory()
     assert memory.is_news(NEEDS, 0.0)
     for k in range(1, 60):  # an hour at 11 kW of 60 kWh, said in whole percent
@@ -80,7 +85,7 @@ def test_a_car_that_repeats_itself_while_it_charges_tells_nothing_new():
     {"max_discharge_kw": 5.0}, {"min_soc": 0.3},
     {"present_soc": 0.9, "target_energy_kwh": -6.0},  # a jump that no charging explains
 ])
-def test_a_car_that_says_something_else_is_heard_once(change):
+def test_a_car_that_says_something_else_is_heard_once(change: dict[str, Any]) -> None:
     memory = Memory()
     memory.is_news(NEEDS, 0.0)
     changed = replace(NEEDS, **change)

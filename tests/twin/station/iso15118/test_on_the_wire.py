@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from twin.station.rail import Control, Language, SessionEnd, Speech, Transfer
@@ -9,16 +11,16 @@ from twin.station.rail import Control, Language, SessionEnd, Speech, Transfer
 pytestmark = pytest.mark.anyio
 
 
-def number(rational):
+def number(rational: dict[str, int]) -> float:
     return rational["Value"] * 10.0 ** rational["Exponent"]
 
 
-def loops(relay, name, part, *, is_from_car):
+def loops(relay: Any, name: str, part: str, *, is_from_car: bool) -> list[dict[str, Any]]:
     """The control mode part of every loop message."""
     return [m[name][part] for m in relay.messages(is_from_car=is_from_car) if name in m and part in m[name]]
 
 
-async def discharge(stand, bench, speech, order_kw=-5.0):
+async def discharge(stand: Any, bench: Any, speech: Speech, order_kw: float=-5.0) -> Any:
     there = await stand(speech, order_kw=order_kw)
     driving = there.drive()
     await bench.until(lambda: there.car.present_kw == order_kw)
@@ -30,7 +32,7 @@ async def discharge(stand, bench, speech, order_kw=-5.0):
     return there.relay
 
 
-async def test_ac_bpt_dynamic_carries_a_negative_target_and_negative_measurements(stand, bench):
+async def test_ac_bpt_dynamic_carries_a_negative_target_and_negative_measurements(stand: Any, bench: Any) -> None:
     relay = await discharge(stand, bench, Speech(Language.ISO_15118_20, Transfer.AC_BPT, Control.DYNAMIC))
     said = loops(relay, "AC_ChargeLoopRes", "BPT_Dynamic_AC_CLResControlMode", is_from_car=False)
     assert {number(part["EVSETargetActivePower"]) for part in said} == {-5000.0}
@@ -39,7 +41,7 @@ async def test_ac_bpt_dynamic_carries_a_negative_target_and_negative_measurement
     assert number(told[-1]["EVPresentActivePower"]) == -5000.0
 
 
-async def test_dc_bpt_scheduled_carries_a_negative_target_current_of_the_car(stand, bench):
+async def test_dc_bpt_scheduled_carries_a_negative_target_current_of_the_car(stand: Any, bench: Any) -> None:
     relay = await discharge(stand, bench, Speech(Language.ISO_15118_20, Transfer.DC_BPT, Control.SCHEDULED))
     told = loops(relay, "DC_ChargeLoopReq", "BPT_Scheduled_DC_CLReqControlMode", is_from_car=True)
     assert number(told[0]["EVTargetCurrent"]) == 0.0  # before it has read a limit it asks for nothing
@@ -49,7 +51,9 @@ async def test_dc_bpt_scheduled_carries_a_negative_target_current_of_the_car(sta
     assert number(measured[-1]["EVSEPresentCurrent"]) == -12.5
 
 
-async def test_dc_bpt_dynamic_carries_limits_that_leave_only_discharge_and_a_negative_current(stand, bench):
+async def test_dc_bpt_dynamic_carries_limits_that_leave_only_discharge_and_a_negative_current(
+    stand: Any, bench: Any
+) -> None:
     relay = await discharge(stand, bench, Speech(Language.ISO_15118_20, Transfer.DC_BPT, Control.DYNAMIC))
     said = loops(relay, "DC_ChargeLoopRes", "BPT_Dynamic_DC_CLResControlMode", is_from_car=False)
     assert {number(part["EVSEMaximumChargePower"]) for part in said} == {0.0}
@@ -59,7 +63,9 @@ async def test_dc_bpt_dynamic_carries_limits_that_leave_only_discharge_and_a_neg
 
 
 @pytest.mark.parametrize("control", list(Control))
-async def test_a_car_that_writes_discharge_limits_below_zero_is_answered_in_its_sign(stand, bench, control):
+async def test_a_car_that_writes_discharge_limits_below_zero_is_answered_in_its_sign(
+    stand: Any, bench: Any, control: Control
+) -> None:
     speech = Speech(Language.ISO_15118_20, Transfer.DC_BPT, control, is_discharge_negative=True)
     relay = await discharge(stand, bench, speech)
     mode = "Dynamic" if control is Control.DYNAMIC else "Scheduled"
@@ -77,7 +83,9 @@ async def test_a_car_that_writes_discharge_limits_below_zero_is_answered_in_its_
         "GridCodeIslandingDetectionMethod": 2,
     }),
 ])
-async def test_the_parameter_sets_are_those_of_tables_206_and_208(stand, bench, transfer, expected):
+async def test_the_parameter_sets_are_those_of_tables_206_and_208(
+    stand: Any, bench: Any, transfer: Transfer, expected: dict[str, int]
+) -> None:
     relay = await discharge(stand, bench, Speech(Language.ISO_15118_20, transfer, Control.DYNAMIC))
     service = 6 if transfer is Transfer.DC_BPT else 5
     details = [m["ServiceDetailRes"] for m in relay.messages(is_from_car=False) if "ServiceDetailRes" in m]
@@ -89,7 +97,7 @@ async def test_the_parameter_sets_are_those_of_tables_206_and_208(stand, bench, 
     assert by_mode == {1: {**expected, "Pricing": 2}, 2: {**expected, "Pricing": 0}}
 
 
-async def test_a_new_set_point_needs_no_renegotiation(plug, stand, bench):
+async def test_a_new_set_point_needs_no_renegotiation(stand: Any, bench: Any) -> None:
     there = await stand(Speech(), order_kw=4.0)
     driving = there.drive()
     for order_kw in (4.0, -3.0, 0.0, 2.5, -10.0):
@@ -103,7 +111,7 @@ async def test_a_new_set_point_needs_no_renegotiation(plug, stand, bench):
     assert names.count("PowerDeliveryReq") == 2  # start and stop
 
 
-async def test_a_hard_stop_is_a_terminate_notification_and_the_car_ends_the_session(stand, bench):
+async def test_a_hard_stop_is_a_terminate_notification_and_the_car_ends_the_session(stand: Any, bench: Any) -> None:
     there = await stand(Speech(), order_kw=6.0)
     driving = there.drive()
     await bench.until(lambda: there.car.present_kw == 6.0)
@@ -117,7 +125,9 @@ async def test_a_hard_stop_is_a_terminate_notification_and_the_car_ends_the_sess
     assert there.car.present_kw == 0.0
 
 
-async def test_a_schedule_of_a_thousand_steps_passes_although_it_is_longer_than_7000_bytes(stand, bench):
+async def test_a_schedule_of_a_thousand_steps_passes_although_it_is_longer_than_7000_bytes(
+    stand: Any, bench: Any
+) -> None:
     from twin.station.iso15118 import Step  # noqa: PLC0415 - only in the stations' environment
 
     steps = tuple(Step(60 + k % 7, 3.0 + k / 300.0, 1.0 + k / 300.0) for k in range(1024))
