@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from aggregator.api.access import allow, services_of
 from aggregator.api.ports import TargetRefused
 from aggregator.api.problems import Problem, invalid, problems
-from aggregator.fleet.model import DepartureTarget, LiveSession, SocSource
+from aggregator.fleet.model import DepartureTarget, LiveSession, SocSource, WishSource
 from aggregator.operations.access import Principal, Role
 
 Declarer = Annotated[Principal, Depends(allow(roles={Role.DRIVER, Role.FLEET_MANAGER}))]
@@ -48,7 +48,10 @@ class TargetOut(BaseModel):
 
 
 class SessionOut(BaseModel):
-    """A charging session now. Energies are battery side; id_token only for those who look after the driver."""
+    """A charging session now. Energies are battery side; id_token only for those who look after the driver.
+
+    departure_by, target_by: whose word departure and requested energy are: a person's, the car's or the site's.
+    """
 
     transaction_id: str
     evse_id: str
@@ -56,6 +59,8 @@ class SessionOut(BaseModel):
     started_at: datetime
     departure: datetime
     is_declared: bool
+    departure_by: WishSource
+    target_by: WishSource
     requested_kwh: float
     delivered_kwh: float
     power_kw: float
@@ -110,6 +115,7 @@ def _out(session: LiveSession, *, shows_token: bool) -> SessionOut:
         transaction_id=session.transaction_id, evse_id=session.evse_id,
         id_token=session.id_token if shows_token else None, started_at=session.started_at,
         departure=session.departure, is_declared=session.is_declared, requested_kwh=session.requested_kwh,
+        departure_by=session.departure_by, target_by=session.target_by,
         delivered_kwh=session.delivered_kwh, power_kw=session.power_kw, soc=session.soc,
         soc_source=session.soc_source, soc_at=session.soc_at, vehicle_model=session.vehicle_model,
         v2g_consent=session.v2g_consent, is_full=session.is_full,

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import tomllib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ from aggregator.demo.configuration import Credentials, app_client, write_clock, 
 from aggregator.demo.people import ApiClient, OutsideWorld
 from aggregator.demo.processes import free_port
 from aggregator.demo.scene import Scene, load_scene
+from aggregator.stations import station_interpreter
 from aggregator.store import Store
 from aggregator.toml_writer import dump_assets
 from twin.scenario import resource_path
@@ -124,6 +125,8 @@ class RunningSite:
     lines: list[dict[str, Any]] = field(default_factory=list)
     service: asyncio.subprocess.Process | None = None
     stations: asyncio.subprocess.Process | None = None
+    stations_python: str = sys.executable
+    drivers_declare: bool = True
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     clients: dict[str, ApiClient] = field(default_factory=dict)
 
@@ -157,7 +160,7 @@ class RunningSite:
 
     async def start_stations(self) -> None:
         self.stations = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "twin.station", "--fleet", str(self.folder / "stations.json"),
+            self.stations_python, "-m", "twin.station", "--fleet", str(self.folder / "stations.json"),
             "--clock", str(self.folder / "clock.json"), "--ocpp", f"ws://{HOST}:{self.ports[1]}",
             "--truth", str(self.folder / "truth.jsonl"), "--ends-with-stdin",
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 22,
@@ -172,7 +175,7 @@ class RunningSite:
             self.lines.append(line)
             if line["type"] == "site_meter":
                 self.world.meter_says(line["at"], line["import_kw"], line["ev_kw"])
-            elif line["type"] == "plugged":
+            elif line["type"] == "plugged" and self.drivers_declare:
                 self.tasks.append(asyncio.create_task(self.world.driver_plugged_in(line["visit_id"])))
 
     def tell_stations(self, **order: Any) -> None:
@@ -307,17 +310,18 @@ def _new_clock(folder: Path, scene: Scene, speed: float, faster: tuple[float, fl
 @contextlib.asynccontextmanager
 async def running(
     folder: Path, cars: Sequence[Car], *, speed: float = 60.0, faster: tuple[float, float] | None = None,
-    change_assets: Callable[[dict[str, Any]], None] | None = None, **scenario: Any,
+    change_assets: Callable[[dict[str, Any]], None] | None = None, wire: Collection[str] = (),
+    drivers_declare: bool = True, **scenario: Any,
 ) -> AsyncIterator[RunningSite]:
     """A site whose service is ready and whose stations are connecting; its day begins about now.
 
     faster: (wall seconds at factor 1, factor from then on) in the place of `speed`; where the service needs long to
-    start, the seconds are more.
+    start, the seconds are more. wire: stations that speak ISO 15118 with their cars, in the environment that can.
     """
     scene = write_scenario(folder / "scenario.toml", cars, **scenario)
     ports = (free_port(HOST, 0), free_port(HOST, 0))
     credentials = Credentials.make(scene)
-    write_configuration(folder, scene, credentials, host=HOST, http_port=ports[0], ocpp_port=ports[1])
+    write_configuration(folder, scene, credentials, host=HOST, http_port=ports[0], ocpp_port=ports[1], wire=wire)
     if change_assets is not None:
         assets = tomllib.loads((folder / "assets.toml").read_text("utf-8"))
         change_assets(assets)
@@ -328,7 +332,10 @@ async def running(
     clock = _new_clock(folder, scene, speed, faster)
     async with httpx.AsyncClient(base_url=f"http://{HOST}:{ports[0]}", timeout=60.0) as http:
         world = OutsideWorld(scene, credentials, clock, http)
-        site = RunningSite(folder, scene, credentials, clock, http, ports, world)
+        site = RunningSite(
+            folder, scene, credentials, clock, http, ports, world, drivers_declare=drivers_declare,
+            stations_python=str(station_interpreter()) if wire else sys.executable,
+        )
         try:
             began = time.monotonic()
             await site.start_service()
