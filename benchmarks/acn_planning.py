@@ -81,7 +81,7 @@ MISSED_KWH = 0.25
 """A departure is missed where the car holds less than it would have uncontrolled, by more than this."""
 KEPT_KW, CHANGED_KW = 1.0, 0.05
 """A promise is kept within this much of every quarter hour's mean; a set-point changed by more than this."""
-HORIZON_STEPS = 64
+HORIZON_STEPS = 48
 PROGRAMME = "Peak relief"
 PAGE = Path(__file__).parents[1] / "docs" / "uncertainty.md"
 
@@ -95,6 +95,7 @@ class Variant:
     learns_departures: bool = True
     ready: float | None = 0.1
     change: float = 0.01
+    early: float = 5.0
 
 
 NAIVE = Variant("naive", virtual_evs=False, learns_departures=False, ready=None, change=0.0)
@@ -390,7 +391,7 @@ def planner_of(month: Month, world: World, variant: Variant) -> Watched:
     model = SiteModel(
         site=world.site, evses=evses, vehicles=vehicles, rate=shipped_rate("sce_tou_ev_4"),
         base_load=BaseLoadForecast(BUILDING_KW, ZONE.key), departures=believed, ready_quantile=variant.ready,
-        change_per_kwh=variant.change, steps=HORIZON_STEPS)
+        change_per_kwh=variant.change, early_leave_per_kwh=variant.early, steps=HORIZON_STEPS)
     signals = [
         GridSignal(f"event-{number}", "study", f"event-{number}", 1, f"event-{number}", known, PROGRAMME,
                    Obligation.COMMITTED, world.site.id, (SignalInterval(start, end, EVENT_NET_KW),))

@@ -22,13 +22,13 @@ from twin.assets import TimeGrid
 NO_EVSE = ""
 """Where a virtual EV stands."""
 
-_STAYS = (1 / 6, 1 / 2, 5 / 6)
-"""Quantiles of the stay: a third of an hour's cars each."""
+_STAYS = (0.25, 0.75)
+"""Quantiles of the stay: an equal part of an hour's cars each."""
 _ENOUGH_VISITS = 20
 _ENOUGH_DAYS = 5
 _ALL_DAYS_COUNT = 2.0
 """So many days does the rate of all days count beside those of the weekday type."""
-_LEAST_KWH = 0.05
+_LEAST_KWH = 0.5
 _HOUR = timedelta(hours=1)
 
 
@@ -43,7 +43,7 @@ class PastVisit:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Cars of one hour: how many, and what a typical one does. stays_h: of a third of them each."""
+    """Cars of one hour: how many, and what a typical one does. stays_h: of an equal part each."""
 
     count: float
     energy_kwh: float
