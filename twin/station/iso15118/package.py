@@ -13,7 +13,10 @@ import logging.config
 import os
 import sys
 import threading
+import warnings
 from pathlib import Path
+
+from cryptography.utils import CryptographyDeprecationWarning
 
 _lock = threading.Lock()
 
@@ -53,6 +56,10 @@ for _key, _value in (
     (SettingKey.ENABLE_TLS_1_3, False),
 ):
     shared_settings.setdefault(_key, _value)
+
+
+# It reads certificates by properties that cryptography has deprecated.
+warnings.filterwarnings("ignore", category=CryptographyDeprecationWarning, module="iso15118")
 
 
 def use_codec() -> None:

@@ -68,6 +68,11 @@ class Secc:
         host, port = self._server.sockets[0].getsockname()[:2]
         return str(host), int(port)
 
+    @property
+    def is_by_contract(self) -> bool:
+        """The car of the present session identified itself by a contract (Plug & Charge)."""
+        return self.session is not None and self.session.selected_auth_option in {AuthEnum.PNC, AuthEnum.PNC_V2}
+
     # ------------------------------------------------------------------ what the station does
 
     def plug(self, stage: PowerStage) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from twin.station.iso15118.__main__ import main
 from twin.station.rail import Language, SessionEnd, Speech
 
 pytestmark = pytest.mark.anyio
@@ -37,3 +38,12 @@ async def test_a_discharge_set_point_discharges_only_where_the_mode_can(
     assert low == (-5.0 if every_speech.transfer.is_bidirectional else 0.0)
     session.rail.order(2.0)
     await session.flows(2.0, 0.01)
+
+
+@pytest.mark.filterwarnings("ignore:Properties that return a na")  # the package reads certificates by such properties
+def test_the_tables_command_is_green_in_every_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 + 12 + 6
+    assert all("green" in line and "red" not in line for line in lines[2:])
+    assert sum(line.count("green") for line in lines) == 18 + 4 + 2  # discharge in the BPT services
