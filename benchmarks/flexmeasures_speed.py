@@ -44,6 +44,7 @@ from aggregator.planning.fleet.problem_file import write_problem
 PEER = ("flexmeasures==1.0.1", "highspy==1.15.1")
 BACKENDS = {"highspy": ("its highspy backend", 5.0), "appsi_highs": ("its Pyomo backend", 20.0)}
 HOME = Path(__file__).resolve().parent.parent / "build" / "flexmeasures"
+READY = ".ready"
 
 
 class PeerFailed(RuntimeError):
@@ -64,17 +65,19 @@ def common_core(evs: int, seed: int) -> Problem:
 def peer_python() -> Path:
     """The interpreter of an environment with FlexMeasures, which is made if it is not there."""
     python = HOME / ("Scripts" if os.name == "nt" else "bin") / "python"
-    if not python.exists():
+    if not (HOME / READY).exists():
         beside = Path(sys.executable).with_name("uv")
         uv = str(beside) if beside.exists() else shutil.which("uv")
         if uv is None:
             raise PeerFailed("uv is neither beside this Python nor on the path, expected it to make build/flexmeasures")
+        shutil.rmtree(HOME, ignore_errors=True)
         for step in (["venv", "-q", "--python", "3.11", str(HOME)],
                      ["pip", "install", "-q", "--python", str(python), *PEER]):
             done = subprocess.run([uv, *step], capture_output=True, text=True, check=False)  # noqa: S603 - fixed arguments
             if done.returncode:
                 shutil.rmtree(HOME, ignore_errors=True)
                 raise PeerFailed(f"uv {step[0]}: {(done.stderr.strip() or 'no reason given').splitlines()[-1]}")
+        (HOME / READY).touch()
     return python
 
 
