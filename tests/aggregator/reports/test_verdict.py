@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.reports import DayFacts, PlanFact, StepSeries, VisitFact, judge
+from aggregator.reports import DayFacts, PlanFact, StepSeries, VisitFact, WireFact, judge
 from aggregator.reports.verdict import Cause, ceiling_result, short_of
 
 
@@ -161,3 +161,34 @@ def test_nothing_promised_is_nothing_delivered(day: DayFacts) -> None:
 
 def test_a_day_without_an_event_fails_both_of_its_criteria(day: DayFacts) -> None:
     assert failed(replace(day, events=())) == ["discharged_during_event", "commitment_delivered"]
+
+
+def wired(day: DayFacts, given_kwh: list[float], **changes: object) -> DayFacts:
+    """The day with that energy given over the event at one EVSE each, all of them on the wire."""
+    start, end = day.events[0].start, day.events[0].end
+    hours = (end - start).total_seconds() / 3600.0
+    edges = np.array([start.timestamp(), end.timestamp()])
+    names = [f"W{k}" for k in range(len(given_kwh))]
+    power = {name: StepSeries(edges, np.array([-kwh / hours])) for name, kwh in zip(names, given_kwh, strict=True)}
+    facts = tuple(WireFact(name, "ISO 15118-20, DC_BPT, DynamicControl", 1) for name in names)
+    return replace(day, evse_power={**day.evse_power, **power}, wire=facts, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("given_kwh", "keeps"), [
+    ([4.0, 5.0, 6.0], True), ([4.0, 5.0, 6.0, 0.0], True), ([4.0, 5.0, 0.09], False), ([40.0, 5.0], False),
+    ([-4.0, -5.0, -6.0], False),
+])
+def test_three_cars_on_the_wire_have_to_discharge(day: DayFacts, given_kwh: list[float], keeps: bool) -> None:
+    assert failed(wired(day, given_kwh)) == ([] if keeps else ["wire_evs_discharged"])
+
+
+def test_what_cars_on_the_wire_gave_is_shown_one_by_one_with_what_broke(day: DayFacts) -> None:
+    facts = wired(day, [4.0, 5.0, 6.0])
+    facts = replace(facts, wire=(replace(facts.wire[0], broken=2), *facts.wire[1:]))
+    check = next(check for check in judge(facts).checks if check.key == "wire_evs_discharged")
+    assert check.measured == (
+        "W0 4.00 kWh, W1 5.00 kWh, W2 6.00 kWh (ISO 15118-20, DC_BPT, DynamicControl); 2 sessions broke")
+
+
+def test_a_day_without_a_wire_is_not_judged_by_it(day: DayFacts) -> None:
+    assert "wire_evs_discharged" not in [check.key for check in judge(day).checks]
