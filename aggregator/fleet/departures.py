@@ -81,7 +81,7 @@ class PastStay:
         return (self.departure - self.arrival) / (self.declared - self.arrival)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DepartureHistory:
     """When drivers leave, learnt from three levels: everyone, this site's stays of like length, this driver.
 

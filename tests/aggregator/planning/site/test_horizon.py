@@ -10,10 +10,13 @@ import pytest
 
 from aggregator.clock import ScaledClock, Segment
 from aggregator.fleet.beliefs import VehicleModel
+from aggregator.fleet.departures import DepartureHistory, PastStay
 from aggregator.fleet.model import LiveSession, SocSource
 from aggregator.planning.gate import GateOutcome, PlanRequest, safe_outcome
+from aggregator.planning.site.arrivals import LearntArrivals, PastVisit
 from aggregator.planning.site.forecast import ArrivalForecast, BaseLoadForecast
 from aggregator.planning.site.horizon import (
+    Dispatched,
     RecedingHorizon,
     SiteModel,
     Situation,
@@ -24,7 +27,7 @@ from aggregator.planning.site.horizon import (
 from aggregator.planning.site.problem import Commitment, Cut
 from aggregator.planning.site.solve import solve
 from markets.rate import shipped_rate
-from twin.assets import Battery, Current, Evse, LossCurve, PowerCurve, Site, Vehicle
+from twin.assets import Battery, Current, Evse, LossCurve, PowerCurve, Schedule, Site, TimeGrid, Vehicle
 from twin.battery import battery_kw
 
 ZONE = "America/Los_Angeles"
@@ -323,3 +326,82 @@ def test_a_car_that_does_not_draw_is_planned_nothing_and_others_are() -> None:
     power = {ev.evse_id: ev.max_charge_kw for ev in request.problem.evs}
     assert power["DC"] == 0.0
     assert power["AC"] > 0.0
+
+
+def past_stays(share: float) -> DepartureHistory:
+    """Two months in which everyone stayed for this share of what was declared."""
+    begin = TEN - timedelta(days=30)
+    return DepartureHistory.learnt((
+        PastStay(f"card-{k}", begin, begin + timedelta(hours=4), begin + share * timedelta(hours=4))
+        for k in range(200)), before=TEN)
+
+
+def test_a_car_is_ready_before_drivers_like_this_one_leave() -> None:
+    """All left after half of the declared four hours: the energy is there by then, at the price of an early leave."""
+    model = site(departures=past_stays(0.5))
+    (demand,) = build_request(model, situation(session())).problem.evs
+    assert demand.leave_probability is not None
+    assert demand.depart == 16
+    assert np.flatnonzero(demand.leave_probability == 1.0).tolist() == [6]
+    plan = solve(build_request(model, situation(session())).problem)
+    assert plan.energy_kwh[0, 6] == pytest.approx(40.0, abs=0.01)
+
+
+def test_without_a_quantile_or_without_history_there_is_no_buffer() -> None:
+    for model in (site(departures=past_stays(0.5), ready_quantile=None), site()):
+        (demand,) = build_request(model, situation(session())).problem.evs
+        assert demand.leave_probability is not None
+        assert demand.leave_probability.max() < 1.0
+
+
+def dispatched(power_kw: np.ndarray, transaction: str = "tx-DC", start: datetime = TEN) -> Dispatched:
+    schedule = Schedule(TimeGrid(start, 900, power_kw.shape[1]), ("AC", "DC"), power_kw)
+    return Dispatched(schedule, {"DC": transaction})
+
+
+def test_set_points_in_force_are_held_in_the_steps_of_the_new_plan() -> None:
+    power = np.vstack((np.zeros(8), np.arange(8.0)))
+    later = TEN + timedelta(minutes=33)
+    model = site(held_steps=4)
+    (demand,) = build_request(model, situation(session(), now=later, dispatched=dispatched(power))).problem.evs
+    assert demand.held_kw is not None
+    assert demand.held_kw[:4].tolist() == [2.0, 3.0, 4.0, 5.0]
+    assert np.isnan(demand.held_kw[4:]).all()
+
+
+@pytest.mark.parametrize("before", [
+    dispatched(np.ones((2, 8)), "tx-of-another"), dispatched(np.ones((2, 8)), start=TEN + timedelta(minutes=7)), None])
+def test_a_car_that_was_not_dispatched_to_holds_to_nothing(before: Dispatched | None) -> None:
+    (demand,) = build_request(site(), situation(session(), dispatched=before)).problem.evs
+    assert demand.held_kw is None
+
+
+def test_a_schedule_that_is_over_holds_nothing() -> None:
+    old = dispatched(np.ones((2, 8)), start=TEN - timedelta(hours=3))
+    (demand,) = build_request(site(), situation(session(), dispatched=old)).problem.evs
+    assert demand.held_kw is not None
+    assert np.isnan(demand.held_kw).all()
+
+
+def busy_mornings() -> LearntArrivals:
+    """Three cars at eleven, on every day of four weeks."""
+    eleven = TEN + timedelta(hours=1.5)
+    arrivals = LearntArrivals.learnt(
+        [PastVisit(eleven - timedelta(days=day), eleven + timedelta(hours=5) - timedelta(days=day), 9.0)
+         for day in range(1, 29) for _ in range(3)],
+        before=TEN, power_kw=6.656, timezone=ZONE)
+    assert arrivals is not None
+    return arrivals
+
+
+def test_learnt_arrivals_are_virtual_evs_and_no_load_of_the_building() -> None:
+    request = build_request(site(arrivals=busy_mornings()), situation(session()))
+    assert (request.problem.base_kw == 40.0).all()
+    assert [ev.id for ev in request.problem.evs] == ["tx-DC"]
+    assert sum(ev.target_kwh for ev in request.expected) == pytest.approx(27.0, rel=0.05)
+
+
+def test_a_shortened_horizon_still_sees_the_cars_to_come() -> None:
+    leaves_soon = session(departure=TEN + timedelta(minutes=30))
+    model, _ = as_far_as_needed(site(arrivals=busy_mornings()), situation(leaves_soon))
+    assert model.steps >= max(ev.depart for ev in busy_mornings().virtual_evs(horizon_grid(TEN, 900, STEPS), TEN))
