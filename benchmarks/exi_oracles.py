@@ -50,15 +50,19 @@ class Machine:
     def __init__(self, options: tuple[str, ...] = SMALL) -> None:
         from py4j.java_gateway import JavaGateway  # noqa: PLC0415 - an oracle's, which need not be there
 
-        self._stub = tempfile.TemporaryDirectory()
+        self._scratch = tempfile.TemporaryDirectory()
         self.gateway = JavaGateway.launch_gateway(
-            classpath=f"{find_jar()}:{_mail_stub(Path(self._stub.name))}", java_path=find_java(), die_on_exit=True,
+            classpath=f"{find_jar()}:{_mail_stub(self.new_folder())}", java_path=find_java(), die_on_exit=True,
             javaopts=["--add-opens", "java.base/java.lang=ALL-UNNAMED", *options])
         self.jvm = self.gateway.jvm
 
+    def new_folder(self) -> Path:
+        """A folder that goes when the process does."""
+        return Path(tempfile.mkdtemp(dir=self._scratch.name))
+
     def close(self) -> None:
         self.gateway.shutdown()
-        self._stub.cleanup()
+        self._scratch.cleanup()
 
 
 def _mail_stub(folder: Path) -> Path:
@@ -102,17 +106,13 @@ class Jar:
 class Exificient:
     """EXIficient with grammars from XSD files, default options, documents or fragments of XML."""
 
-    def __init__(self, machine: Machine, schemas: Path, *, refers: bool = False) -> None:
-        """Takes a copy of the schemas, in which each finds the signatures' schema where it says that it is.
-
-        refers: write a string that the stream has had before as a reference, as EXI may; ours never does.
-        """
-        self._refers = refers
+    def __init__(self, machine: Machine, schemas: Path) -> None:
+        """Takes a copy of the schemas, in which each finds the signatures' schema where it says that it is."""
         self._jvm = machine.jvm
-        self._factories: dict[tuple[str, bool], Any] = {}
-        self._copy = tempfile.TemporaryDirectory()
+        self._grammars: dict[str, Any] = {}
+        self._factories: dict[tuple[str, bool, bool], Any] = {}
         self._files: dict[str, Path] = {}
-        folder = Path(self._copy.name) / "schemas"
+        folder = machine.new_folder() / "schemas"
         shutil.copytree(schemas, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
         signatures = folder / _SIGNATURES
         # Its document type would be fetched from the network.
@@ -123,22 +123,25 @@ class Exificient:
         for path in folder.rglob("*.xsd"):
             self._files[ET.parse(path).getroot().get("targetNamespace", "")] = path  # noqa: S314 - installed files
 
-    def _factory(self, namespace: str, is_fragment: bool) -> Any:
-        key = (namespace, is_fragment)
+    def _factory(self, namespace: str, *, is_fragment: bool, refers: bool = True) -> Any:
+        key = (namespace, is_fragment, refers)
         if key not in self._factories:
-            path = str(self._files[namespace])
-            grammars = self._jvm.com.siemens.ct.exi.grammars.GrammarFactory.newInstance().createGrammars(path)
+            if namespace not in self._grammars:
+                makers = self._jvm.com.siemens.ct.exi.grammars.GrammarFactory
+                self._grammars[namespace] = makers.newInstance().createGrammars(str(self._files[namespace]))
             factory = self._jvm.com.siemens.ct.exi.core.helpers.DefaultEXIFactory.newInstance()
-            factory.setGrammars(grammars)
+            factory.setGrammars(self._grammars[namespace])
             factory.setFragment(is_fragment)
-            if not self._refers:
+            if not refers:
                 factory.setValuePartitionCapacity(0)
             self._factories[key] = factory
         return self._factories[key]
 
-    def encode(self, xml: str, namespace: str, *, is_fragment: bool = False) -> bytes:
+    def encode(self, xml: str, namespace: str, *, is_fragment: bool = False, refers: bool = False) -> bytes:
+        """refers: write a string that the stream has had before as a reference, as EXI may; ours never does."""
         out = self._jvm.java.io.ByteArrayOutputStream()
-        result = self._jvm.com.siemens.ct.exi.main.api.sax.EXIResult(self._factory(namespace, is_fragment))
+        factory = self._factory(namespace, is_fragment=is_fragment, refers=refers)
+        result = self._jvm.com.siemens.ct.exi.main.api.sax.EXIResult(factory)
         result.setOutputStream(out)
         reader = self._jvm.org.xml.sax.helpers.XMLReaderFactory.createXMLReader()
         reader.setContentHandler(result.getHandler())
@@ -146,7 +149,8 @@ class Exificient:
         return bytes(out.toByteArray())
 
     def decode(self, stream: bytes, namespace: str, *, is_fragment: bool = False) -> str:
-        source = self._jvm.com.siemens.ct.exi.main.api.sax.EXISource(self._factory(namespace, is_fragment))
+        source = self._jvm.com.siemens.ct.exi.main.api.sax.EXISource(
+            self._factory(namespace, is_fragment=is_fragment))
         source.setInputSource(self._jvm.org.xml.sax.InputSource(self._jvm.java.io.ByteArrayInputStream(stream)))
         transformer = self._jvm.javax.xml.transform.TransformerFactory.newInstance().newTransformer()
         out = self._jvm.java.io.StringWriter()

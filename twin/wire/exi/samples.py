@@ -11,6 +11,7 @@ from twin.wire.exi.schema import Attribute, Complex, Element, Kind, SchemaSet, S
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/#&<>'\"éßΩ漢😀"
 _LONGEST = 40
+_CHOICE = 0.95  # how likely one of several alternatives is there, where none need be
 _BITS = 80  # of an integer without bounds
 
 
@@ -30,6 +31,7 @@ class Samples:
         self._length = length
         self._shortest = 0 if with_empty else 1
         self._grammars: dict[int, Grammar] = {}
+        self._turns: dict[tuple[State, str], int] = {}
 
     def element(self, element: Element) -> Any:
         """Content of `element`, in the shape of its JSON."""
@@ -66,14 +68,23 @@ class Samples:
         for index, each in enumerate(can):
             if each.name in self._always:
                 can = can[:index + 1]
-        *some, last = can
+        *some, last = self._alternatives(can)
         is_list = any(each.repeats for each in can)
-        if is_list and last.event is Event.END and self._random.random() > self._length:
-            return last
-        for each in some:
-            if self._random.random() < self._length:
-                return each
-        return last
+        if is_list and last[0].event is Event.END and self._random.random() > self._length:
+            return last[0]
+        group = next((each for each in some if self._random.random() < (self._length if len(each) == 1 else _CHOICE)),
+                     last)
+        key = (state, group[0].name)
+        turn = self._turns[key] = self._turns.get(key, -1) + 1
+        return group[turn % len(group)]
+
+    @staticmethod
+    def _alternatives(productions: list[Production]) -> list[list[Production]]:
+        """Those that lead to the same place: one of them is taken, each in its turn, so that none is left out."""
+        groups: dict[State | None, list[Production]] = {}
+        for each in productions:
+            groups.setdefault(each.then, []).append(each)
+        return list(groups.values())
 
     def _is_drawn(self, production: Production, grammar: Grammar) -> bool:
         if production.event is Event.ANY_ELEMENT:
