@@ -28,6 +28,7 @@ from aggregator.planning.fleet.followable import both_ways, put_right
 from aggregator.planning.fleet.headroom import Cut, Headroom
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
 from aggregator.planning.fleet.sample import SampleAnswer, SampleTask, price_sample
+from aggregator.planning.fleet.site_repair import RepairAnswer, RepairTask, repair_block
 from aggregator.planning.fleet.solver import NoPlan, Solver
 
 KEPT = ("charge", "discharge", "curtailed", "unserved", "spilled")
@@ -134,13 +135,12 @@ class _Left:
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """What one run of the solver left. further: plans at other prices."""
+    """What one run of the solver left."""
 
     x: Floats
     dual: Floats
     bound: float
     left: _Left
-    further: tuple[Floats, ...] = ()
 
 
 @dataclass(eq=False)
@@ -158,7 +158,7 @@ class BlockService:
         self._problem, self._blocks = problem, blocks
         self._memory: dict[int, _Memory] = {}
 
-    def __call__(self, task: BlockTask | SampleTask) -> BlockAnswer | SampleAnswer | Late:
+    def __call__(self, task: BlockTask | SampleTask | RepairTask) -> BlockAnswer | SampleAnswer | RepairAnswer | Late:
         """Solve one task.
 
         Raises:
@@ -166,6 +166,8 @@ class BlockService:
         """
         if isinstance(task, SampleTask):
             return price_sample(self._problem, task)
+        if isinstance(task, RepairTask):
+            return repair_block(self._problem, self._blocks[task.block], task)
         sites = self._blocks[task.block]
         memory = self._memory.setdefault(task.block, _Memory({}))
         problem = block_problem(self._problem, sites)
@@ -174,10 +176,11 @@ class BlockService:
         limits = None if self._problem.feeders is None else feeder_rows(self._problem, sites)
         try:
             if limits is None:
-                run, rows = _solve(problem, own, task, memory.of_sites.get(0))
-                memory.of_sites[0] = run.left
+                block = _Warm(problem, own, task, memory.of_sites.get(0))
+                memory.of_sites[0] = block.run.left
+                run, rows, alone = block.run, block.rows, [block]
             else:
-                run, rows = self._on_feeder(task, problem, own, limits, memory)
+                run, rows, alone = self._on_feeder(task, problem, own, limits, memory)
             duals = _duals(own, rows, run)
             cuts = rows.of_feeder(run.left.added)
             plans = list(_plans(problem, *_one_way(task, problem, own, run.x, limits, cuts), sites))
@@ -186,35 +189,35 @@ class BlockService:
             raise NoPlan(f"{names}{', ...' if len(sites) > 5 else ''}: {fault}") from fault  # noqa: PLR2004 - same 5
         except _OutOfTime:
             return Late(task.block)
-        for x in run.further:
-            if not any(map(len, both_ways(own, x))):
-                plans += _plans(problem, own, x, sites)
+        for site, solver, of_feeder in zip(sites, alone, duals.feeder, strict=False):
+            for x in solver.further(task, of_feeder):
+                plans += _plans(solver.problem, solver.own, x, np.array([site]))
         return BlockAnswer(task.block, run.bound, tuple(plans), cuts, duals, process_time() - began)
 
     def _on_feeder(self, task: BlockTask, problem: Problem, joint: Program, limits: FeederRows,
-                   memory: _Memory) -> tuple[_Run, BlockRows]:
-        further: tuple[Floats, ...] = ()
-        left = memory.joint
-        if left is None:
-            alone = self._site_by_site(task, problem, joint, memory)
-            rows = BlockRows(problem, joint, limits, alone.left.table)
-            if not len(rows.of_feeder(rows.broken(alone.x))):
-                return alone, rows
-            left, further = alone.left, alone.further
-        run, rows = _solve(problem, joint, replace(task, also=()), left, limits, dual=memory.joint is None)
-        memory.joint = run.left
+                   memory: _Memory) -> tuple[_Run, BlockRows, list[_Warm]]:
+        """The run of the feeder as a whole, its rows, and the solvers of its sites, where these were asked."""
+        sites: list[_Warm] = []
+        if memory.joint is not None:
+            block = _Warm(problem, joint, task, memory.joint, limits)
+        else:
+            sites = self._site_by_site(task, problem, memory)
+            run = _joined(problem, joint, sites)
+            rows = BlockRows(problem, joint, limits, run.left.table)
+            if not len(rows.of_feeder(rows.broken(run.x))):
+                return run, rows, sites
+            block = _Warm(problem, joint, task, run.left, limits, dual=True)
+        memory.joint = block.run.left
         memory.of_sites.clear()
-        return replace(run, further=further), rows
+        return block.run, block.rows, sites
 
-    def _site_by_site(self, task: BlockTask, problem: Problem, joint: Program, memory: _Memory) -> _Run:
-        runs = []
+    def _site_by_site(self, task: BlockTask, problem: Problem, memory: _Memory) -> list[_Warm]:
+        found = []
         for site in range(len(problem.sites)):
             part = block_problem(problem, np.array([site]))
-            own = _program(part)
-            run, rows = _solve(part, own, task, memory.of_sites.get(site))
-            memory.of_sites[site] = run.left
-            runs.append((own, rows, run))
-        return _joined(problem, joint, runs)
+            found.append(_Warm(part, _program(part), task, memory.of_sites.get(site)))
+            memory.of_sites[site] = found[-1].run.left
+        return found
 
 
 def _program(problem: Problem) -> Program:
@@ -249,39 +252,51 @@ def _with_rows(program: Program, rows: csr_array, lower: Floats, upper: Floats) 
                    row_upper=np.concatenate([program.row_upper, upper]))
 
 
-def _solve(problem: Problem, own: Program, task: BlockTask, left: _Left | None, limits: FeederRows | None = None, *,
-           dual: bool = False) -> tuple[_Run, BlockRows]:
-    """Solve, if possible from where another run left: with the primal simplex, unless only rows were added."""
-    until = monotonic() + task.time_limit_s
-    rows = BlockRows(problem, own, limits, None if left is None else left.table)
-    program, added = _priced(own, task.prices), np.zeros(0, dtype=np.int64)
-    if left is not None and len(left.added):
-        program, added = _with_rows(program, *rows.rows(left.added)), left.added
-    solver = Solver(program)
-    solver.added = added
-    if problem.reserve is None:
-        # Nothing is left to presolve without energies, and more rows come later.
-        solver.set_option("presolve", "off")
-    if left is not None:
-        solver.set_option("presolve", "off")
-        solver.set_option("simplex_strategy", _DUAL_SIMPLEX if dual else _PRIMAL_SIMPLEX)
-        if solver.highs.setBasis(left.basis) == highspy.HighsStatus.kError:
-            raise SolverFault("HiGHS refused a basis")
-    solved = solver.run(task.time_limit_s, rows)
-    if solved.status != "optimal":
-        raise _OutOfTime
-    run = _Run(solved.x, solved.row_dual, solved.bound, _Left(solver.highs.getBasis(), solver.added, rows.table))
-    further = []
-    for other in task.also:
-        priced = _priced(own, other)
-        columns = np.r_[own.columns["bought"], own.columns["sold"]]
-        solver.set_costs(columns, priced.cost[columns])
-        solver.set_option("simplex_strategy", _PRIMAL_SIMPLEX)
-        again = solver.run(until - monotonic(), rows)
-        if again.status != "optimal":
-            break
-        further.append(again.x)
-    return replace(run, further=tuple(further)), rows
+class _Warm:
+    """A program solved at the prices of a task, and its solver, which is warm for others.
+
+    left: from where another run of the same program can be taken up: with the primal simplex, unless only rows are new.
+
+    Attributes:
+        problem, own, rows: the program, without prices, and its lazy rows. run: at the prices of the task.
+    """
+
+    def __init__(self, problem: Problem, own: Program, task: BlockTask, left: _Left | None,
+                 limits: FeederRows | None = None, *, dual: bool = False) -> None:
+        self.problem, self.own = problem, own
+        self.rows = BlockRows(problem, own, limits, None if left is None else left.table)
+        self._until = monotonic() + task.time_limit_s
+        program, added = _priced(own, task.prices), np.zeros(0, dtype=np.int64)
+        if left is not None and len(left.added):
+            program, added = _with_rows(program, *self.rows.rows(left.added)), left.added
+        self._solver = Solver(program)
+        self._solver.added = added
+        if problem.reserve is None:
+            # Nothing is left to presolve without energies, and more rows come later.
+            self._solver.set_option("presolve", "off")
+        if left is not None:
+            self._solver.set_option("presolve", "off")
+            self._solver.set_option("simplex_strategy", _DUAL_SIMPLEX if dual else _PRIMAL_SIMPLEX)
+            if self._solver.highs.setBasis(left.basis) == highspy.HighsStatus.kError:
+                raise SolverFault("HiGHS refused a basis")
+        solved = self._solver.run(task.time_limit_s, self.rows)
+        if solved.status != "optimal":
+            raise _OutOfTime
+        basis = _Left(self._solver.highs.getBasis(), self._solver.added, self.rows.table)
+        self.run = _Run(solved.x, solved.row_dual, solved.bound, basis)
+
+    def further(self, task: BlockTask, of_feeder: Floats) -> Iterator[Floats]:
+        """Plans at the task's other prices, with what its feeder's limits cost, shape (step,), on top of them."""
+        columns = np.r_[self.own.columns["bought"], self.own.columns["sold"]]
+        for other in task.also:
+            priced = _priced(self.own, replace(other, net=other.net + of_feeder))
+            self._solver.set_costs(columns, priced.cost[columns])
+            self._solver.set_option("simplex_strategy", _PRIMAL_SIMPLEX)
+            again = self._solver.run(self._until - monotonic(), self.rows)
+            if again.status != "optimal":
+                return
+            if not any(map(len, both_ways(self.own, again.x))):
+                yield again.x
 
 
 def _one_way(
@@ -338,39 +353,36 @@ def _duals(own: Program, rows: BlockRows, run: _Run) -> BlockDuals:
         np.abs(dual[own.rows["departure"]]))
 
 
-def _joined(problem: Problem, joint: Program, runs: list[tuple[Program, BlockRows, _Run]]) -> _Run:
+def _joined(problem: Problem, joint: Program, sites: list[_Warm]) -> _Run:
     """Solution and basis of a joint program from those of its sites, which share no row."""
-    xs = [np.zeros(len(joint.cost)) for _ in range(1 + min(len(run.further) for _, _, run in runs))]
-    dual = np.zeros(len(joint.row_lower))
-    columns: list[highspy.HighsBasisStatus] = [_AT_LOWER] * len(joint.cost)
+    x, dual = np.zeros(len(joint.cost)), np.zeros(len(joint.row_lower))
+    columns: list[highspy.HighsBasisStatus] = [_AT_LOWER] * len(x)
     rows: list[highspy.HighsBasisStatus] = [_BASIC] * len(dual)
-    programs, _, own_runs = zip(*runs, strict=True)
-    own_columns = [list(run.left.basis.col_status) for run in own_runs]
-    own_rows = [list(run.left.basis.row_status) for run in own_runs]
+    own_columns = [list(site.run.left.basis.col_status) for site in sites]
+    own_rows = [list(site.run.left.basis.row_status) for site in sites]
     for name, block in joint.columns.items():
         owner = _owners(name, block, joint, problem)
         if owner is None:
             continue
         place = block.start + np.argsort(owner, kind="stable")
-        for k, x in enumerate(xs):
-            x[place] = np.concatenate([(run.x, *run.further)[k][own.columns[name]] for own, _, run in runs])
-        _spread(columns, place, (status[own.columns[name]] for own, status in zip(programs, own_columns, strict=True)))
+        x[place] = np.concatenate([site.run.x[site.own.columns[name]] for site in sites])
+        _spread(columns, place, (own[site.own.columns[name]] for site, own in zip(sites, own_columns, strict=True)))
     for name, block in joint.rows.items():
         owner = _owners(name, block, joint, problem)
         if owner is None:
             continue
         place = block.start + np.argsort(owner, kind="stable")
-        dual[place] = np.concatenate([run.dual[own.rows[name]] for own, _, run in runs])
-        _spread(rows, place, (status[own.rows[name]] for own, status in zip(programs, own_rows, strict=True)))
+        dual[place] = np.concatenate([site.run.dual[site.own.rows[name]] for site in sites])
+        _spread(rows, place, (own[site.own.rows[name]] for site, own in zip(sites, own_rows, strict=True)))
     lazy = BlockRows(problem, joint, None)
-    added = [lazy.adopt(site, rows_of, run.left.added) for site, (_, rows_of, run) in enumerate(runs)]
-    behind = [run.dual[len(own.row_lower):] for own, _, run in runs]
-    for own, status in zip(programs, own_rows, strict=True):
-        rows += status[len(own.row_lower):]
+    added = [lazy.adopt(number, site.rows, site.run.left.added) for number, site in enumerate(sites)]
+    behind = [site.run.dual[len(site.own.row_lower):] for site in sites]
+    for site, own in zip(sites, own_rows, strict=True):
+        rows += own[len(site.own.row_lower):]
     basis = highspy.HighsBasis()
     basis.col_status, basis.row_status, basis.valid = columns, rows, True
-    return _Run(xs[0], np.concatenate([dual, *behind]), sum(run.bound for run in own_runs),
-                _Left(basis, np.concatenate(added), lazy.table), tuple(xs[1:]))
+    return _Run(x, np.concatenate([dual, *behind]), sum(site.run.bound for site in sites),
+                _Left(basis, np.concatenate(added), lazy.table))
 
 
 def _owners(name: str, block: slice, program: Program, problem: Problem) -> Ints | None:

@@ -11,16 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from aggregator.planning.fleet.checker import Schedule, ev_net
-from aggregator.planning.fleet.headroom import best_offer
 from aggregator.planning.fleet.minimums import HELD, SEEN_KW
 from aggregator.planning.fleet.problem import Floats, Problem
-
-
-def followable_schedule(problem: Problem, schedule: Schedule) -> Schedule:
-    """A schedule that cars and meters can follow, from any; its reserve is what its cars then have."""
-    charge, discharge = lowered(problem, schedule.charge_kw, schedule.discharge_kw)
-    found = within_caps(problem, replace(schedule, charge_kw=charge, discharge_kw=discharge))
-    return replace(found, reserve_kw=best_offer(problem, found))
 
 
 def lowered(problem: Problem, charge_kw: Floats, discharge_kw: Floats) -> tuple[Floats, Floats]:
@@ -55,6 +47,9 @@ def within_caps(problem: Problem, schedule: Schedule) -> Schedule:
     # More import than the cap lets in needs less PV held back first, more export needs more.
     back = np.clip(sites.import_cap_kw - own, 0.0, schedule.curtailed_kw)
     back = np.clip(np.maximum(back, -sites.export_cap_kw - own), 0.0, sites.pv_kw)
-    net = own + back
-    return replace(schedule, curtailed_kw=back, unserved_kw=np.maximum(0.0, net - sites.import_cap_kw),
-                   spilled_kw=np.maximum(0.0, -net - sites.export_cap_kw))
+    # What a feeder has no room for stays: the caps alone do not say how much it is.
+    keep = 0.0 if problem.feeders is None else 1.0
+    unserved, spilled = keep * schedule.unserved_kw, keep * schedule.spilled_kw
+    net = own + back - unserved + spilled
+    return replace(schedule, curtailed_kw=back, unserved_kw=unserved + np.maximum(0.0, net - sites.import_cap_kw),
+                   spilled_kw=spilled + np.maximum(0.0, -net - sites.export_cap_kw))

@@ -137,8 +137,6 @@ def violations(problem: Problem, schedule: Schedule, *, tolerance: float = 1e-6)
         *_worst("discharges while away or above its power", ids,
                 schedule.discharge_kw - np.where(plugged, most_discharge[:, None], 0.0), tolerance),
         *_worst("has a negative power", ids, -np.minimum(schedule.charge_kw, schedule.discharge_kw), tolerance),
-        *_worst("charges and discharges at once", ids, np.minimum(schedule.charge_kw, schedule.discharge_kw),
-                tolerance),
         *_worst("falls below its floor", ids, np.where(plugged, least[:, None] - truth.energy_kwh, 0.0), tolerance),
         *_worst("rises above its capacity", ids, truth.energy_kwh - evs.capacity_kwh[:, None], tolerance),
         *_worst("imports above its cap", sites.ids, net - caps.import_cap_kw, tolerance),
@@ -147,7 +145,8 @@ def violations(problem: Problem, schedule: Schedule, *, tolerance: float = 1e-6)
         *_worst("holds back less than nothing", sites.ids, -np.minimum(
             schedule.curtailed_kw, np.minimum(schedule.unserved_kw, schedule.spilled_kw)), tolerance),
     ]
-    found += _unfollowable(problem, schedule, truth, tolerance)
+    for what, excess in unfollowable(problem, schedule, tolerance).items():
+        found += _worst(what, ids, excess, 2 * tolerance)  # a limit and a power, each to its tolerance
     if problem.limit_per_kwh is None:
         found += _worst("has power that its limits have no room for", sites.ids,
                         schedule.unserved_kw + schedule.spilled_kw, tolerance)
@@ -169,25 +168,36 @@ def violations(problem: Problem, schedule: Schedule, *, tolerance: float = 1e-6)
     return tuple(found)
 
 
-def _unfollowable(problem: Problem, schedule: Schedule, truth: Evaluation, tolerance: float) -> list[str]:
-    """Cells below a minimum power, unless the battery fills up in them, and powers after a car has fallen asleep."""
+def unfollowable(problem: Problem, schedule: Schedule, tolerance: float) -> dict[str, Floats]:
+    """What no car can do, by what it is, of shape (ev, step) in kW: how far it is from what the car can.
+
+    Less than a minimum is followable where the battery fills up within the step. Full cars do not fall asleep.
+    """
     evs, plugged = problem.evs, _plugged(problem)
     charge, discharge = schedule.charge_kw, schedule.discharge_kw
-    full = truth.energy_kwh >= evs.capacity_kwh[:, None] - tolerance
-    weak = np.where((charge > tolerance) & ~full, evs.min_charge_kw[:, None] - charge, 0.0)
-    found = _worst("charges below its minimum", evs.ids, weak, 2 * tolerance)
-    weak = np.where(discharge > tolerance, evs.min_discharge_kw[:, None] - discharge, 0.0)
-    found += _worst("discharges below its minimum", evs.ids, weak, 2 * tolerance)
+    full = energies(problem, charge, discharge) >= evs.capacity_kwh[:, None] - tolerance
     paused = plugged & (np.maximum(charge, discharge) <= tolerance) & ~full & (evs.sleeps > 0)[:, None]
     asleep = np.logical_or.accumulate(paused, axis=1)
-    return found + _worst("takes power after it fell asleep", evs.ids, np.where(asleep, charge + discharge, 0.0),
-                          tolerance)
+    return {
+        "charges and discharges at once": np.minimum(charge, discharge),
+        "charges below its minimum": np.where((charge > tolerance) & ~full, evs.min_charge_kw[:, None] - charge, 0.0),
+        "discharges below its minimum": np.where(
+            discharge > tolerance, evs.min_discharge_kw[:, None] - discharge, 0.0),
+        "takes power after it fell asleep": np.where(asleep, charge + discharge, 0.0),
+    }
 
 
 def reserve_volume(problem: Problem, schedule: Schedule) -> tuple[Floats, Floats]:
     """Shape (step,) each: the most the fleet can give up and take more, by power and sustained by its batteries."""
+    up, down = ev_headroom(problem, schedule)
+    return up.sum(axis=0), down.sum(axis=0)
+
+
+def ev_headroom(problem: Problem, schedule: Schedule) -> tuple[Floats, Floats]:
+    """Shape (ev, step) each: the most that each car can give up and take more; 0 without reserve."""
     if problem.reserve is None:
-        return np.zeros(problem.steps), np.zeros(problem.steps)
+        none = np.zeros((len(problem.evs), problem.steps))
+        return none, none
     evs, sustain, plugged = problem.evs, problem.reserve.sustain_h, _plugged(problem)
     energy = energies(problem, schedule.charge_kw, schedule.discharge_kw)
     net = schedule.charge_kw - schedule.discharge_kw
@@ -197,7 +207,7 @@ def reserve_volume(problem: Problem, schedule: Schedule) -> tuple[Floats, Floats
         least = np.minimum(evs.floor_kwh, evs.energy_kwh)
         up = np.minimum(up, (energy - least[:, None]) * evs.discharge_efficiency[:, None] / sustain)
         down = np.minimum(down, (evs.capacity_kwh[:, None] - energy) / evs.charge_efficiency[:, None] / sustain)
-    return (up * plugged).sum(axis=0), (down * plugged).sum(axis=0)
+    return up * plugged, down * plugged
 
 
 def _plugged(problem: Problem) -> NDArray[np.bool_]:

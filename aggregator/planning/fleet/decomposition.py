@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 
 import numpy as np
@@ -32,6 +32,7 @@ from aggregator.planning.fleet.blocks import (
     blocks_of,
 )
 from aggregator.planning.fleet.bound import lower_bound
+from aggregator.planning.fleet.checker import Schedule
 from aggregator.planning.fleet.crew import Crew, Executor
 from aggregator.planning.fleet.idle import idle_schedule
 from aggregator.planning.fleet.master import Box, Coupling, Mix, Pool
@@ -40,6 +41,7 @@ from aggregator.planning.fleet.monolith import Progress
 from aggregator.planning.fleet.plan import Duals, Plan, Repair, make_plan, relative_gap
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
 from aggregator.planning.fleet.sample import SampleAnswer, SampleTask
+from aggregator.planning.fleet.site_repair import RepairAnswer, RepairTask, is_repaired, put_together, tasks_of
 
 _SAMPLE_EVS = 640
 _LARGE_FLEET_EVS = 20_000
@@ -49,12 +51,14 @@ _FORGET_AFTER = 3
 _FIRST_RADIUS = 0.05
 _LEAST_RADIUS = 0.01
 _PARTS = 4
+_PASSES_SHARE = {False: 0.95, True: 0.7}
 _LEAST_IN_PART = 10
-_FURTHER = 1
+_FURTHER = 2
+_SPREAD = 0.4
 
 
-Task = BlockTask | SampleTask
-Answer = BlockAnswer | SampleAnswer | Late
+Task = BlockTask | SampleTask | RepairTask
+Answer = BlockAnswer | SampleAnswer | RepairAnswer | Late
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +102,14 @@ def decompose(
         NoPlan: hard limits leave a block no plan; the message names its sites.
         CrewFault: a block ends every worker it is given to.
     """
+    began, share = monotonic(), _PASSES_SHARE[is_repaired(problem)]
     with ExitStack() as stack:
         blocks = blocks_of(problem)
         own: Crew[Task, Answer] | None = None
         if executor is None:
             own = stack.enter_context(Crew(BlockService(problem, blocks), workers))
-        search = _Search(problem, blocks, executor or own, gap, monotonic() + time_limit_s, progress)  # type: ignore[arg-type]
+        search = _Search(problem, blocks, executor or own, gap, began + share * time_limit_s, began + time_limit_s,  # type: ignore[arg-type]
+                         progress)
         search.run()
         return search.result(0 if own is None else own.replaced)
 
@@ -112,6 +118,7 @@ def decompose(
 class _Search:
     """The state of one decomposition.
 
+    deadline, until: of the passes, and of what puts their mix right.
     bound: highest of the whole fleet so far. dual, duals: the prices it was proven at, of the coupling and by block.
     """
 
@@ -120,6 +127,7 @@ class _Search:
     executor: Executor[Task, Answer]
     gap: float
     deadline: float
+    until: float
     progress: Progress | None
     bound: float = -np.inf
     dual: Floats = field(default_factory=lambda: np.zeros(0))
@@ -188,7 +196,7 @@ class _Search:
         turns = self._turns(list(pool.blocks))
         while monotonic() < self.deadline and (most is None or number < most):
             asked = next(turns)
-            spread = box.radius if number == 0 and np.isfinite(box.radius).all() else None
+            spread = _SPREAD * np.abs(dual).max(initial=0.0) if number == 0 and np.isfinite(box.radius).all() else 0.0
             answers = self._solve(asked, pool.coupling, dual, spread)
             for answer in answers:
                 pool.add(answer.plans)
@@ -236,7 +244,7 @@ class _Search:
             self.progress(len(self.passes), self.bound, objective)
 
     def _solve(self, blocks: Sequence[int], coupling: Coupling, dual: Floats,
-               spread: Floats | None = None) -> list[BlockAnswer]:
+               spread: float = 0.0) -> list[BlockAnswer]:
         """Plans of some blocks at the prices of `dual`; not of all of them if the time is up before.
 
         spread: how far around `dual` further plans are asked for, each block's at other prices: where all blocks
@@ -247,7 +255,7 @@ class _Search:
         tasks = []
         for block in blocks:
             also: tuple[Prices, ...] = ()
-            if spread is not None and self.problem.reserve is None:
+            if spread > 0 and self.problem.reserve is None:
                 away = np.random.default_rng(block).uniform(-1.0, 1.0, (_FURTHER, len(dual)))
                 also = tuple(coupling.prices(coupling.proper(dual + one * spread)) for one in away)
             tasks.append(BlockTask(block, prices, left, also))
@@ -296,10 +304,21 @@ class _Search:
             shares[list(latest.values())] = 1.0
             mix = Mix(shares, np.zeros(len(pool.coupling)), np.inf, schedule.reserve_kw)
         schedule, netted = recombined(self.problem, pool.plans, mix, schedule)
-        plan = make_plan(self.problem, schedule, self.bound, wanted_gap=self.gap, duals=self._prices(),
-                         repair=Repair(cells=netted), seconds=self.seconds)
         self._note("recombination")
+        schedule, repair = self._put_right(schedule)
+        plan = make_plan(self.problem, schedule, self.bound, wanted_gap=self.gap, duals=self._prices(),
+                         repair=replace(repair, cells=netted + repair.cells),
+                         seconds=self.seconds)
+        self._note("repair")
         return Decomposition(plan, planned, tuple(self.passes), replaced)
+
+    def _put_right(self, schedule: Schedule) -> tuple[Schedule, Repair]:
+        """What cars and meters can follow, block by block where the mix is not that, and what it costs."""
+        left = max(0.0, self.until - monotonic())
+        tasks = tasks_of(self.problem, self.blocks, schedule, left, self.executor.workers)
+        answers = [answer for _, answer in self.executor.map(tasks, self.until)] if tasks else []
+        return put_together(self.problem, self.blocks, schedule,
+                            [answer for answer in answers if isinstance(answer, RepairAnswer)])
 
     def _prices(self) -> Duals | None:
         """Those that prove the bound; none if the time was up before every block had answered to them."""

@@ -7,12 +7,17 @@ flows there, at the price of power that limits have no room for.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.planning.fleet.by_hand import lowered
+from aggregator.planning.fleet.by_hand import lowered, within_caps
 from aggregator.planning.fleet.checker import Schedule, evaluate
+from aggregator.planning.fleet.headroom import best_offer
 from aggregator.planning.fleet.problem import Feeders, Floats, Problem
+
+_TOLERANCE = 5e-7  # kW, and p.u. of the squared voltage
 
 
 def idle_schedule(problem: Problem) -> Schedule:
@@ -49,6 +54,25 @@ def idle_schedule(problem: Problem) -> Schedule:
     return schedule
 
 
+def followable_schedule(problem: Problem, schedule: Schedule) -> Schedule:
+    """A schedule that cars and meters can follow, from any; its reserve is what its cars then have.
+
+    Where lowering powers breaks a line or a voltage, the feeder's cars charge as they come.
+    """
+    charge, discharge = lowered(problem, schedule.charge_kw, schedule.discharge_kw)
+    found = within_caps(problem, replace(schedule, charge_kw=charge, discharge_kw=discharge))
+    feeders = problem.feeders
+    if feeders is not None and (broken := np.asarray(_broken(problem, feeders, found).any(axis=1))).any():
+        idle, sites = idle_schedule(problem), broken[feeders.feeder]
+        evs = sites[problem.evs.site]
+        found = replace(
+            found, charge_kw=np.where(evs[:, None], idle.charge_kw, found.charge_kw),
+            discharge_kw=np.where(evs[:, None], idle.discharge_kw, found.discharge_kw),
+            **{name: np.where(sites[:, None], getattr(idle, name), getattr(found, name))
+               for name in ("curtailed_kw", "unserved_kw", "spilled_kw")})
+    return replace(found, reserve_kw=best_offer(problem, found))
+
+
 def _under(room: Floats, power: Floats, problem: Problem) -> Floats:
     """What of the powers fits into the room of each site: in proportion, or with minimums the first to leave first."""
     evs = problem.evs
@@ -68,8 +92,8 @@ def _broken(problem: Problem, feeders: Feeders, schedule: Schedule) -> NDArray[n
     """Shape (feeder, step): whether a line or a voltage is over its limit."""
     flow = feeders.carried(evaluate(problem, schedule).net_kw)
     voltage = feeders.squared_voltage(flow)
-    at_site = (np.abs(flow) > feeders.line_kw[:, None]) | (voltage < feeders.least_squared_voltage) | (
-        voltage > feeders.most_squared_voltage)
+    at_site = (np.abs(flow) > feeders.line_kw[:, None] + _TOLERANCE) | (
+        voltage < feeders.least_squared_voltage - _TOLERANCE) | (voltage > feeders.most_squared_voltage + _TOLERANCE)
     broken = np.zeros((len(feeders.ids), problem.steps), dtype=bool)
     np.logical_or.at(broken, feeders.feeder, at_site)
     return broken

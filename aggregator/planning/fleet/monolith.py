@@ -14,11 +14,10 @@ from time import perf_counter
 import numpy as np
 
 from aggregator.planning.fleet.arrays import Program, assemble
-from aggregator.planning.fleet.by_hand import followable_schedule
 from aggregator.planning.fleet.checker import Schedule, evaluate
 from aggregator.planning.fleet.followable import Righted, put_right
 from aggregator.planning.fleet.headroom import Headroom, best_offer
-from aggregator.planning.fleet.idle import idle_schedule
+from aggregator.planning.fleet.idle import followable_schedule, idle_schedule
 from aggregator.planning.fleet.one_way import choose_directions
 from aggregator.planning.fleet.plan import Duals, Plan, Repair, SitePrices, make_plan, repair_of
 from aggregator.planning.fleet.problem import Floats, Problem

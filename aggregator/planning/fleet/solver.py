@@ -25,6 +25,8 @@ _STATUS = highspy.HighsModelStatus
 _ROUNDS = 100
 _SAID = (_STATUS.kOptimal, _STATUS.kTimeLimit, _STATUS.kInfeasible, _STATUS.kUnboundedOrInfeasible)
 _DUAL_SIMPLEX = 1
+_REMEDIES: tuple[tuple[str, float | str], ...] = (
+    ("simplex_strategy", _DUAL_SIMPLEX), ("simplex_scale_strategy", 0), ("solver", "ipm"))
 _DEVEX = 1
 
 
@@ -173,10 +175,12 @@ class Solver:
         self.set_option("time_limit", self.highs.getRunTime() + max(time_limit_s, 0.01))
         ended = self.highs.run()
         status = self.highs.getModelStatus()
-        if status not in _SAID:
+        for name, value in _REMEDIES:
+            if status in _SAID:
+                break
             # Rare, from a basis of other prices: the simplex has lost its way, and finds it from the start.
             _require(self.highs.clearSolver(), "a fresh start")
-            self.set_option("simplex_strategy", _DUAL_SIMPLEX)
+            self.set_option(name, value)
             ended = self.highs.run()
             status = self.highs.getModelStatus()
         if status in (_STATUS.kInfeasible, _STATUS.kUnboundedOrInfeasible):
