@@ -43,6 +43,14 @@ def _finite(value: float) -> float:
     return value
 
 
+def _schema(is_wanted: bool) -> None:
+    if is_wanted:
+        from aggregator.planning.fleet.problem_schema import json_schema  # noqa: PLC0415 - see serve
+
+        typer.echo(json.dumps(json_schema(), indent=1, ensure_ascii=False))
+        raise typer.Exit
+
+
 def fail(message: str) -> NoReturn:
     """One line to stderr, exit 1."""
     typer.echo(message, err=True)
@@ -203,6 +211,9 @@ def plan(
                                                                        "started for this plan.")
     ] = None,
     as_json: JsonFlag = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", is_eager=True, callback=_schema, help="Print the JSON Schema of problem files.")
+    ] = False,
 ) -> None:
     """Plan a fleet of one to many sites, and say what the plan costs, what is proven and what decided.
 
@@ -212,6 +223,7 @@ def plan(
     from aggregator.planning.fleet.command import PlanOptions, run_plan  # noqa: PLC0415 - see serve
     from aggregator.planning.fleet.problem_file import Unreadable  # noqa: PLC0415 - see serve
 
+    del schema  # its callback has answered
     options = PlanOptions(out, picture, tuple(explain or ()), gap, time_limit, workers, executor, scheduler)
     try:
         planned = run_plan(problem, options, Console(stderr=True))

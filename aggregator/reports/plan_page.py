@@ -8,6 +8,7 @@ from typing import TypeVar
 from aggregator.planning.fleet.plan import Plan
 from aggregator.planning.fleet.problem import Problem
 from aggregator.planning.fleet.why import Reason
+from aggregator.planning.fleet.words import alarms
 from aggregator.reports.figure_svg import figures_svg
 from aggregator.reports.figures import Figure
 from aggregator.reports.plan_car_figures import car_figures
@@ -66,7 +67,7 @@ def plan_page(problem: Problem, plan: Plan, title: str, explained: Explained = (
         summary=summary(problem, plan), headline=headline(problem, plan),
         sections=tuple(section for section in sections if section.figures or section.tables),
         notes=tuple(notes), footer="A plan: nothing here has been dispatched or measured.",
-        warning="; ".join(warning))
+        warning="; ".join([*warning, *alarms(problem, plan)]))
 
 
 def _meant(made: Iterable[Part], names: tuple[str, ...]) -> Iterable[Part]:

@@ -10,7 +10,7 @@ from aggregator.planning.fleet.plan import Plan
 from aggregator.planning.fleet.plan_file import most_energy
 from aggregator.planning.fleet.problem import PRODUCTS, Problem
 from aggregator.planning.fleet.why import Reason, binding
-from aggregator.planning.fleet.words import decision_words, horizon_words
+from aggregator.planning.fleet.words import decision_words, horizon_words, repair_words
 from aggregator.reports.plan_figures import notable_sites
 from aggregator.reports.tables import Table, figure
 
@@ -152,6 +152,7 @@ def _sites(problem: Problem, plan: Plan) -> Table:
 def _run(plan: Plan) -> Table:
     rows = [("status", plan.status), ("objective", f"{plan.objective:.6g}"), ("proven bound", f"{plan.bound:.6g}"),
             ("gap", f"{100 * plan.gap:.4f} %"),
+            *([("repaired", repaired)] if (repaired := repair_words(plan)) else []),
             *((f"seconds, {phase}", f"{value:.2f}") for phase, value in plan.seconds.items())]
     return Table("run", "How it was found", (("", False), ("", False)), tuple(rows))
 

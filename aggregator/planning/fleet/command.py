@@ -28,7 +28,7 @@ from aggregator.planning.fleet.problem_file import read_problem
 from aggregator.planning.fleet.solve import is_whole, solve
 from aggregator.planning.fleet.solver import NoPlan
 from aggregator.planning.fleet.why import Reason, binding, reasons
-from aggregator.planning.fleet.words import reason_words
+from aggregator.planning.fleet.words import alarms, reason_words, repair_words
 from aggregator.refusal import Refused
 from aggregator.reports.figure_svg import BEGINNING as SVG_BEGINNING
 from aggregator.reports.plan_page import plan_svg, render_plan
@@ -97,6 +97,7 @@ class Planned:
             (f"{len(problem.evs)} EVs at {len(problem.sites)} sites, {problem.steps} steps: {plan.status}, cost "
              f"{plan.objective:.2f}, proven not below {plan.bound:.2f} (gap {100 * plan.gap:.4f} %), "
              f"{sum_of(plan.seconds):.2f} s"),
+            *(f"ALARM {alarm}" for alarm in alarms(problem, plan)),
             f"cost: {costs or 'nothing'}",
             *self._short(), *self._events(), *self._repaired(),
             *self._decides(),
@@ -135,10 +136,8 @@ class Planned:
         return lines
 
     def _repaired(self) -> list[str]:
-        repair = self.plan.repair
-        if not repair.cells and not repair.meters:
-            return []
-        return [f"held to one direction: {repair.cells} cells and {repair.meters} meters, for {repair.cost:.2f}"]
+        found = repair_words(self.plan)
+        return [f"repaired: {found}"] if found else []
 
 
 def sum_of(seconds: dict[str, float]) -> float:

@@ -73,6 +73,12 @@ def shapes() -> dict[str, tuple[str, ...]]:
     return found
 
 
+def as_markdown() -> str:
+    """The table of docs/planner.md."""
+    lines = ["| array | shape |", "|---|---|"]
+    return "\n".join([*lines, *(f"| `{name}` | ({', '.join(shape)}) |" for name, shape in shapes().items()), ""])
+
+
 def read_arrays(path: Path) -> Problem:
     """The problem in an NPZ file.
 

@@ -1,12 +1,11 @@
 """Every field of a planning problem's file, once: what the reader accepts, what is written, and what the docs say.
 
 The JSON form has a row per EV and site; the NPZ form has the same fields as arrays, `evs.energy_kwh` and so on.
-`python -m aggregator.planning.fleet.problem_schema` prints the JSON Schema that stands in docs/.
+`v2g plan --schema` prints the JSON Schema that stands in docs/.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -184,6 +183,3 @@ def _value(table: Table, field: Field) -> dict[str, Any]:
         found = {"oneOf": [{"type": "null"}, found]}
     return found
 
-
-if __name__ == "__main__":
-    print(json.dumps(json_schema(), indent=1, ensure_ascii=False))  # noqa: T201 - the answer

@@ -1,0 +1,55 @@
+"""The examples of the docs run as they stand there, and the shipped problem is one."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aggregator.planning.fleet import read_problem, solve, violations
+from aggregator.planning.fleet.problem_file import as_json
+
+ROOT = Path(__file__).parents[4]
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "planner.md").read_text("utf-8"), flags=re.DOTALL)
+
+
+def run(block: str, **known: Any) -> dict[str, Any]:
+    names = dict(known)
+    exec(compile(block, "docs/planner.md", "exec"), names)  # noqa: S102 - the point of the test
+    return names
+
+
+def test_the_example_of_one_import_gives_a_sound_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    assert BLOCKS[0].startswith("from aggregator.planning import ")
+    assert len(BLOCKS[0].splitlines()) <= 17
+    names = run(BLOCKS[0])
+    problem, plan = names["problem"], names["plan"]
+    assert plan.status == "optimal"
+    assert not violations(problem, plan.schedule)
+    assert plan.outcome.shortfall_kwh == pytest.approx([0.0, 0.0], abs=1e-6)
+    assert (plan.power_kw[1, :2] < -1.0).any(), "the van gives back in the event"
+    assert "optimal" in capsys.readouterr().out
+
+
+def test_the_example_of_a_cluster_gives_the_same_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("distributed", reason="the extra dask is not installed")
+    problem, plan = (run(BLOCKS[0])[name] for name in ("problem", "plan"))
+    block = BLOCKS[1].replace('"tcp://scheduler:8786"', "workers=1")
+    assert block != BLOCKS[1]
+    found = run(block, problem=problem)["plan"]
+    assert found.objective == pytest.approx(plan.objective, rel=1e-3)
+    assert not violations(problem, found.schedule)
+    assert capsys.readouterr().out
+
+
+def test_the_shipped_problem_has_something_of_everything() -> None:
+    problem = read_problem(ROOT / "examples" / "fleet_three_sites.json")
+    plan = solve(problem)
+    assert not violations(problem, plan.schedule)
+    assert plan.status == "optimal"
+    assert plan.duals is not None
+    assert plan.outcome.event_shortfall_kw.max() < 1e-6
+    assert [problem.evs.ids[k] for k in np.flatnonzero(plan.outcome.shortfall_kwh > 1e-6)] == ["visitor"]
+    assert (np.abs(plan.duals.site.feeder) > 1e-6).any(), "the feeder decides something"
+    assert as_json(problem)["feeders"]["chains"][0]["id"] == "village"
