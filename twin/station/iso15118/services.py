@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from iso15118.shared.messages.enums import ServiceV20
 from iso15118.shared.messages.iso15118_20.common_messages import (
@@ -54,8 +55,9 @@ class Step:
     discharge_kw: float = 0.0
 
 
+@lru_cache(maxsize=4096)
 def rational(number: float) -> RationalNumber:
-    """A number as ISO 15118-20 writes it."""
+    """A number as ISO 15118-20 writes it. Shared by all messages that carry it: not to be changed."""
     value, exponent = scaled(number)
     return RationalNumber(exponent=exponent, value=value)
 

@@ -20,7 +20,6 @@ from iso15118.shared.comm_session import V2GCommunicationSession
 from iso15118.shared.exceptions import (
     EXIDecodingError,
     EXIEncodingError,
-    InvalidV2GTPMessageError,
     V2GMessageValidationError,
 )
 from iso15118.shared.exi_codec import EXI
@@ -102,7 +101,9 @@ class FramedSession(V2GCommunicationSession):
         if self.line.tap is not None:
             self.line.tap(data, True)
         self.writer.write(data)
-        await self.writer.drain()
+        if self.writer.transport.get_write_buffer_size() > 0:
+            async with asyncio.timeout(CLOSING_S + self.line.patience):  # a peer that does not read is gone
+                await self.writer.drain()
         self.last_message_sent = message
 
     async def _converse(self, timeout_s: float) -> Outcome:
@@ -131,15 +132,16 @@ class FramedSession(V2GCommunicationSession):
         """Let the present state answer one message; says how the session ended if it did."""
         state = str(self.current_state)
         try:
-            envelope = V2GTPMessage.from_bytes(self.protocol, frame.to_bytes())
-            message = EXI().from_exi(envelope.payload, self.get_exi_ns(envelope.payload_type))
+            # Raises a ValueError for a payload type that the protocol of this session does not have.
+            namespace = self.get_exi_ns(self.protocol.payloads(frame.payload_type))
+            message = EXI().from_exi(frame.payload, namespace)
         except V2GMessageValidationError as fault:
-            return await self._reject(fault, self.get_exi_ns(envelope.payload_type), state)
-        except (EXIDecodingError, InvalidV2GTPMessageError, ValueError, KeyError) as fault:
+            return await self._reject(fault, namespace, state)
+        except (EXIDecodingError, ValueError, KeyError) as fault:
             return SessionFault(FaultKind.MALFORMED, state, _first_line(fault))
         try:
             self._heard(message)
-            await self.current_state.process_message(message, envelope.payload)
+            await self.current_state.process_message(message, frame.payload)
         except Exception as fault:
             kind = _REASONS.get(type(fault), FaultKind.INTERNAL)
             if kind is FaultKind.INTERNAL:
@@ -154,8 +156,7 @@ class FramedSession(V2GCommunicationSession):
     async def _reply(self) -> None:
         reply = self.current_state.next_v2gtp_msg
         if reply is not None:
-            async with asyncio.timeout(CLOSING_S + self.line.patience):  # a peer that does not read is gone
-                await self.send(reply)
+            await self.send(reply)
             await self._update_state_info(self.current_state)
 
     def _verdict(self, state: str) -> Outcome:
