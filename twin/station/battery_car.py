@@ -39,9 +39,6 @@ class BatteryCar:
             min_voltage_v=self._evse.voltage_v * LOWEST_VOLTAGE, phases=self._evse.phases,
         )
 
-    def state(self) -> CarState:
-        return self._timeline.act(self._state) if self._is_plugged else CarState(soc=0.0, intent=CarIntent.STOP)
-
     def take(self, power_kw: float) -> float:
         """Let `power_kw` flow through this car's battery; 0 once it has left."""
 
@@ -50,16 +47,21 @@ class BatteryCar:
                 return 0.0
             self.offered_kw = power_kw
             self._plant.set_power(self._slot, power_kw)
-            return float(self._plant.fleet.power_kw[self._slot])
+            return self._plant.power_kw(self._slot)
 
-        return self._timeline.act(flow) if self._is_plugged else 0.0
+        if not self._is_plugged:
+            return 0.0
+        if power_kw == self.offered_kw:  # a charge loop like the one before: what flows by itself is on the timeline
+            return self._plant.power_kw(self._slot)
+        return self._timeline.act(flow)
 
     def leave(self) -> None:
         """It is unplugged: the slot is another's from now on."""
         self._is_plugged = False
         self.offered_kw = None
 
-    def _state(self) -> CarState:
+    def state(self) -> CarState:
+        """The car at the present event."""
         if not self._is_plugged:
             return CarState(soc=0.0, intent=CarIntent.STOP)
         fleet, battery, told = self._plant.fleet, self.vehicle.battery, self.visit.told
@@ -73,11 +75,11 @@ class BatteryCar:
             target_energy_kwh=max(0.0, (most if target is None else target) * capacity - energy),
             max_energy_kwh=max(0.0, most * capacity - energy), min_energy_kwh=max(0.0, least * capacity - energy),
             max_v2x_energy_kwh=most * capacity - energy, min_v2x_energy_kwh=least * capacity - energy,
-            voltage_v=self._evse.voltage_v, present_kw=float(fleet.power_kw[self._slot]), intent=self.intent,
+            voltage_v=self._evse.voltage_v, present_kw=self._plant.power_kw(self._slot), intent=self.intent,
         )
 
     def _departure_s(self, departure: datetime | None) -> float | None:
-        return None if departure is None else max(0.0, departure.timestamp() - self._timeline.now)
+        return None if departure is None else max(0.0, departure.timestamp() - self._timeline.clock.now())
 
 
 def spoken(visit: VisitSpec, vehicle: Vehicle, evse: EvseSpec) -> Speech:

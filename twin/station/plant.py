@@ -39,6 +39,10 @@ class Plant:
     def set_power(self, slot: int, connector_kw: float) -> None:
         self.fleet.set_power(slot, connector_kw)
 
+    def power_kw(self, slot: int) -> float:
+        """What flows at one connector at the present event."""
+        return float(self.fleet.power_kw[slot])
+
     def ev_kwh(self) -> float:
         """Net energy through all connectors since the start: the exact integral of EV power."""
         fleet = self.fleet
