@@ -50,8 +50,11 @@ class CarNeeds:
         mine, theirs = self.departure, other.departure
         if (mine is None) != (theirs is None):
             return True
-        if mine is not None and theirs is not None and abs(mine - theirs) > SAME_DEPARTURE_S:
-            return True
+        if mine is not None and theirs is not None:
+            # A car that stays beyond its time says "now" again and again.
+            has_come = max(mine, theirs) <= self.at + SAME_DEPARTURE_S
+            if abs(mine - theirs) > SAME_DEPARTURE_S and not has_come:
+                return True
         return _wish(self.said) != _wish(other.said)
 
 

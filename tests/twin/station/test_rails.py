@@ -269,6 +269,18 @@ def test_the_same_wish_said_later_is_no_news(said: EvNeeds, later_s: float) -> N
     assert CarNeeds(unknown, AT).differs_from(CarNeeds(late, AT))
 
 
+def test_a_car_that_stays_beyond_its_time_is_no_news_every_minute() -> None:
+    def leaving_in(seconds: float, at: float) -> CarNeeds:
+        said = EvNeeds(Language.ISO_15118_20, Transfer.DC_BPT, Control.DYNAMIC, departure_s=seconds)
+        return CarNeeds(said, AT + at)
+
+    told = leaving_in(600.0, 0.0)
+    for at in range(0, 7200, 60):
+        assert not leaving_in(max(0.0, 600.0 - at), at).differs_from(told)
+    assert leaving_in(3600.0, 7200.0).differs_from(told)  # its driver gave it another time
+    assert leaving_in(0.0, 60.0).differs_from(told)  # it leaves at once, and that is earlier than it said
+
+
 # --- files and names ---------------------------------------------------------------------------------------------
 
 
