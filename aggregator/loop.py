@@ -24,7 +24,7 @@ from aggregator.fleet.desk import FleetDesk
 from aggregator.fleet.draw import DrawLimits
 from aggregator.fleet.model import LiveSession
 from aggregator.fleet.site_power import SitePower
-from aggregator.ocpp.events import ChargerCommands, MeterSample, ProfileCommand
+from aggregator.ocpp.events import ChargerCommands, ConnectorState, MeterSample, ProfileCommand
 from aggregator.planning.gate import GateOutcome, PlanRequest
 from aggregator.planning.site.decision import could_discharge_kw, decide
 from aggregator.planning.site.horizon import Dispatched, SiteModel, Situation, horizon_grid
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _METER_LEAD = timedelta(minutes=5)
+_STILL_KW = 0.05
 _ANSWER_FIRST_S = 0.02
 """Wall seconds: a station takes a transaction's profile only once the start of that transaction was answered."""
 
@@ -100,8 +101,14 @@ class Loop:
             evse_id, session, now, reconnect_after=None, is_stopped=self.stop.is_stopped(evse_id),
             charger_can_discharge=(
                 self.commands.can_discharge(evse_id) and self.outbox.capabilities.may_discharge(evse_id)
+                and not self._is_broken(evse_id, session)
             ),
         )
+
+    def _is_broken(self, evse_id: str, session: LiveSession | None) -> bool:
+        """The charger says that it is faulted, and no meter shows otherwise."""
+        is_still = session is None or abs(session.power_kw) < _STILL_KW
+        return is_still and self.fleet.states.get(evse_id) is ConnectorState.FAULTED
 
     def observe(self) -> Situation:
         """The site as it is believed to be now."""
@@ -122,6 +129,7 @@ class Loop:
             known_cuts=self.adopted.outcome.lasting_cuts if self.adopted is not None else (),
             watched=self.adopted.outcome.watched if self.adopted is not None else (),
             dispatched=Dispatched.of(self.adopted.outcome) if self.adopted is not None else None,
+            cannot_charge=frozenset(s.evse_id for s in sessions if self._is_broken(s.evse_id, s)),
         )
 
     # --- adopt ---------------------------------------------------------------------------------------------------

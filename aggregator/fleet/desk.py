@@ -262,6 +262,11 @@ class FleetDesk:
         if event.state is ConnectorState.SUSPENDED_EV and before is not ConnectorState.SUSPENDED_EV:
             self.beliefs.stopped_drawing(event.evse_id)
             self._on_change(f"{event.evse_id} stopped drawing")
+        if event.evse_id in self.beliefs.evse_ids():
+            if event.state is ConnectorState.FAULTED and before is not ConnectorState.FAULTED:
+                self._on_change(f"{event.evse_id} faulted")
+            elif before is ConnectorState.FAULTED and event.state is not ConnectorState.FAULTED:
+                self._on_change(f"{event.evse_id} works again")
 
     async def _station(self, event: StationOnline | StationBooted | StationOffline) -> None:
         from aggregator.store.records import StationRecord  # noqa: PLC0415 - the store knows this room's words

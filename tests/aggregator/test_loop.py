@@ -14,8 +14,17 @@ from aggregator.clock import Segment
 from aggregator.config import load_settings
 from aggregator.demo.configuration import Credentials, write_clock, write_configuration
 from aggregator.demo.scene import load_scene
+from aggregator.dispatch import PermitGap
 from aggregator.fleet import DepartureTarget
-from aggregator.ocpp.events import MeterSample, Purpose, TransactionEnded, TransactionStarted
+from aggregator.ocpp.events import (
+    ConnectorState,
+    ConnectorStatus,
+    EvNeeds,
+    MeterSample,
+    Purpose,
+    TransactionEnded,
+    TransactionStarted,
+)
 from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate
 from aggregator.planning.site.horizon import Situation, build_request
 from aggregator.service import Service, assemble
@@ -99,6 +108,39 @@ async def test_a_plan_whose_rows_cannot_be_kept_leaves_no_trace(service: Service
     assert await kept(service) == ([], [])
     assert audited(tmp_path) == before
     assert service.loop.adopted is None
+
+
+async def test_a_faulted_charger_is_planned_for_again_once_it_works_or_its_meter_shows_that_it_does(
+    service: Service,
+) -> None:
+    asked: list[str] = []
+    service.fleet._on_change = asked.append
+    now = service.clock.now()
+
+    async def says(state: ConnectorState, power_kw: float) -> frozenset[str]:
+        await service.fleet.handle(ConnectorStatus("CA-303", state, now))
+        await service.fleet.handle(MeterSample("CA-303", "1", service.clock.now(), power_kw, 6000.0, 0.0))
+        return service.loop.observe().cannot_charge
+
+    assert await says(ConnectorState.CHARGING, 3.0) == frozenset()
+    assert await says(ConnectorState.FAULTED, 0.0) == {"CA-303"}
+    assert PermitGap.CHARGER in service.loop.permit_of("CA-303").missing
+    _, _, outcome = planned(service)
+    rows = dict(zip(outcome.schedule.evse_ids, outcome.schedule.power_kw, strict=True))
+    assert not rows["CA-303"].any()
+    assert rows["CA-305"].any()
+    assert await says(ConnectorState.FAULTED, 3.0) == frozenset()
+    assert await says(ConnectorState.PREPARING, 0.0) == frozenset()
+    assert asked == ["CA-303 faulted", "CA-303 works again"]
+
+
+async def test_a_car_takes_no_more_than_it_said(service: Service) -> None:
+    await service.fleet.handle(EvNeeds("CA-303", service.clock.now(), max_charge_kw=4.0, max_discharge_kw=2.0))
+    situation, _, outcome = planned(service)
+    assert situation.draw_limits_kw == {"CA-303": 4.0}
+    rows = dict(zip(outcome.schedule.evse_ids, outcome.schedule.power_kw, strict=True))
+    assert rows["CA-303"].max() == pytest.approx(4.0, abs=1e-6)
+    assert PermitGap.CAR in service.loop.permit_of("CA-303").missing  # it asked for no bidirectional transfer
 
 
 async def test_a_car_that_left_meanwhile_gets_nothing(service: Service) -> None:
