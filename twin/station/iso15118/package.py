@@ -16,8 +16,6 @@ import threading
 import warnings
 from pathlib import Path
 
-from cryptography.utils import CryptographyDeprecationWarning
-
 _lock = threading.Lock()
 
 
@@ -46,6 +44,7 @@ def _import_quietly() -> None:
 
 _import_quietly()
 
+from cryptography.utils import CryptographyDeprecationWarning  # noqa: E402
 from iso15118.shared.exi_codec import EXI  # noqa: E402 - only after the quiet import
 from iso15118.shared.settings import SettingKey, shared_settings  # noqa: E402
 

@@ -46,8 +46,9 @@ class Secc:
         self.controller: EvseController | None = None
         self.session: SeccSession | None = None
         self._listener = listener
-        self._server: asyncio.Server | None = None
+        self._opening: asyncio.Task[asyncio.Server] | None = None
         self._stage: PowerStage | None = None
+        self._only_from: int | None = None
         self._is_authorised = False
         self._task: asyncio.Task[None] | None = None
         self._past: set[asyncio.Task[None]] = set()
@@ -55,18 +56,25 @@ class Secc:
         use_codec()
 
     async def listen(self) -> tuple[str, int]:
-        """Listen, if it does not yet; returns host and port."""
-        if self._server is None:
-            options = self.options
-            context = None
-            if options.pki is not None:
-                use_pki(options.pki)
-                context = server_context(options.pki)
-            self._server = await asyncio.start_server(
-                self._accept, options.host or loopback(), 0, ssl=context
-            )
-        host, port = self._server.sockets[0].getsockname()[:2]
+        """Listen, if it does not yet; returns host and port. Raises an `OSError` if it cannot."""
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._open())
+        try:
+            # Shielded: whoever waits for it may be unplugged, and the next one waits for the same.
+            server = await asyncio.shield(self._opening)
+        except OSError:
+            self._opening = None
+            raise
+        host, port = server.sockets[0].getsockname()[:2]
         return str(host), int(port)
+
+    async def _open(self) -> asyncio.Server:
+        options = self.options
+        context = None
+        if options.pki is not None:
+            use_pki(options.pki)
+            context = server_context(options.pki)
+        return await asyncio.start_server(self._accept, options.host or loopback(), 0, ssl=context)
 
     @property
     def is_by_contract(self) -> bool:
@@ -75,9 +83,13 @@ class Secc:
 
     # ------------------------------------------------------------------ what the station does
 
-    def plug(self, stage: PowerStage) -> None:
-        """A car stands at the plug: the next connection is its session, and `stage` its power."""
-        self._stage, self._is_authorised = stage, False
+    def plug(self, stage: PowerStage, only_from: int | None = None) -> None:
+        """A car stands at the plug: the next connection is its session, and `stage` its power.
+
+        only_from: the TCP port it will come from, if that is known: then no other connection can take its place, not
+            even one that a car before it has left in the queue.
+        """
+        self._stage, self._only_from, self._is_authorised = stage, only_from, False
 
     def authorise(self) -> None:
         self._is_authorised = True
@@ -116,16 +128,18 @@ class Secc:
     async def close(self) -> None:
         """Stop listening and let go of everything."""
         self.unplug()
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._opening is not None:
+            with contextlib.suppress(OSError):
+                (await self._opening).close()
+            self._opening = None
         await asyncio.gather(*self._past, return_exceptions=True)
 
     # ------------------------------------------------------------------ sessions
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         stage = self._stage
-        if stage is None or self.session is not None:
+        is_strange = self._only_from is not None and writer.get_extra_info("peername")[1] != self._only_from
+        if stage is None or is_strange or self.session is not None:
             writer.transport.abort()
             return
         options = self.options

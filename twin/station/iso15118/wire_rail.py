@@ -8,7 +8,11 @@ What flows goes through one `_Path`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
+import socket
 import ssl
+from collections.abc import Callable
 
 from iso15118.shared.messages.timeouts import Timeouts
 
@@ -30,16 +34,20 @@ from twin.station.rail import (
     SessionFault,
 )
 
+log = logging.getLogger(__name__)
+
 LOOPBACK_INTERFACE = "lo"
+LOOPBACKS = ("::1", "127.0.0.1")
 
 
 async def drive(
     car: Car, stage: PowerStage, host: str, port: int, options: WireOptions,
-    controller_class: type[EvController] = EvController,
+    controller_class: type[EvController] = EvController, announce: Callable[[int], None] = lambda _: None,
 ) -> Outcome:
     """Be the car of one session at `host`:`port`; returns how it saw the session end.
 
-    controller_class: how the car behaves, for cars that behave otherwise.
+    controller_class: how the car behaves, for cars that behave otherwise. announce: told the port that the car comes
+        from before it connects.
 
     Raises:
         OSError: there is no way to the station (also as `ssl.SSLError`).
@@ -47,7 +55,16 @@ async def drive(
     context = None
     if options.pki is not None:
         context = client_context(options.pki, is_newest=car.speech.language is Language.ISO_15118_20)
-    reader, writer = await asyncio.open_connection(host, port, ssl=context)
+    with contextlib.ExitStack() as until_connected:
+        line = until_connected.enter_context(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET))
+        line.setblocking(False)
+        line.bind((host if host in LOOPBACKS else "", 0))
+        announce(line.getsockname()[1])
+        await asyncio.get_running_loop().sock_connect(line, (host, port))
+        reader, writer = await asyncio.open_connection(
+            sock=line, ssl=context, server_hostname=None if context is None else host
+        )
+        until_connected.pop_all()  # the transport closes it from here on
     controller = controller_class(car, stage.apply, options.pause_s)
     session = EvccSession((reader, writer), asyncio.Queue(), config_of(car.speech), LOOPBACK_INTERFACE, controller)
     session.line = LineSettings(options.car_patience, options.most_bytes)
@@ -65,6 +82,7 @@ class WireRail:
         self.secc = Secc(ratings, self, self.options)
         self._listener = listener
         self._path: _Path | None = None
+        self._is_authorised = False
         self._driver: asyncio.Task[None] | None = None
         self._past: set[asyncio.Task[None]] = set()
 
@@ -76,20 +94,24 @@ class WireRail:
     def connect(self, car: Car) -> None:
         if self._path is not None:
             raise RuntimeError("connect: a session runs, expected none")
-        self._path = _Path(car, self._listener)
-        self.secc.plug(self._path)
+        self._path, self._is_authorised = _Path(car, self._listener), False
         self._driver = asyncio.get_running_loop().create_task(self._drive(car, self._path))
         self._past.add(self._driver)
         self._driver.add_done_callback(self._past.discard)
 
     def authorise(self) -> None:
+        self._is_authorised = True
         self.secc.authorise()
 
     def order(self, power_kw: float) -> None:
         self.secc.order(power_kw)
 
     def stop(self) -> None:
-        if self._path is not None and not self.secc.stop():
+        if self._path is None:
+            return
+        if self.secc.stop():
+            self._path.close()  # whatever the car still reads of the set-points before
+        else:
             self._end(SessionEnd.STATION)
 
     def disconnect(self) -> None:
@@ -122,9 +144,17 @@ class WireRail:
     # ------------------------------------------------------------------ one session
 
     async def _drive(self, car: Car, path: _Path) -> None:
+        def plug(port: int) -> None:
+            if self._path is path:
+                self.secc.plug(path, only_from=port)
+                if self._is_authorised:
+                    self.secc.authorise()
+
         try:
             host, port = await self.secc.listen()
-            await drive(car, path, host, port, self.options)
+            outcome = await drive(car, path, host, port, self.options, announce=plug)
+            if isinstance(outcome, SessionFault):
+                log.info("the car saw: %s", outcome)
         except (OSError, ssl.SSLError) as fault:
             if self._path is path and self.secc.session is None:
                 self._end(SessionFault(FaultKind.LINK, "TCP connect", str(fault)))

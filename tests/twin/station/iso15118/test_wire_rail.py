@@ -76,7 +76,8 @@ async def test_a_hard_stop_cuts_the_power_at_once_and_ends_as_the_stations(plug:
     session.rail.stop()
     assert session.car.present_kw == 0.0
     assert await session.over() is SessionEnd.STATION
-    assert max(session.car.taken[session.car.taken.index(8.0):][-3:]) == 0.0
+    taken = session.car.taken
+    assert not any(taken[taken.index(0.0, taken.index(8.0)):])
 
 
 @pytest.mark.parametrize("speech", [
@@ -226,3 +227,16 @@ async def test_a_station_that_cannot_be_reached_is_a_fault_and_no_hang(plug: Any
     fault = await session.over()
     assert isinstance(fault, SessionFault)
     assert fault.kind is FaultKind.LINK
+
+
+async def test_cars_that_are_pulled_out_before_they_are_heard_take_no_one_elses_place(plug: Any) -> None:
+    session = plug(order_kw=5.0)
+    for beat in range(40):
+        for _ in range(beat % 8):  # let the connection get a little further each time
+            await asyncio.sleep(0)
+        session.rail.disconnect()
+        session.rail.connect(session.car)
+        session.rail.authorise()
+    await session.flows(5.0)
+    assert set(session.notes.ends) == {SessionEnd.UNPLUGGED}
+    assert len(session.notes.ends) == 40
