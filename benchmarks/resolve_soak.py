@@ -80,6 +80,8 @@ class Figures:
 
 
 WARM_SOLVES = 20
+START_TIMEOUT_S = 30.0
+"""Children that are stopped while they start are found out by it; a start takes some two seconds of an idle machine."""
 
 
 class ChangingSite:
@@ -141,7 +143,7 @@ class ChangingSite:
 async def soak(solves: int, fault_share: float, seed: int, *, timeout_s: float = 6.0) -> Figures:
     """Plan `solves` times; a share of the cycles has its child killed or stopped."""
     figures, site, draw = Figures(), ChangingSite(seed), np.random.default_rng(seed + 1)
-    planner = PlannerProcess(timeout_s)
+    planner = PlannerProcess(timeout_s, start_timeout_s=START_TIMEOUT_S)
     await planner.start()
     life, born, pid = 0, 0, planner.pid
     try:

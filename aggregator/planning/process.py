@@ -21,7 +21,6 @@ from typing import Any, BinaryIO
 from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate, require_match, safe_outcome
 
 _LENGTH = struct.Struct("!Q")
-_READY_S = 120.0
 _GRACE_S = 5.0
 
 
@@ -33,11 +32,12 @@ class PlannerProcess:
     """Plans requests one at a time in a child process.
 
     wall_timeout_s: a request that takes longer is answered with the safe plan and its child is killed. A child that is
-        still starting is left to: it serves a later request.
+        still starting is left to: it serves a later request. start_timeout_s: one that takes longer to start is
+        replaced, too.
     """
 
-    def __init__(self, wall_timeout_s: float = 30.0) -> None:
-        self._wall_timeout_s = wall_timeout_s
+    def __init__(self, wall_timeout_s: float = 30.0, *, start_timeout_s: float = 120.0) -> None:
+        self._wall_timeout_s, self._start_timeout_s = wall_timeout_s, start_timeout_s
         self._child: asyncio.subprocess.Process | None = None
         self._coming: asyncio.Task[asyncio.subprocess.Process] | None = None
         self._turn = asyncio.Lock()
@@ -130,7 +130,7 @@ class PlannerProcess:
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
         self._child = child
         try:
-            ready = await asyncio.wait_for(_receive(child), _READY_S)
+            ready = await asyncio.wait_for(_receive(child), self._start_timeout_s)
         except (asyncio.IncompleteReadError, TimeoutError) as fault:
             raise PlannerFault("the planner process did not start") from fault
         if ready != "ready":
