@@ -78,8 +78,9 @@ class SessionKeeper:
         self.rail.order(power_kw)
 
     def stop(self) -> None:
-        """The transaction is over: 0 kW at once, and the session ends."""
+        """The transaction is over: 0 kW at once, and the session ends; what broke matters to nobody any more."""
         self._forget_plans()
+        self.fault = None
         self.rail.order(0.0)
         self.rail.stop()
 

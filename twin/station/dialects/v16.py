@@ -19,12 +19,15 @@ _REASONS = {
     EndReason.DEAUTHORISED: "DeAuthorized",
     EndReason.RESET: "SoftReset",
 }
+_NO_SESSION = "SuspendedEVSE, EVCommunicationError"
+"""A car that broke its session is no fault of the charge point (1.6 section 7.6 EVCommunicationError)."""
+
 _STATUS = {
     Connector.AVAILABLE: "Available",
     Connector.PREPARING: "Preparing",
     Connector.FINISHING: "Finishing",
     Connector.UNAVAILABLE: "Unavailable",
-    Connector.FAULTED: "Faulted",
+    Connector.FAULTED: _NO_SESSION,
 }
 _PURPOSES = {
     "ChargePointMaxProfile": Purpose.STATION_MAX,
@@ -85,9 +88,9 @@ class Dialect16(Dialect):
         return "Preparing" if activity is Activity.CONNECTED else activity.value
 
     def status(self, word: str, at: float) -> Message:
+        status, _, error = word.partition(", ")
         return Message("StatusNotification", lambda: {
-            "connectorId": 1, "errorCode": "EVCommunicationError" if word == "Faulted" else "NoError",
-            "status": word, "timestamp": iso(at),
+            "connectorId": 1, "errorCode": error or "NoError", "status": status, "timestamp": iso(at),
         })
 
     def authorize(self, id_token: str, done: Callable[[bool], None], failed: Callable[[str], None]) -> Message:
