@@ -120,6 +120,11 @@ def width_for(count: int) -> int:
     return (count - 1).bit_length() if count > 1 else 0
 
 
+def number_bits(number: int, width: int) -> str:
+    """An n-bit Unsigned Integer (7.1.9) as bits; of no bits where there is only one."""
+    return f"{number:0{width}b}" if width else ""
+
+
 def unsigned_bits(number: int) -> str:
     """An Unsigned Integer (7.1.6) as bits."""
     if number < _MORE:

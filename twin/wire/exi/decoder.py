@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twin.wire.exi.bits import Source
+from twin.wire.exi.bits import Source, number_bits
 from twin.wire.exi.deviations import TEXT_KEY, Deviations
 from twin.wire.exi.errors import ExiError
 from twin.wire.exi.grammar import Event, Grammar, State
@@ -84,7 +84,7 @@ class Decoder:
             elif production.event is Event.TEXT and grammar.value_type is not None:
                 step = (_ONE, TEXT_KEY, value_reader(grammar.value_type, owner), self._place(then, owner))
             if step is not None:
-                steps[f"{code:0{state.width}b}"] = step
+                steps[number_bits(code, state.width)] = step
         place.steps = steps
         return steps
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twin.wire.exi.bits import number_bits, unsigned_bits, width_for
 from twin.wire.exi.deviations import TEXT_KEY
 from twin.wire.exi.errors import ExiError, InvalidValue, UnknownMessage
 from twin.wire.exi.grammar import Event, Grammar, Production, State
-from twin.wire.exi.schema import Attribute, Complex, Element, Kind, SchemaSet, Simple
+from twin.wire.exi.schema import Attribute, Complex, Element, Kind, Name, SchemaSet, Simple
+from twin.wire.exi.strings import StringTable
 from twin.wire.exi.values import Writer, value_writer
 
 ElementWriter = Callable[[Any, list[str]], None]
@@ -35,8 +37,16 @@ class Encoder:
 
     def __init__(self, schema: SchemaSet) -> None:
         self._schema = schema
+        self._strings = StringTable.initial(schema.uris, schema.names)
         self._writers: dict[int, ElementWriter] = {}
         self._places: dict[State, Place] = {}
+
+    def _name_bits(self, name: Name) -> str:
+        """A name as xs:any writes it (7.1.7); those of the schema are known beforehand, and no others are written."""
+        uris, local_names = self._strings
+        known = local_names[name.uri]
+        return (number_bits(uris.index(name.uri) + 1, width_for(len(uris) + 1)) + unsigned_bits(0)
+                + number_bits(known.index(name.local), width_for(len(known))))
 
     def element_writer(self, element: Element) -> ElementWriter:
         """Writes the content of `element`, from after its start to its end."""
@@ -62,7 +72,7 @@ class Encoder:
         state = place.state
         steps: dict[str, Step] = {}
         for code, production in enumerate(state.productions):
-            bits, what, then = f"{code:0{state.width}b}", production.what, production.then
+            bits, what, then = number_bits(code, state.width), production.what, production.then
             if then is None:
                 place.end = bits
             elif isinstance(what, Element):
@@ -72,6 +82,10 @@ class Encoder:
             elif production.event is Event.TEXT and (grammar.value_type is not None or grammar.is_ambiguous):
                 text = value_writer(grammar.value_type or Simple(Kind.STRING))
                 steps[TEXT_KEY] = (bits, _bare_writer(text), self.place(then))
+            elif production.event is Event.ANY_ELEMENT:
+                for name, element in sorted(self._schema.elements.items()):
+                    writer = self.element_writer(element)
+                    steps.setdefault(name.local, (bits + self._name_bits(name), writer, self.place(then)))
         place.steps = steps
         return steps
 
@@ -125,6 +139,8 @@ class _ContentWriter:
         order = self._grammar.order
         rank = {key: number for number, key in enumerate(order)} | {TEXT_KEY: len(order)}
         for key, item in value.items():
+            if self._grammar.takes_any:
+                rank.setdefault(key, len(rank))
             if key not in rank and item is not None:
                 raise UnknownMessage(f"{key!r:.80} is not foreseen here, expected {', '.join(order) or 'nothing'}")
         return dict(sorted(((key, item) for key, item in value.items() if item is not None),

@@ -15,6 +15,7 @@ from twin.wire.exi.samples import Samples
 
 _SEEDS_PER_NAMESPACE = 60
 _RANDOM_OCTETS = 200
+_PARTS = ("Signature", "SignedInfo")  # what is sent in a namespace that has no messages
 
 
 @dataclass(slots=True)
@@ -41,9 +42,9 @@ def hostile_streams(codec: ExiCodec, seed: int) -> Iterator[tuple[str, str, byte
     for namespace in codec.schemas.namespaces:
         protocol = codec.schemas.protocol(namespace)
         samples = Samples(protocol.schema, seed)
-        messages = protocol.messages
-        for number in range(_SEEDS_PER_NAMESPACE if messages else 0):
-            element = messages[number % len(messages)]
+        roots = protocol.messages or [each for name, each in protocol.schema.elements.items() if name.local in _PARTS]
+        for number in range(_SEEDS_PER_NAMESPACE):
+            element = roots[number % len(roots)]
             stream = codec.encode_message({element.name.local: samples.element(element)}, namespace)
             valid.append((namespace, stream))
     while True:

@@ -231,6 +231,12 @@ class Grammar:
         return frozenset(self.order)
 
     @cached_property
+    def takes_any(self) -> bool:
+        """Whether elements may stand in it that its type does not name."""
+        content = self.type.content
+        return isinstance(content, Particle) and _has_wildcard(content)
+
+    @cached_property
     def _places(self) -> list[tuple[Name, bool]]:
         """Every place of an element in the type, and whether it may be taken more than once."""
         content = self.type.content
@@ -245,6 +251,11 @@ class Grammar:
         elif not isinstance(term, Wildcard):
             for element in (self._schema.substitutes(term) if isinstance(term, tuple) else [term]):
                 yield element.name, is_list
+
+
+def _has_wildcard(particle: Particle) -> bool:
+    term = particle.term
+    return isinstance(term, Wildcard) or (isinstance(term, Group) and any(map(_has_wildcard, term.parts)))
 
 
 def _is_optional(particle: Particle) -> bool:

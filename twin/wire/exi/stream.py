@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twin.wire.exi.bits import Source, width_for
+from twin.wire.exi.bits import Source, number_bits, width_for
 from twin.wire.exi.decoder import Decoder
 from twin.wire.exi.encoder import ElementWriter, Encoder
 from twin.wire.exi.errors import (
@@ -79,12 +79,13 @@ class Protocol:
         """Bits before and after the root element `name`, and its writer."""
         for number, element in enumerate(self._documents):
             if element.name.local == name and self._is_message(element):
-                return (f"{number:0{width_for(len(self._documents) + 1)}b}", self._encoder.element_writer(element), "")
+                start = number_bits(number, width_for(len(self._documents) + 1))
+                return start, self._encoder.element_writer(element), ""
         width = width_for(len(self._fragments) + 2)
         for number, found in enumerate(self._fragments):
             if found.local == name:
                 writer = self._encoder.element_writer(self._schema.in_fragment(found))
-                return f"{number:0{width}b}", writer, f"{len(self._fragments) + 1:0{width}b}"
+                return number_bits(number, width), writer, number_bits(len(self._fragments) + 1, width)
         raise UnknownMessage(f"{name!r:.80} is no element of {self._schema.namespace}")
 
     def _is_message(self, element: Element) -> bool:

@@ -7,7 +7,7 @@ from binascii import Error as NotBase64
 from collections.abc import Callable
 from typing import Any
 
-from twin.wire.exi.bits import Source, octet_bits, span, string_bits, unsigned_bits, width_for
+from twin.wire.exi.bits import Source, number_bits, octet_bits, span, string_bits, unsigned_bits, width_for
 from twin.wire.exi.errors import InvalidValue, Truncated
 from twin.wire.exi.schema import Kind, Name, Simple
 
@@ -32,11 +32,11 @@ def small_values(simple: Simple) -> dict[str, Any] | None:
         return {"0": False, "1": True}
     if simple.kind is Kind.ENUMERATION:
         width = width_for(len(simple.values))
-        return {f"{n:0{width}b}" if width else "": value for n, value in enumerate(simple.values)}
+        return {number_bits(n, width): value for n, value in enumerate(simple.values)}
     if is_small(simple) and simple.low is not None and simple.high is not None:
         count = simple.high - simple.low + 1
         width = width_for(count)
-        return {f"{n:0{width}b}" if width else "": simple.low + n for n in range(count)}
+        return {number_bits(n, width): simple.low + n for n in range(count)}
     return None
 
 

@@ -87,6 +87,26 @@ def test_what_is_signed_has_the_octets_that_the_packages_jar_writes(
     assert codec.encode_message(part, namespace) == jar.encode(json.dumps(part), namespace)
 
 
+@pytest.mark.parametrize(("namespace", "name"), [
+    (ISO2, "AuthorizationReq"), (ISO2, "CertificateInstallationReq"), (ISO2, "MeteringReceiptReq"),
+    (ISO2, "SalesTariff"), (ISO2, "ContractSignatureCertChain"), (ISO2, "ContractSignatureEncryptedPrivateKey"),
+    (ISO2, "DHpublickey"), (DIN, "SalesTariff"), (COMMON, "PnC_AReqAuthorizationMode"),
+    (COMMON, "OEMProvisioningCertificateChain"), (COMMON, "SignedInstallationData"), (COMMON, "SignedMeteringData"),
+    (COMMON, "AbsolutePriceSchedule"), (DSIG, "SignedInfo"), (DSIG, "Signature"),
+])
+def test_what_may_be_signed_has_the_octets_that_exificient_writes_for_a_fragment(
+        codec: ExiCodec, oracles: ModuleType, exificient: Any, namespace: str, name: str) -> None:
+    schema = codec.schemas.protocol(namespace).schema
+    element = schema.in_fragment(next(each for each in schema.declared if each.local == name))
+    samples = Samples(schema, seed=14, length=0.4, with_empty=False)
+    for _ in range(3):
+        content = samples.element(element)
+        stream = codec.encode_message({name: content}, namespace)
+        xml = oracles.to_xml(schema, element, content)
+        assert stream == exificient.encode(xml, namespace, is_fragment=True)
+        assert codec.decode_fragment(stream, namespace) == {name: content}
+
+
 def test_a_signature_says_the_algorithm_that_was_used_where_the_jar_says_its_own(
         codec: ExiCodec, oracles: ModuleType, exificient: Any, jar: Any) -> None:
     part = {"SignedInfo": {
@@ -158,3 +178,15 @@ def test_foreign_content_of_a_signature_is_skipped_and_known_content_kept(codec:
     assert signed["SignedInfo"]["SignatureMethod"] == {"Algorithm": "a", "HMACOutputLength": [5]}
     assert signed["SignedInfo"]["Reference"][0]["Transforms"]["Transform"] == [{"Algorithm": "a", "XPath": ["p"]}]
     assert signed["Object"] == [{"KeyName": ["k"]}]
+
+
+def test_an_element_of_the_schema_may_stand_where_a_signature_takes_anything(codec: ExiCodec, exificient: Any) -> None:
+    inside = '<d:Reference><d:DigestMethod Algorithm="q"/><d:DigestValue>AAEC</d:DigestValue></d:Reference>'
+    xml = (f'<d:Object xmlns:d="{DSIG}" Id="o"><d:KeyName>k</d:KeyName><d:KeyName>l</d:KeyName>'
+           f"<d:Manifest>{inside}</d:Manifest></d:Object>")
+    message = {"Object": {"KeyName": ["k", "l"], "Id": "o", "Manifest": {"Reference": [
+        {"DigestMethod": {"Algorithm": "q"}, "DigestValue": "AAEC"}]}}}
+    stream = codec.encode_message(message, DSIG)
+    assert stream == exificient.encode(xml, DSIG, is_fragment=True)
+    message["Object"]["Manifest"] = [message["Object"]["Manifest"]]  # what may stand anywhere may stand twice
+    assert codec.decode_message(stream, DSIG) == message
