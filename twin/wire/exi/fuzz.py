@@ -42,8 +42,9 @@ def hostile_streams(codec: ExiCodec, seed: int) -> Iterator[tuple[str, str, byte
     for namespace in codec.schemas.namespaces:
         protocol = codec.schemas.protocol(namespace)
         samples = Samples(protocol.schema, seed)
-        roots = protocol.messages or [each for name, each in protocol.schema.elements.items() if name.local in _PARTS]
-        for number in range(_SEEDS_PER_NAMESPACE):
+        roots = protocol.messages or [each for name, each in protocol.schema.elements.items()
+                                      if name.local in _PARTS and name.uri == namespace]
+        for number in range(_SEEDS_PER_NAMESPACE if roots else 0):
             element = roots[number % len(roots)]
             stream = codec.encode_message({element.name.local: samples.element(element)}, namespace)
             valid.append((namespace, stream))
