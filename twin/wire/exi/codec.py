@@ -85,7 +85,7 @@ class ExiCodec:
         """
         try:
             content = msgspec.json.decode(message)
-        except msgspec.DecodeError as fault:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as fault:
             raise InvalidValue(f"the message is not JSON: {fault}") from None
         return self.encode_message(content, namespace)
 

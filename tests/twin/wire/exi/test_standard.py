@@ -317,5 +317,6 @@ def test_an_unknown_namespace_or_message_is_named_with_those_that_are_known(orde
     for wrong in ([], {}, {"a": 1, "b": 2}, "order"):
         with pytest.raises(InvalidValue, match="an object with one key"):
             orders.encode_message(wrong, "urn:order")
-    with pytest.raises(InvalidValue, match="not JSON"):
-        orders.encode("{", "urn:order")
+    for text in ("{", '{"order":"\ud800"}', '{"order":' * 5000, "", "\xff"):
+        with pytest.raises(InvalidValue, match="not JSON"):
+            orders.encode(text, "urn:order")
