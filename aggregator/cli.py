@@ -155,6 +155,21 @@ def station(
     raise typer.Exit(code)
 
 
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    epilog="Example: v2g exi decode 80400040 --protocol sap",
+)
+def exi(context: typer.Context) -> None:
+    """Decode and encode EXI as ISO 15118 and DIN 70121 use it (`v2g exi --help`)."""
+    from aggregator.stations.command import run_exi  # noqa: PLC0415 - see serve
+
+    try:
+        code = run_exi(context.args)
+    except Refused as refusal:
+        fail(str(refusal))
+    raise typer.Exit(code)
+
+
 @app.command(epilog="Example: v2g simulate examples/workplace_acn.toml -o out --replicas 50")
 def simulate(
     scenario: Annotated[Path, typer.Argument(help="Scenario file (TOML).")],

@@ -1,4 +1,4 @@
-"""`v2g station`: emulated stations against any CSMS, from a fleet file or straight from a scenario."""
+"""`v2g station`: emulated stations against any CSMS, from a fleet file or straight from a scenario; and `v2g exi`."""
 
 from __future__ import annotations
 
@@ -37,6 +37,15 @@ class Emulation:
     speed: float = 1.0
     clock: Path | None = None
     password: str = ""
+
+
+def run_exi(arguments: Sequence[str]) -> int:
+    """Run the EXI codec's own command where the protocols' schemas are installed; its exit code.
+
+    Raises:
+        Refused: there is no interpreter for it.
+    """
+    return subprocess.call([str(station_interpreter()), "-m", "twin.wire.exi", *arguments])  # noqa: S603 - our module
 
 
 def run_stations(ocpp: str, fleet: Path, arguments: Sequence[str] = ()) -> int:

@@ -138,6 +138,24 @@ def test_what_cannot_be_run_is_refused(arguments: tuple[str, ...], code: int, wo
     assert code == 2 or len(told.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(("arguments", "code", "words"), [
+    (("decode", "80400040", "--protocol", "sap"), 0, "supportedAppProtocolRes"), (("decode", "zz"), 1, "hexadecimal"),
+    (("--help",), 0, "v2g exi decode"), ((), 2, "usage"),
+])
+def test_exi_is_decoded_where_the_schemas_are(arguments: tuple[str, ...], code: int, words: str) -> None:
+    try:
+        station_interpreter()
+    except NoStationInterpreter as missing:
+        pytest.skip(str(missing))
+    told = subprocess.run(
+        [sys.executable, "-m", "aggregator.cli", "exi", *arguments], capture_output=True, text=True, check=False,
+        timeout=60,
+    )
+    assert told.returncode == code, told.stderr
+    assert words in told.stdout + told.stderr
+    assert "Traceback" not in told.stderr
+
+
 def test_without_the_stations_python_one_line_says_so(tmp_path: Path) -> None:
     told = v2g("--ocpp", "ws://x", "--scenario", str(SCENARIO), V2G_STATION_PYTHON=str(tmp_path / "python"))
     assert told.returncode == 1
