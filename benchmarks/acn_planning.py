@@ -24,6 +24,7 @@ import json
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -67,6 +68,8 @@ SCORED = (
     ("caltech", date(2021, 6, 1), 31), ("caltech", date(2021, 7, 1), 31), ("caltech", date(2021, 8, 1), 17),
 )
 """Site, first day, most days of each billing month: 122 days before and 78 after the pandemic's worst."""
+STATIONS = 20
+"""The busiest of the site in the month and the days that teach it."""
 TUNED = (("caltech", date(2019, 8, 1), 31),)
 IMPORT_CAP_KW = 200.0
 # An office and laboratory building, the hours of twin/data/workplace_caltech.toml.
@@ -169,8 +172,7 @@ def main() -> None:
     months = months_of(acn_data.read(wanted.data or acn_data.download(Path("build"))), TUNED if wanted.tune else SCORED)
     variants = VARIANTS if wanted.tune else (NAIVE, LEARNT)
     controls = ["uncontrolled", "foresight", *variants]
-    tasks = sorted(((month, control) for month in months for control in controls),
-                   key=lambda task: -len(task[0].sessions) * isinstance(task[1], Variant))
+    tasks = [(month, control) for month in months for control in controls]
     kept = {}
     if wanted.kept.is_file():
         kept = {line["task"]: Score(**line["score"])
@@ -223,15 +225,19 @@ def months_of(sessions: Iterable[acn_data.Session], wanted: Iterable[tuple[str, 
         while end.month == first.month and (end - first).days < most:
             end += timedelta(days=1)
         until = datetime(end.year, end.month, end.day, tzinfo=ZONE)
+        since = start - timedelta(days=LEARN_DAYS)
+        here = [s for s in known if s.site == site and since <= s.arrival < until]
+        count = Counter(s.station for s in here)
+        busiest = sorted(count, key=lambda station: (-count[station], station))[:STATIONS]
+        here = [s for s in here if s.station in busiest]
         free_from: dict[str, datetime] = {}
         inside = []
-        for session in sorted((s for s in known if s.site == site), key=lambda s: (s.arrival, s.departure)):
+        for session in sorted(here, key=lambda s: (s.arrival, s.departure)):
             within = session.arrival >= start and session.departure < until
             if within and session.arrival >= free_from.get(session.station, start):
                 free_from[session.station] = session.departure
                 inside.append(session)
-        before = tuple(s for s in known if s.site == site and s.departure < start
-                       and s.arrival >= start - timedelta(days=LEARN_DAYS))
+        before = tuple(s for s in here if s.departure < start)
         found.append(Month(site, start.astimezone(UTC), (end - first).days, tuple(inside), before))
     return found
 

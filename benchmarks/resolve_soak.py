@@ -1,6 +1,6 @@
 """Plan a changing site 2,000 times through the planner's own process while that process is killed and stopped.
 
-    python benchmarks/resolve_soak.py [--solves 2000] [--faults 0.03] [--seed 1]
+    python benchmarks/resolve_soak.py [--solves 2000] [--faults 0.02] [--seed 1]
 
 Cars come and go, prices and the measured building change, events are called. Some cycles get a SIGKILL or a SIGSTOP
 at a random moment of the solve. Held, or the exit code is 1:
@@ -40,7 +40,7 @@ from twin.assets import Battery, Current, Evse, LossCurve, PowerCurve, Site, Veh
 
 ZONE = "America/Los_Angeles"
 START = datetime(2019, 7, 15, 14, tzinfo=UTC)
-EVSES, STEPS = 12, 48
+EVSES, STEPS = 8, 32
 MOST_GROWTH_KB = 1.0
 """Per solve: 2 MB over the whole run."""
 PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
@@ -219,7 +219,7 @@ def faults_of(figures: Figures) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--solves", type=int, default=2000)
-    parser.add_argument("--faults", type=float, default=0.03, help="share of cycles whose child is killed or stopped")
+    parser.add_argument("--faults", type=float, default=0.02, help="share of cycles whose child is killed or stopped")
     parser.add_argument("--seed", type=int, default=1)
     wanted = parser.parse_args()
     figures = asyncio.run(soak(wanted.solves, wanted.faults, wanted.seed))

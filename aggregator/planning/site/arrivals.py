@@ -7,6 +7,7 @@ and event; no charger gets a profile from them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
@@ -29,6 +30,10 @@ _ENOUGH_DAYS = 5
 _ALL_DAYS_COUNT = 2.0
 """So many days does the rate of all days count beside those of the weekday type."""
 _LEAST_KWH = 0.5
+_BUSY_DAY = 0.8
+"""Virtual EVs are those of a day as busy as this quantile of days. Too many cost little: below the month's peak room is
+free. Too few cost a higher peak, which lasts for the month.
+"""
 _HOUR = timedelta(hours=1)
 
 
@@ -114,6 +119,20 @@ class LearntArrivals:
         return Expected(count, float(energy_kwh[like].mean()),
                         tuple(np.quantile(stay_h[like], _STAYS).tolist()))
 
+    @cached_property
+    def busy(self) -> float:
+        """Cars of a busy working day over those of a mean one; of weekend days where only those are known."""
+        is_end, *_ = self._table
+        zone = ZoneInfo(self.timezone)
+        weekend = not self.days[False]
+        dates = [visit.arrival.astimezone(zone).date() for visit in self.visits]
+        by_day = Counter(day for day, end in zip(dates, is_end.tolist(), strict=True) if end == weekend)
+        days = self.days[weekend]
+        if not by_day:
+            return 1.0
+        counts = [*by_day.values(), *[0] * (days - len(by_day))]
+        return max(1.0, float(np.quantile(counts, _BUSY_DAY)) * days / sum(counts))
+
     def virtual_evs(self, grid: TimeGrid, now: datetime) -> tuple[EvDemand, ...]:
         """The cars expected after `now` within the grid, in order of arrival."""
         zone = ZoneInfo(self.timezone)
@@ -123,9 +142,9 @@ class LearntArrivals:
             end = datetime.fromtimestamp((begin.timestamp() // 3600 + 1) * 3600, now.tzinfo)
             local = begin.astimezone(zone)
             cars = self.expected(weekend=is_weekend(local.date()), hour=local.hour)
-            arrival, ahead = begin + (end - begin) / 2, (end - begin) / _HOUR
+            arrival, share = begin + (end - begin) / 2, self.busy * (end - begin) / _HOUR / len(cars.stays_h)
             for stay_h in cars.stays_h:
-                found += self._one(grid, arrival, stay_h, cars.count * ahead / len(cars.stays_h), cars.energy_kwh)
+                found += self._one(grid, arrival, stay_h, share * cars.count, cars.energy_kwh)
             begin = end
         return tuple(found)
 
