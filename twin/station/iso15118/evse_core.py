@@ -236,7 +236,10 @@ class EvseCore(SimEVSEController):
         """The session's state is on the session."""
 
     async def session_ended(self, current_state: str, reason: str) -> None:  # noqa: ARG002 - the session says why
+        """The stock handler's session is over; the next driver has to be let in anew."""
         await self.stop_charger()
+        self.is_terminating = self._is_authorised = False
+        self._decided.clear()
 
     def measure(self, voltage_v: float) -> None:
         """What the meter shows goes into the next response."""

@@ -231,6 +231,9 @@ class SeccSession(FramedSession, SECCCommunicationSession):
 
     async def _close(self) -> None:
         await self.evse_controller.stop_charger()
+        await self.evse_controller.session_ended(
+            str(self.current_state), "" if self.stop_reason is None else self.stop_reason.reason
+        )
         await super()._close()
 
     def _ended(self) -> SessionEnd:

@@ -269,8 +269,11 @@ async def test_a_car_that_takes_a_limit_of_zero_for_an_invitation_gets_nothing(
     await bench.until(lambda: len(there.car.taken) > 6)
     assert there.car.taken[-1] == flows
     assert all(min(0.0, flows) <= kw <= max(0.0, flows) for kw in there.car.taken)
-    there.relay.sever()
+    there.car.leave()
+    await there.over()
     await driving
+    answers = [m["DC_ChargeLoopRes"] for m in there.relay.messages(is_from_car=False) if "DC_ChargeLoopRes" in m]
+    assert all(answer["EVSECurrentLimitAchieved"] for answer in answers)  # it is told that it gets less
 
 
 async def test_a_car_whose_soc_jumps_stays_connected_and_is_heard(stand: Any, bench: Any) -> None:

@@ -15,6 +15,7 @@ from iso15118.shared.exi_codec import EXI
 from iso15118.shared.messages.enums import AuthEnum, Protocol
 
 from twin.station.iso15118 import EvseController, EvseSettings, WireOptions, drive, use_codec
+from twin.station.iso15118.session import SeccSession
 from twin.station.rail import Control, EvseRatings, Language, Speech, Transfer
 
 PROBE = """
@@ -50,11 +51,14 @@ def test_the_stock_handler_takes_our_controller(bench: Any) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("speech", [
-    Speech(), Speech(Language.ISO_15118_20, Transfer.AC_BPT), Speech(Language.ISO_15118_2, Transfer.DC,
-                                                                     Control.SCHEDULED),
-], ids=lambda s: f"{s.language}-{s.transfer}")
-async def test_the_controller_works_under_the_packages_own_session(bench: Any, speech: Speech) -> None:
+@pytest.mark.parametrize(("speech", "session_class"), [
+    (Speech(), SECCCommunicationSession), (Speech(), SeccSession),
+    (Speech(Language.ISO_15118_20, Transfer.AC_BPT), SECCCommunicationSession),
+    (Speech(Language.ISO_15118_2, Transfer.DC, Control.SCHEDULED), SECCCommunicationSession),
+], ids=["DC_BPT", "DC_BPT-our-framing", "AC_BPT", "ISO-2-DC"])
+async def test_the_controller_works_under_the_packages_own_session(
+    bench: Any, speech: Speech, session_class: type[SECCCommunicationSession]
+) -> None:
     use_codec()
     notes, car = bench.Notes(), bench.ScriptedCar(speech)
     is_dc = speech.transfer.is_dc
@@ -73,8 +77,8 @@ async def test_the_controller_works_under_the_packages_own_session(bench: Any, s
     running = []
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        session = SECCCommunicationSession((reader, writer), asyncio.Queue(), config, controller, "DE*V2G*E1")
-        running.append((asyncio.ensure_future(session.start(20.0)), writer))
+        session = session_class((reader, writer), asyncio.Queue(), config, controller, "DE*V2G*E1")
+        running.append((asyncio.ensure_future(session.start(20.0)), session))
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
@@ -88,8 +92,12 @@ async def test_the_controller_works_under_the_packages_own_session(bench: Any, s
     await driving
     assert car.present_kw == 0.0
     assert notes.loops == [True, False]
-    task, writer = running[0]
-    task.cancel()  # it would sleep for five seconds before it closes
-    await asyncio.gather(task, return_exceptions=True)
-    writer.transport.abort()
+    task, session = running[0]
+    if session_class is SeccSession:
+        await task
+        assert session.session_handler_queue.get_nowait().successful  # what the stock handler waits for
+    else:
+        task.cancel()  # it would sleep for five seconds before it closes
+        await asyncio.gather(task, return_exceptions=True)
+        session.writer.transport.abort()
     server.close()
