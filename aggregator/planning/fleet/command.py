@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -185,6 +186,12 @@ def _require_names(path: Path, options: PlanOptions) -> None:
     if picture is not None:
         beginnings[picture] = SVG_BEGINNING if picture.suffix == ".svg" else b"<!doctype html>"
     require_writable(beginnings, ())
+    for name in beginnings:
+        place = next((one for one in name.absolute().parents if one.exists()), Path("/"))
+        if not place.is_dir():
+            raise Refused(f"{name}: {place} is no folder")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise Refused(f"{name}: nothing may be written into {place}")
     if out.suffix == ".npz" and out.is_file() and out.stat().st_size and not _is_plan(out):
         raise Refused(f"{out}: is there and is no plan, expected a new name")
     if picture is not None and picture.suffix == ".html" and picture.is_file() and picture.stat().st_size:

@@ -18,6 +18,7 @@ from aggregator.planning.fleet.crew import CrewFault
 from aggregator.planning.fleet.dask_crew import DaskCrew, NoDask
 from aggregator.planning.fleet.decomposition import decompose
 
+pytestmark = pytest.mark.timeout(300)  # clusters wait for a processor on a busy machine
 pytest.importorskip("distributed", reason="the extra dask is not installed")
 SOON = 60.0
 Make = Callable[..., Problem]
