@@ -60,6 +60,19 @@ async def test_unchanged_content_is_not_sent_again_until_half_its_life_is_over(k
         assert bench.outbox.counters.unchanged == 1
 
 
+async def test_a_charger_that_waits_for_news_is_sent_even_what_it_holds(kit: Any, tmp_path: Path) -> None:
+    async with kit.bench(tmp_path) as bench, kit.running(bench.outbox):
+        for round_number in range(3):
+            if round_number == 1:
+                bench.outbox.expect_news("A")
+                assert bench.outbox.held("A") is not None  # it still does what it was told
+            (queued,) = await put(bench, kit.command("A", 5.0))
+            bench.outbox.wake(["A"])
+            await kit.eventually(lambda v=queued.version: bench.accepted and bench.accepted[-1].version == v)
+        assert [command.version for command in bench.chargers.sets] == [1, 2]
+        bench.outbox.expect_news("nobody")
+
+
 async def test_a_failed_delivery_is_tried_again_while_its_time_lasts(kit: Any, tmp_path: Path) -> None:
     async with kit.bench(tmp_path) as bench, kit.running(bench.outbox):
         answers = [DeliveryState.TIMEOUT, DeliveryState.OFFLINE, DeliveryState.ACCEPTED]
