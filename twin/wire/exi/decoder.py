@@ -12,7 +12,7 @@ from twin.wire.exi.deviations import TEXT_KEY, Deviations
 from twin.wire.exi.errors import ExiError
 from twin.wire.exi.grammar import Event, Grammar, State
 from twin.wire.exi.schema import Attribute, Complex, Element, Name, SchemaSet, Simple
-from twin.wire.exi.values import Reader, checked, small_values, value_fault, value_reader
+from twin.wire.exi.values import Reader, checked, framed_values, small_values, value_fault, value_reader
 
 _ONE, _LISTED, _END = range(3)
 
@@ -137,9 +137,8 @@ class Decoder:
             # xsi:type or xsi:nil may have left it without a value, or with one of another type.
             return checked(simple, found.get(TEXT_KEY)), at
 
-        small = small_values(simple)
-        if small is not None:
-            framed = {f"0{bits}0": value for bits, value in small.items()}
+        small, framed = small_values(simple), framed_values(simple)
+        if small is not None and framed is not None:
             width = len(next(iter(framed)))
 
             def read_small(source: Source, at: int) -> tuple[Any, int]:

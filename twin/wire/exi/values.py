@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from twin.wire.exi.bits import Source, number_bits, octet_bits, span, string_bits, unsigned_bits, width_for
@@ -26,6 +27,7 @@ def is_small(simple: Simple) -> bool:
             and simple.high - simple.low < _SMALL_RANGE)
 
 
+@cache
 def small_values(simple: Simple) -> dict[str, Any] | None:
     """Bits to value, for types written in a fixed number of bits; None for all others."""
     if simple.kind is Kind.BOOLEAN:
@@ -38,6 +40,13 @@ def small_values(simple: Simple) -> dict[str, Any] | None:
         width = width_for(count)
         return {number_bits(n, width): simple.low + n for n in range(count)}
     return None
+
+
+@cache
+def framed_values(simple: Simple) -> dict[str, Any] | None:
+    """The same with the event codes of an element around it: nothing unforeseen before the value, nothing after."""
+    small = small_values(simple)
+    return None if small is None else {f"0{bits}0": value for bits, value in small.items()}
 
 
 def value_reader(simple: Simple, owner: Name) -> Reader:
