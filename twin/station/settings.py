@@ -70,6 +70,7 @@ def _variables(station: Station, heartbeat: Setting, meter: Setting) -> dict[str
         "ChargingStation.Model": station.spec.model,
         "EVSE.Power": str(round(evse.max_charge_kw * 1000)),
         "EVSE.SupplyPhases": str(evse.phases),
+        "ISO15118Ctrlr.Enabled": str(station.spec.rail == "wire").lower(),
     }
     if station.spec.version == "ocpp2.1":
         can_discharge = evse.max_discharge_kw > 0
