@@ -18,8 +18,8 @@ EXAMPLE = """example:
   python -m twin.station --fleet stations.json --clock clock.json --ocpp ws://127.0.0.1:9000
 
 stdout carries one JSON object per line: site_meter, minute, plugged, unplugged, station_online, station_offline,
-session_charges, session_broke, session_mended, command_refused and, at the end, summary. stdin takes {"type":"drop","station_id":"CA-303","hold_s":3} and
-{"type":"quit"}."""
+session_charges, session_broke, session_mended, command_refused and, at the end, summary. stdin takes
+{"type":"drop","station_id":"CA-303","hold_s":3} and {"type":"quit"}."""
 
 
 def main(arguments: list[str] | None = None) -> int:
