@@ -252,7 +252,8 @@ class _Assembly:
         count, before = problem.sites.base_kw.size, feeders.upstream
         rating = np.repeat(feeders.line_kw, steps)
         self._add("flow", count, 0.0, -rating, rating)
-        self._add("voltage", count, 0.0, feeders.least_squared_voltage, feeders.most_squared_voltage)
+        low, high = problem.voltage_limits
+        self._add("voltage", count, 0.0, low.ravel(), high.ravel())
         flow, voltage = self._at("flow"), self._at("voltage")
         after = np.full(len(before), NONE)
         after[before[before >= 0]] = np.flatnonzero(before >= 0)

@@ -26,6 +26,7 @@ from aggregator.planning.fleet.block_rows import BlockRows
 from aggregator.planning.fleet.feeder_rows import FeederRows, feeder_rows
 from aggregator.planning.fleet.followable import both_ways, put_right
 from aggregator.planning.fleet.headroom import Cut, Headroom
+from aggregator.planning.fleet.one_way import choose_directions, only_so_far, tempted
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
 from aggregator.planning.fleet.sample import SampleAnswer, SampleTask, price_sample
 from aggregator.planning.fleet.site_repair import RepairAnswer, RepairTask, repair_block
@@ -34,12 +35,13 @@ from aggregator.planning.fleet.solver import NoPlan, Solver
 KEPT = ("charge", "discharge", "curtailed", "unserved", "spilled")
 """The columns that make a plan; all others follow from them."""
 
+_DIRECTED_GAP, _DIRECTED_S = 1e-3, 10.0
 _DUAL_SIMPLEX, _PRIMAL_SIMPLEX = 1, 4
 _BASIC = highspy.HighsBasisStatus.kBasic
 _AT_LOWER = highspy.HighsBasisStatus.kLower
 _VOLUMES = ("up_volume", "down_volume")
-_OF_SITES = ("bought", "sold", "curtailed", "unserved", "spilled", "up", "down", "balance", "peak", "up_power",
-             "down_power")
+_OF_SITES = ("bought", "sold", "curtailed", "unserved", "spilled", "flow", "voltage", "up", "down", "balance", "peak",
+             "up_power", "down_power")
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +159,8 @@ class BlockService:
     def __init__(self, problem: Problem, blocks: tuple[Ints, ...]) -> None:
         self._problem, self._blocks = problem, blocks
         self._memory: dict[int, _Memory] = {}
+        self._asked: set[int] = set()
+        self._is_tempted = bool(len(tempted(problem)[0]))
 
     def __call__(self, task: BlockTask | SampleTask | RepairTask) -> BlockAnswer | SampleAnswer | RepairAnswer | Late:
         """Solve one task.
@@ -169,6 +173,8 @@ class BlockService:
         if isinstance(task, RepairTask):
             return repair_block(self._problem, self._blocks[task.block], task)
         sites = self._blocks[task.block]
+        if self._is_tempted:
+            return self._directed(task, sites)
         memory = self._memory.setdefault(task.block, _Memory({}))
         problem = block_problem(self._problem, sites)
         began = process_time()
@@ -185,14 +191,48 @@ class BlockService:
             cuts = rows.of_feeder(run.left.added)
             plans = list(_plans(problem, *_one_way(task, problem, own, run.x, limits, cuts), sites))
         except NoPlan as fault:
-            names = ", ".join(self._problem.sites.ids[site] for site in sites[:5])
-            raise NoPlan(f"{names}{', ...' if len(sites) > 5 else ''}: {fault}") from fault  # noqa: PLR2004 - same 5
+            raise self._of_sites(fault, sites) from fault
         except _OutOfTime:
             return Late(task.block)
         for site, solver, of_feeder in zip(sites, alone, duals.feeder, strict=False):
             for x in solver.further(task, of_feeder):
                 plans += _plans(solver.problem, solver.own, x, np.array([site]))
         return BlockAnswer(task.block, run.bound, tuple(plans), cuts, duals, process_time() - began)
+
+    def _of_sites(self, fault: NoPlan, sites: Ints) -> NoPlan:
+        names = ", ".join(self._problem.sites.ids[site] for site in sites[:5])
+        return NoPlan(f"{names}{', ...' if len(sites) > 5 else ''}: {fault}")  # noqa: PLR2004 - same 5
+
+    def _directed(self, task: BlockTask, sites: Ints) -> BlockAnswer | Late:
+        """The answer where selling pays more than buying costs: every meter has one direction, chosen by binaries."""
+        began, until = process_time(), monotonic() + task.time_limit_s
+        part = self._problem if len(sites) == len(self._problem.sites) else self._problem.part(sites)
+        problem = replace(part, events=(), reserve=self._problem.reserve, trusted=True)
+        own = assemble(problem)
+        program, headroom = _priced(own, task.prices), Headroom(problem, own)
+        solver, proven = Solver(program), -np.inf
+        if task.block in self._asked:
+            proven = choose_directions(problem, solver, program, gap=_DIRECTED_GAP,
+                                       time_limit_s=min(_DIRECTED_S, 0.7 * task.time_limit_s))
+        else:
+            # The first plan is to be there soon; rounding its directions is seldom far from the best choice.
+            only_so_far(problem, solver, program)
+            self._asked.add(task.block)
+        try:
+            solved = solver.run(until - monotonic(), headroom)
+        except NoPlan as fault:
+            raise self._of_sites(fault, sites) from fault
+        if solved.status != "optimal":
+            return Late(task.block)
+        x = put_right(program, solver, solved, lambda: until - monotonic(), headroom).answer.x
+        dual, rows = solved.row_dual, own.rows
+        duals = BlockDuals(
+            own.by_site_row(dual, "balance"), -own.by_site_row(dual, "peak"), own.by_site_row(dual, "flow"),
+            own.by_site(x, "sold") > own.by_site(x, "bought"), -dual[rows["dynamics"]], np.abs(dual[rows["departure"]]))
+        # Minus infinity where nothing was chosen: what the linear program says holds for every choice.
+        bound = solved.bound if np.isneginf(proven) else min(proven, solved.bound)
+        return BlockAnswer(task.block, bound, tuple(_plans(problem, own, x, sites)), np.zeros(0, dtype=np.int64), duals,
+                           process_time() - began)
 
     def _on_feeder(self, task: BlockTask, problem: Problem, joint: Program, limits: FeederRows,
                    memory: _Memory) -> tuple[_Run, BlockRows, list[_Warm]]:

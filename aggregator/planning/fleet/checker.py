@@ -154,10 +154,9 @@ def violations(problem: Problem, schedule: Schedule, *, tolerance: float = 1e-6)
         feeders = problem.feeders
         found += _worst("has its line overloaded", sites.ids, np.abs(truth.flow_kw) - feeders.line_kw[:, None],
                         tolerance)
-        found += _worst("has too low a voltage", sites.ids, feeders.least_squared_voltage - truth.squared_voltage,
-                        tolerance)
-        found += _worst("has too high a voltage", sites.ids, truth.squared_voltage - feeders.most_squared_voltage,
-                        tolerance)
+        low, high = problem.voltage_limits
+        found += _worst("has too low a voltage", sites.ids, low - truth.squared_voltage, tolerance)
+        found += _worst("has too high a voltage", sites.ids, truth.squared_voltage - high, tolerance)
     if problem.reserve is not None:
         up, down = reserve_volume(problem, schedule)
         asked_up, asked_down = problem.reserve.asked(schedule.reserve_kw)

@@ -41,6 +41,10 @@ class ProblemFaults(ValueError):
         return ProblemFaults, (self.faults,)
 
 
+_MOST = 1e9
+"""Of any power, energy or price."""
+
+
 def faults_of(problem: Problem) -> tuple[Fault, ...]:
     """Every fault of `problem`; shapes first, because values of the wrong shape cannot be named."""
     return tuple(_shapes(problem)) or tuple(_values(problem))
@@ -77,6 +81,9 @@ def _shape(value: Any) -> str:
 
 
 def _values(problem: Problem) -> Iterator[Fault]:
+    if not len(problem.sites):
+        yield Fault("", "sites", "empty", "at least one site")
+    yield from _huge(problem)
     yield from _fleet(problem)
     yield from _evs(problem)
     yield from _sites(problem)
@@ -88,6 +95,23 @@ def _values(problem: Problem) -> Iterator[Fault]:
         yield from _reserve(problem.reserve)
 
 
+def _huge(problem: Problem) -> Iterator[Fault]:
+    """Numbers that are finite and mean nothing: a solver takes 1e20 for infinite and loses its figures long before."""
+    tables = (("", problem), ("evs", problem.evs), ("sites", problem.sites), ("feeders", problem.feeders),
+              ("reserve", problem.reserve), *((f"events[{event.id}]", event) for event in problem.events))
+    for where, table in tables:
+        for name, value in vars(table).items() if table is not None else ():
+            if not isinstance(value, np.ndarray | float | int):
+                continue
+            with np.errstate(invalid="ignore"):
+                bad = np.isfinite(value) & (np.abs(value) > _MOST)
+            for place in np.argwhere(np.atleast_1d(bad))[:1]:
+                named = getattr(table, "ids", ())
+                row = f"[{named[place[0]]}]" if where in ("evs", "sites") else ""
+                shown = np.atleast_1d(value)[tuple(place)]
+                yield Fault(f"{where}{row}", name, f"{shown:g}", f"at most {_MOST:g}")
+
+
 def _fleet(problem: Problem) -> Iterator[Fault]:
     yield from _scalar("", "step_h", problem.step_h, above=0.0)
     yield from _scalar("", "shortfall_per_kwh", problem.shortfall_per_kwh)
@@ -97,7 +121,8 @@ def _fleet(problem: Problem) -> Iterator[Fault]:
         price = getattr(problem, name)
         for step in np.flatnonzero(~np.isfinite(price)):
             yield Fault("", f"{name}[{step}]", str(price[step]), "a finite price")
-    for table, ids in (("evs", problem.evs.ids), ("sites", problem.sites.ids),
+    feeders = () if problem.feeders is None else problem.feeders.ids
+    for table, ids in (("evs", problem.evs.ids), ("sites", problem.sites.ids), ("feeders", feeders),
                        ("events", tuple(event.id for event in problem.events))):
         seen: set[str] = set()
         for name in ids:

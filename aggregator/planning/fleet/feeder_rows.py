@@ -20,7 +20,7 @@ class FeederRows:
     Numbers: site * steps + step for the line into a site, and as many further on for its voltage.
     """
 
-    def __init__(self, feeders: Feeders, steps: int) -> None:
+    def __init__(self, feeders: Feeders, steps: int, *, is_hard: bool) -> None:
         count, before = len(feeders.position), feeders.upstream
         self._steps = steps
         # downstream[s, k]: site k is fed through the segment into s; the path to k is the column of k.
@@ -35,10 +35,9 @@ class FeederRows:
         scale = np.where(scale > 0, scale, 1.0)
         self._weights = np.vstack([downstream, drop / scale[:, None]])
         rating = np.repeat(feeders.line_kw[:, None], steps, axis=1)
-        self._lower = np.vstack(
-            [-rating, (1.0 - reactive - feeders.most_squared_voltage) / scale[:, None]])
-        self._upper = np.vstack(
-            [rating, (1.0 - reactive - feeders.least_squared_voltage) / scale[:, None]])
+        low, high = feeders.voltage_limits(is_hard=is_hard)
+        self._lower = np.vstack([-rating, (1.0 - reactive - high) / scale[:, None]])
+        self._upper = np.vstack([rating, (1.0 - reactive - low) / scale[:, None]])
 
     def broken(self, net_kw: Floats) -> Ints:
         """Numbers of the rows that net imports of shape (site, step) break."""
@@ -79,4 +78,4 @@ def feeder_rows(problem: Problem, sites: Ints) -> FeederRows:
     feeders = problem.part(sites).feeders
     if feeders is None or len(feeders.ids) != 1:
         raise ValueError("a block of sites is the sites of one feeder")
-    return FeederRows(feeders, problem.steps)
+    return FeederRows(feeders, problem.steps, is_hard=problem.limit_per_kwh is None)

@@ -91,9 +91,9 @@ def _under(room: Floats, power: Floats, problem: Problem) -> Floats:
 def _broken(problem: Problem, feeders: Feeders, schedule: Schedule) -> NDArray[np.bool_]:
     """Shape (feeder, step): whether a line or a voltage is over its limit."""
     flow = feeders.carried(evaluate(problem, schedule).net_kw)
-    voltage = feeders.squared_voltage(flow)
+    voltage, (low, high) = feeders.squared_voltage(flow), problem.voltage_limits
     at_site = (np.abs(flow) > feeders.line_kw[:, None] + _TOLERANCE) | (
-        voltage < feeders.least_squared_voltage - _TOLERANCE) | (voltage > feeders.most_squared_voltage + _TOLERANCE)
+        voltage < low - _TOLERANCE) | (voltage > high + _TOLERANCE)
     broken = np.zeros((len(feeders.ids), problem.steps), dtype=bool)
     np.logical_or.at(broken, feeders.feeder, at_site)
     return broken

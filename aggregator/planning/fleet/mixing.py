@@ -90,7 +90,7 @@ def _too_little(problem: Problem, schedule: Schedule) -> np.ndarray:
     if feeders is not None:
         flow = feeders.carried(net)
         broken = (flow < -feeders.line_kw[:, None] - _LEAST_KW) | (
-            feeders.squared_voltage(flow) > feeders.most_squared_voltage + _LEAST_KW)
+            feeders.squared_voltage(flow) > problem.voltage_limits[1] + _LEAST_KW)
         at_feeder = np.zeros((len(feeders.ids), problem.steps), dtype=bool)
         np.logical_or.at(at_feeder, feeders.feeder, broken)
         tight = tight | at_feeder[feeders.feeder]

@@ -47,7 +47,7 @@ def _model(problem: Problem) -> pyo.ConcreteModel:
     if problem.events:
         _events(m, problem)
     if problem.feeders is not None:
-        _feeders(m, problem.feeders)
+        _feeders(m, problem, problem.feeders)
     if problem.reserve is not None:
         _reserve(m, problem, problem.reserve, cells)
     m.cost = pyo.Objective(expr=_cost(m, problem))
@@ -150,13 +150,14 @@ def _events(m: pyo.ConcreteModel, problem: Problem) -> None:
     m.event = pyo.Constraint(range(len(steps)), rule=event)
 
 
-def _feeders(m: pyo.ConcreteModel, feeders: Feeders) -> None:
+def _feeders(m: pyo.ConcreteModel, problem: Problem, feeders: Feeders) -> None:
     before = feeders.upstream.tolist()
     after = {s: k for k, s in enumerate(before) if s >= 0}
     reactive = feeders.carried(feeders.reactive_kw)
     rating, r, x = feeders.line_kw, feeders.r_per_kw, feeders.x_per_kw
+    low, high = problem.voltage_limits
     m.flow = pyo.Var(m.site, m.step, bounds=lambda _, s, _t: (-rating[s], rating[s]))
-    m.voltage = pyo.Var(m.site, m.step, bounds=(feeders.least_squared_voltage, feeders.most_squared_voltage))
+    m.voltage = pyo.Var(m.site, m.step, bounds=lambda _, s, t: (low[s, t], high[s, t]))
 
     def flow(m: pyo.ConcreteModel, s: int, t: int) -> tuple[LinearExpression, float]:
         terms = [(1.0, m.flow[s, t]), (-1.0, m.bought[s, t]), (1.0, m.sold[s, t])]

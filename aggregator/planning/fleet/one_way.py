@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import highspy
 import numpy as np
+from scipy.sparse import csr_array
 
 from aggregator.planning.fleet.arrays import Cells, Program
 from aggregator.planning.fleet.certificate import paid_both_ways
@@ -27,6 +28,23 @@ def tempted(problem: Problem) -> tuple[Ints, Floats, Floats]:
     sold = np.clip(discharge - sites.base_kw + sites.pv_kw, 0.0, sites.export_cap_kw)
     found = np.flatnonzero(np.broadcast_to(paid_both_ways(problem), sites.base_kw.shape).ravel())
     return found, bought.ravel()[found], sold.ravel()[found]
+
+
+def only_so_far(problem: Problem, solver: Solver, program: Program) -> None:
+    """Let tempted meters of `solver` buy and sell in shares that sum to 1: what a linear program can know of it."""
+    meters, buys, sells = tempted(problem)
+    bought, sold = (program.columns[name].start + meters for name in ("bought", "sold"))
+    solver.set_bounds(bought, np.zeros(len(meters)), buys)
+    solver.set_bounds(sold, np.zeros(len(meters)), sells)
+    both = np.flatnonzero((buys > 0) & (sells > 0))
+    if not len(both):
+        return
+    row = np.arange(len(both))
+    # In kW of the smaller of both, so that the row is of the size of the others.
+    size = np.minimum(buys[both], sells[both])
+    shares = csr_array((np.append(size / buys[both], size / sells[both]), (np.append(row, row), np.append(
+        bought[both], sold[both]))), shape=(len(both), len(program.cost)))
+    solver.add_rows(shares, np.full(len(both), -np.inf), size)
 
 
 def choose_directions(problem: Problem, solver: Solver, program: Program, *, gap: float, time_limit_s: float) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from aggregator.planning.fleet.alarms import alarms
 from aggregator.planning.fleet.certificate import uncertified
 from aggregator.planning.fleet.checker import Evaluation, Schedule, evaluate
 from aggregator.planning.fleet.problem import Floats, Problem
@@ -74,7 +75,8 @@ class Plan:
     """The answer to a problem; shapes as in `Schedule` and `Evaluation`.
 
     bound: proven; no plan costs less. gap: how far the plan's cost lies above it, relative. status: optimal where the
-    gap asked for is proven, time_limit where the time ended before. seconds: by phase.
+    gap asked for is proven, time_limit where the time ended before. alarms: limits that no plan could keep, in words.
+    seconds: by phase.
     """
 
     schedule: Schedule
@@ -83,6 +85,7 @@ class Plan:
     status: Status
     duals: Duals | None = None
     repair: Repair = Repair()
+    alarms: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -126,4 +129,5 @@ def make_plan(
         count = int(np.count_nonzero(uncertified(problem, duals.site.total)))
         repair = replace(repair, uncertified=count)
     done = relative_gap(outcome.objective, bound) <= wanted_gap
-    return Plan(schedule, outcome, bound, "optimal" if done else "time_limit", duals, repair, seconds or {})
+    return Plan(schedule, outcome, bound, "optimal" if done else "time_limit", duals, repair,
+                alarms(problem, schedule, outcome), seconds or {})

@@ -135,6 +135,15 @@ class Feeders:
                 total[before[site]] += total[site]
         return total
 
+    def voltage_limits(self, *, is_hard: bool) -> tuple[Floats, Floats]:
+        """Shape (site, step) each: the limits, and where reactive load alone breaks one, what it leaves within reach.
+
+        is_hard: the limits as they are, whatever is within reach.
+        """
+        idle = self.squared_voltage(np.zeros_like(self.reactive_kw))
+        low, high = (np.full_like(idle, limit) for limit in (self.least_squared_voltage, self.most_squared_voltage))
+        return (low, high) if is_hard else (np.minimum(low, idle), np.maximum(high, idle))
+
     def squared_voltage(self, flow_kw: Floats) -> Floats:
         """Shape (site, step), for flows of that shape into every site."""
         drop = 2.0 * (self.r_per_kw[:, None] * flow_kw + self.x_per_kw[:, None] * self.carried(self.reactive_kw))
@@ -228,6 +237,17 @@ class Problem:
         _plain(self, only=("import_price", "export_price"))
         if not trusted and (found := faults_of(self)):
             raise ProblemFaults(found)
+
+    @property
+    def voltage_limits(self) -> tuple[Floats, Floats]:
+        """Shape (site, step) each, as the feeders have them: with a price for limits, only as far as they can be kept.
+
+        Raises:
+            ValueError: there are no feeders.
+        """
+        if self.feeders is None:
+            raise ValueError("the problem has no feeders")
+        return self.feeders.voltage_limits(is_hard=self.limit_per_kwh is None)
 
     @property
     def steps(self) -> int:

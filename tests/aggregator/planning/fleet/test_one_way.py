@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from aggregator.planning.fleet.arrays import assemble
+from aggregator.planning.fleet.blocks import BlockService, blocks_of
 from aggregator.planning.fleet.checker import violations
+from aggregator.planning.fleet.crew import Alone
+from aggregator.planning.fleet.decomposition import decompose
 from aggregator.planning.fleet.monolith import solve_whole
 from aggregator.planning.fleet.one_way import tempted
 from aggregator.planning.fleet.problem import Problem
@@ -50,6 +53,22 @@ def test_a_plain_linear_plan_would_sell_what_it_buys_at_the_same_meter(make_flee
     problem = _tempting(make_fleet(1, steps=4, sites=2, evs=8))
     dreamt = Solver(assemble(problem)).run(10.0).objective
     assert dreamt < solve_whole(problem).bound - 1.0
+
+
+@pytest.mark.parametrize("feeders", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_fleet_in_blocks_has_one_direction_per_meter_and_a_bound_that_knows_it(
+    seed: int, feeders: bool, make_fleet: Make,
+) -> None:
+    problem = _tempting(make_fleet(seed, steps=4, sites=4, evs=12, feeders=feeders))
+    whole = solve_whole(problem, gap=1e-6)
+    found = decompose(problem, 1e-2, 2.0, executor=Alone(BlockService(problem, blocks_of(problem))))
+    scale = max(1.0, abs(whole.objective))
+    assert violations(problem, found.plan.schedule) == ()
+    assert found.plan.bound <= whole.objective + 1e-6 * scale
+    assert found.plan.objective >= whole.bound - 1e-6 * scale
+    # A mix of directions is no plan; with four sites, what making it one costs is a visible part of the whole.
+    assert found.plan.gap <= 0.05
 
 
 def test_meters_are_left_alone_where_buying_costs_more(make_fleet: Make) -> None:
