@@ -107,6 +107,16 @@ def test_virtual_evs_come_later_fit_into_their_stay_and_carry_what_is_expected(n
     assert sum(ev.target_kwh for ev in virtual) >= whole_hours - 0.5 * 48 - 1e-9
 
 
+def test_virtual_evs_are_those_of_a_busy_day() -> None:
+    """Ten days with one car and ten with three: the mean is two, a busy day has three."""
+    days = working_days(20)
+    arrivals = learnt([visit(day, 8.5) for day in days] + [visit(day, 8.5) for day in days[::2] for _ in range(2)])
+    assert arrivals.busy == pytest.approx(1.5, rel=0.05)
+    virtual = arrivals.virtual_evs(TimeGrid(MONDAY, 900, 96), MONDAY)
+    mean = arrivals.expected(weekend=False, hour=8).count
+    assert sum(ev.target_kwh for ev in virtual) == pytest.approx(arrivals.busy * mean * 12.0)
+
+
 def test_the_running_hour_counts_as_far_as_it_lies_ahead() -> None:
     arrivals = learnt([visit(days, 8.5) for days in working_days(60) for _ in range(4)])
     grid = TimeGrid(MONDAY + 8 * HOUR, 900, 48)
