@@ -5,12 +5,14 @@ The report shows it beside the figures: a reader may then judge for which sites 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aggregator.demo.scene import Scene
-from aggregator.reports import Assumption, Attribution
+from aggregator.reports import Assumption, Attribution, WireFact
 
 
-def assumptions(scene: Scene) -> tuple[Assumption, ...]:
-    """Of the scenario and its terms."""
+def assumptions(scene: Scene, wire: Sequence[WireFact] = ()) -> tuple[Assumption, ...]:
+    """Of the scenario and its terms. wire: chargers that spoke ISO 15118 with their cars."""
     tables, rate, site = scene.tables, scene.rate, scene.scenario.public().site
     lines = [Assumption("Sessions and cars", text, is_real=False) for text in scene.scenario.public().assumptions]
     return (
@@ -53,9 +55,24 @@ def assumptions(scene: Scene) -> tuple[Assumption, ...]:
             "reports it.", is_real=False,
         ),
         Assumption(
+            "Charger and car", _on_the_wire(wire), is_real=False,
+        ),
+        Assumption(
             "Uncontrolled", "A replay of the same day: every car at full power from plug-in until it holds what its "
             "driver asked for; it knows no cap, no limit and no event.", is_real=False,
         ),
+    )
+
+
+def _on_the_wire(wire: Sequence[WireFact]) -> str:
+    if not wire:
+        return "All orders went to the cars within the emulation: no car was on the ISO 15118 wire."
+    names, sessions = ", ".join(fact.evse_id for fact in wire), sum(fact.charged for fact in wire)
+    slowest_s = max(fact.setup_s for fact in wire)
+    return (
+        f"{names} talked to their emulated cars over TCP ({', '.join(sorted({fact.session for fact in wire}))}; "
+        f"{sessions} sessions, at most {slowest_s:.2f} s to the charge loop); at the other chargers orders went to the "
+        "cars within the emulation."
     )
 
 

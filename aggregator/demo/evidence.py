@@ -85,7 +85,7 @@ def day_facts(
         visits=visits, events=events, plans=tuple(_plan(plan) for plan in stored.plans),
         bill=_bill(bill(rate, start, QUARTER_S, np.nan_to_num(measured_kw), peak_kw)),
         uncontrolled_bill=_bill(bill(rate, start, QUARTER_S, uncontrolled_kw, peak_kw)),
-        credits=credited, messages=stored.messages, assumptions=assumptions(scene), attributions=ATTRIBUTIONS,
+        credits=credited, messages=stored.messages, assumptions=assumptions(scene, wire), attributions=ATTRIBUTIONS,
         notes=tuple(notes), program_version=version("v2g-aggregator"),
         feeder=None if assets.street is None else carried(assets.street, grid, building, evse_power), wire=wire,
     )
