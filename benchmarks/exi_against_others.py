@@ -27,8 +27,8 @@ PROTOCOLS = {
     "dc": "urn:iso:std:iso:15118:-20:DC", "wpt": "urn:iso:std:iso:15118:-20:WPT",
     "acdp": "urn:iso:std:iso:15118:-20:ACDP",
 }
-# The jar's binding holds them in a Java short, which cannot be absent: it writes 0 instead.
-JAR_ALWAYS = frozenset({"SchemaID", "SAScheduleTupleID"})
+# The jar's binding holds an unsignedByte in a Java short, which cannot be absent: it writes 0 instead.
+JAR_ALWAYS = frozenset({"SchemaID", "SAScheduleTupleID", "NumEPriceLevels", "EPriceLevel"})
 _LONG_RUN = ("-Xmx400m", "-XX:+UseSerialGC")
 _THEY_READ = 5  # octets that are equal to what they wrote are given to them to read as often as this
 

@@ -17,6 +17,8 @@ ISO2 = "urn:iso:15118:2:2013:MsgDef"
 ISO20 = "urn:iso:std:iso:15118:-20:"
 COMMON = ISO20 + "CommonMessages"
 DSIG = "http://www.w3.org/2000/09/xmldsig#"
+# Optional in the schemas; where one is absent the jar writes 0.
+THE_JAR_WRITES_0 = frozenset({"SchemaID", "SAScheduleTupleID", "NumEPriceLevels", "EPriceLevel"})
 XML = ('xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xmlns:xs="http://www.w3.org/2001/XMLSchema" '
        f'xmlns:n="{SAP}"')
 
@@ -54,8 +56,7 @@ def test_references_to_earlier_strings_are_followed(codec: ExiCodec, oracles: Mo
 def test_messages_have_the_octets_and_the_json_of_the_packages_jar(
         codec: ExiCodec, jar: Any, namespace: str) -> None:
     protocol = codec.schemas.protocol(namespace)
-    # The jar cannot leave these two out: it writes 0 instead.
-    samples = Samples(protocol.schema, 13, frozenset({"SchemaID", "SAScheduleTupleID"}), length=0.3, with_empty=False)
+    samples = Samples(protocol.schema, 13, THE_JAR_WRITES_0, length=0.3, with_empty=False)
     for element in protocol.messages if len(protocol.messages) > 1 else protocol.messages * 12:
         text = json.dumps({element.name.local: samples.element(element)})
         stream = codec.encode(text, namespace)
@@ -105,6 +106,14 @@ def test_what_may_be_signed_has_the_octets_that_exificient_writes_for_a_fragment
         xml = oracles.to_xml(schema, element, content)
         assert stream == exificient.encode(xml, namespace, is_fragment=True)
         assert codec.decode_fragment(stream, namespace) == {name: content}
+
+
+def test_what_is_absent_is_absent_where_the_jar_writes_a_nought(codec: ExiCodec, jar: Any) -> None:
+    message = {"supportedAppProtocolRes": {"ResponseCode": "OK_SuccessfulNegotiation"}}
+    stream = codec.encode_message(message, SAP)
+    assert codec.decode_message(stream, SAP) == message
+    of_the_jar = codec.decode_message(jar.encode(json.dumps(message), SAP), SAP)
+    assert of_the_jar["supportedAppProtocolRes"]["SchemaID"] == 0
 
 
 def test_a_signature_says_the_algorithm_that_was_used_where_the_jar_says_its_own(
