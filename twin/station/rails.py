@@ -17,7 +17,7 @@ _ONLY_THERE = frozenset(("iso15118", "pydantic", "aiofile", "environs"))
 
 LOOP_WALL_S = 0.25
 """Between two charge loops of a car where a second is a second; the standard allows 0.5 s for an answer."""
-LOOP_DOMAIN_S = 15.0
+LOOP_DOMAIN_S = 20.0
 LEAST_LOOP_WALL_S = 0.025
 """Where time is scaled, cars talk more often: a loop of 0.25 s at 480 times would hold a set-point for two minutes."""
 
