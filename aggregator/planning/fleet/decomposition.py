@@ -46,15 +46,15 @@ from aggregator.planning.fleet.site_repair import RepairAnswer, RepairTask, is_r
 _SAMPLE_EVS = 640
 _LARGE_FLEET_EVS = 20_000
 _SAMPLE_PART = 0.08
-_SAMPLE_PASSES = 3
+_SAMPLE_PASSES = 2
 _FORGET_AFTER = 3
 _FIRST_RADIUS = 0.05
 _LEAST_RADIUS = 0.01
 _PARTS = 4
 _PASSES_SHARE = {False: 0.95, True: 0.7}
 _LEAST_IN_PART = 10
-_FURTHER = 2
-_SPREAD = 0.4
+_SPREAD = 0.5
+_STILL = 4
 
 
 Task = BlockTask | SampleTask | RepairTask
@@ -190,9 +190,9 @@ class _Search:
         return few
 
     def _passes(self, pool: Pool, box: Box, most: int | None) -> Box:
-        """Passes over a pool's blocks until the gap is proven; the box around the best prices found."""
+        """Passes over a pool's blocks until the gap is proven, or nothing moves; a box for the passes after them."""
         is_whole = most is None
-        dual, best, number = box.centre, -np.inf, 0
+        dual, best, number, progress = box.centre, -np.inf, 0, _Progress(self.gap)
         turns = self._turns(list(pool.blocks))
         while monotonic() < self.deadline and (most is None or number < most):
             asked = next(turns)
@@ -205,7 +205,8 @@ class _Search:
                 bound = self._take(answers, dual) if is_whole else pool.coupling.bound(
                     dual, sum(answer.bound for answer in answers))
                 if bound > best:
-                    best, box = bound, Box(dual, box.radius)
+                    # Where a step has paid, the next may be longer.
+                    best, box = bound, Box(dual, box.radius if np.isneginf(best) else 2.0 * box.radius)
                 else:
                     least = _LEAST_RADIUS * np.abs(box.centre).max(initial=0.0)
                     box = Box(box.centre, np.maximum(0.5 * box.radius, least))
@@ -216,7 +217,12 @@ class _Search:
             if is_whole:
                 self.mix = mix
                 self._report(mix.cost)
+            if not is_whole:
+                # Its mix prices the coupling too; between both the bound of the whole is the highest, mostly.
+                box = Box(0.5 * (mix.dual + box.centre), box.radius)
             if relative_gap(mix.cost, best) <= self.gap or len(answers) < len(asked) or not len(dual):
+                break
+            if len(asked) == len(pool.blocks) and progress.has_ended(best, mix.cost):
                 break
             mix = pool.forget_idle(mix, _FORGET_AFTER)
             if is_whole:
@@ -247,8 +253,9 @@ class _Search:
                spread: float = 0.0) -> list[BlockAnswer]:
         """Plans of some blocks at the prices of `dual`; not of all of them if the time is up before.
 
-        spread: how far around `dual` further plans are asked for, each block's at other prices: where all blocks
-        answer to the same prices all their plans say the same, and no mix of them hits every step of an event.
+        spread: how far around `dual` each block is asked for two further plans, one where the events are dearer and one
+        where they are cheaper, and each block at other prices: where all blocks answer to the same prices their plans
+        all say the same, and no mix of them hits every step of an event.
         """
         prices = coupling.prices(dual)
         left = max(0.0, self.deadline - monotonic())
@@ -256,8 +263,8 @@ class _Search:
         for block in blocks:
             also: tuple[Prices, ...] = ()
             if spread > 0 and self.problem.reserve is None:
-                away = np.random.default_rng(block).uniform(-1.0, 1.0, (_FURTHER, len(dual)))
-                also = tuple(coupling.prices(coupling.proper(dual + one * spread)) for one in away)
+                dearer, cheaper = np.random.default_rng(block).uniform(0.0, spread, (2, len(dual)))
+                also = tuple(coupling.prices(coupling.proper(other)) for other in (dual - dearer, dual + cheaper))
             tasks.append(BlockTask(block, prices, left, also))
         answers = (answer for _, answer in self.executor.map(tasks, self.deadline))
         return [answer for answer in answers if isinstance(answer, BlockAnswer)]
@@ -327,3 +334,22 @@ class _Search:
         events = len(self.problem.event_steps)
         return gathered(self.problem, self.blocks, [self.duals[k] for k in range(len(self.blocks))],
                         self.dual[:events])
+
+
+@dataclass(eq=False)
+class _Progress:
+    """Whether passes over all blocks still change anything that the gap asked for would notice."""
+
+    gap: float
+    bound: float = -np.inf
+    cost: float = np.inf
+    still: int = 0
+
+    def has_ended(self, bound: float, cost: float) -> bool:
+        """Whether neither has moved in some passes over all blocks, of which this is the last."""
+        felt = max(1e-9, 0.02 * self.gap) * max(1.0, abs(cost))
+        if bound > self.bound + felt or cost < self.cost - felt:
+            self.bound, self.cost, self.still = max(bound, self.bound), min(cost, self.cost), 0
+        else:
+            self.still += 1
+        return self.still >= _STILL

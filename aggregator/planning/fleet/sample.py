@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from aggregator.planning.fleet.arrays import assemble
-from aggregator.planning.fleet.headroom import Headroom
+from aggregator.planning.fleet.block_rows import BlockRows
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
 from aggregator.planning.fleet.solver import Solver
 
@@ -43,8 +43,11 @@ def price_sample(problem: Problem, task: SampleTask) -> SampleAnswer:
     events = tuple(replace(event, max_net_kw=limit) for event, limit in zip(problem.events, limits, strict=True))
     part = replace(problem, feeders=None, trusted=True).part(task.sites)
     sampled = replace(part, events=events, reserve=problem.reserve, trusted=True)
-    program = assemble(sampled)
-    solved = Solver(program).run(task.time_limit_s, Headroom(sampled, program))
+    program = assemble(sampled, energies=problem.reserve is not None)
+    solver = Solver(program)
+    if problem.reserve is None:
+        solver.set_option("presolve", "off")
+    solved = solver.run(task.time_limit_s, BlockRows(sampled, program, None))
     if solved.status != "optimal":
         return SampleAnswer(None)
     names = ("event", "up_volume", "down_volume")
