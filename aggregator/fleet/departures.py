@@ -41,16 +41,6 @@ class DepartureErrors:
         if len(self.minutes) != len(self.probability) or not (rising and ends and ordered):
             raise ValueError(f"departure errors: {self.minutes} / {self.probability}, expected a distribution")
 
-    @classmethod
-    def learnt(cls, errors_minutes: Sequence[float], prior: DepartureErrors | None = None) -> DepartureErrors:
-        """The site's own history when there is enough of it (50 sessions), else the prior."""
-        if len(errors_minutes) < 50:  # noqa: PLR2004 - fewer sessions say little about the tails
-            return prior or cls()
-        levels = np.array([0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0])
-        quantiles = np.quantile(np.asarray(errors_minutes, dtype=float), levels)
-        quantiles += np.arange(len(levels)) * 1e-6  # ties (many exact departures) must still rise
-        return cls(tuple(quantiles.tolist()), tuple(levels.tolist()))
-
     def leave_probability(self, grid: TimeGrid, now: datetime, declared: datetime) -> Floats:
         """Chance that the car unplugs at the end of each step, given that it is still there at `now`.
 

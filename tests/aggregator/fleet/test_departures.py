@@ -31,13 +31,6 @@ def test_the_prior_says_that_a_third_leave_half_an_hour_early() -> None:
     assert early == pytest.approx(0.31, abs=0.01)
 
 
-def test_a_site_with_enough_history_replaces_the_prior() -> None:
-    punctual = DepartureErrors.learnt([0.0] * 60)
-    chance = punctual.leave_probability(GRID, START, START + timedelta(hours=6))
-    assert chance[:20].sum() == pytest.approx(0.0, abs=1e-6)
-    assert DepartureErrors.learnt([0.0] * 10) == DepartureErrors()
-
-
 def test_what_is_not_a_distribution_is_refused() -> None:
     with pytest.raises(ValueError, match="expected a distribution"):
         DepartureErrors((0.0, -1.0), (0.0, 1.0))
