@@ -151,7 +151,9 @@ class Secc:
         if self._is_authorised:
             controller.authorise()
         session = SeccSession((reader, writer), asyncio.Queue(), self._config(), controller, options.evse_id)
-        session.line = LineSettings(options.station_patience, options.most_bytes, options.tap)
+        session.line = LineSettings(
+            options.station_patience, options.loop_silence_s, options.most_bytes, options.tap
+        )
         session.pki = options.pki
         self.controller, self.session = controller, session
         self._task = asyncio.get_running_loop().create_task(self._hold(session))

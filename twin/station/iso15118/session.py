@@ -66,10 +66,12 @@ class LineSettings:
     """How a session treats its line.
 
     patience: factor on the standard's timeouts (an emulation on a busy machine is slower than a car, a test is faster).
+    loop_silence_s: how long the station lets a car be silent in its charge loop, where power flows.
     tap: sees every V2GTP message of this end as bytes, `sent` or not.
     """
 
     patience: float = 1.0
+    loop_silence_s: float = 10.0
     most_bytes: int = MOST_BYTES
     tap: Callable[[bytes, bool], None] | None = None
 
@@ -108,11 +110,12 @@ class FramedSession(V2GCommunicationSession):
 
     async def _converse(self, timeout_s: float) -> Outcome:
         while True:
+            wait_s = self._patience_for(timeout_s)
             try:
-                async with asyncio.timeout(timeout_s * self.line.patience):
+                async with asyncio.timeout(wait_s):
                     frame = await read_frame(self.reader, self.line.most_bytes)
             except TimeoutError:
-                return self._fault(FaultKind.TIMEOUT, f"nothing came for {timeout_s * self.line.patience:g} s")
+                return self._fault(FaultKind.TIMEOUT, f"nothing came for {wait_s:g} s")
             except FrameError as fault:
                 return self._fault(FaultKind.MALFORMED, str(fault))
             except (ConnectionError, ssl.SSLError) as fault:
@@ -127,6 +130,9 @@ class FramedSession(V2GCommunicationSession):
                 return outcome
             timeout_s = float(self.current_state.next_msg_timeout)
             self.go_to_next_state()
+
+    def _patience_for(self, timeout_s: float) -> float:
+        return timeout_s * self.line.patience
 
     async def _answer(self, frame: Frame) -> Outcome | None:
         """Let the present state answer one message; says how the session ended if it did."""
@@ -220,6 +226,10 @@ class SeccSession(FramedSession, SECCCommunicationSession):
             context._update_display_parameters(display)  # noqa: SLF001 - what its DC loop does
             if display.present_soc is not None:
                 context.present_soc = display.present_soc
+
+    def _patience_for(self, timeout_s: float) -> float:
+        wait_s = super()._patience_for(timeout_s)
+        return min(wait_s, self.line.loop_silence_s) if getattr(self.evse_controller, "is_in_loop", False) else wait_s
 
     def _verdict(self, state: str) -> Outcome:
         if self.is_stopped_by_station:

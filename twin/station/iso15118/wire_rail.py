@@ -67,7 +67,7 @@ async def drive(
         until_connected.pop_all()  # the transport closes it from here on
     controller = controller_class(car, stage.apply, options.pause_s)
     session = EvccSession((reader, writer), asyncio.Queue(), config_of(car.speech), LOOPBACK_INTERFACE, controller)
-    session.line = LineSettings(options.car_patience, options.most_bytes)
+    session.line = LineSettings(options.car_patience, most_bytes=options.most_bytes)
     session.is_tls = context is not None
     session.has_contract = car.speech.has_contract
     await session.send_sap()

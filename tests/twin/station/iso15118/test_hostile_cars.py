@@ -136,8 +136,13 @@ async def test_a_car_that_never_speaks_is_given_up_after_the_standards_time(stan
     await charges(there, bench)
 
 
-async def test_a_car_that_falls_silent_in_the_loop_is_given_up_and_nothing_flows(stand: Any, bench: Any) -> None:
-    there = await stand(options={"station_patience": 0.005})  # of 60 s between two requests
+@pytest.mark.parametrize("patience", [
+    {"station_patience": 0.005}, {"loop_silence_s": 0.3},  # of 60 s between two requests; where power flows
+])
+async def test_a_car_that_falls_silent_in_the_loop_is_given_up_and_nothing_flows(
+    stand: Any, bench: Any, patience: dict[str, float]
+) -> None:
+    there = await stand(options=patience)
     driving = there.drive()
     await bench.until(lambda: there.car.present_kw == 7.0)
     there.relay.cut = lambda data, is_from_car: [] if is_from_car else [data]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from iso15118.shared.exi_codec import EXI
+from iso15118.shared.messages.enums import Namespace
 
+from twin.station.iso15118 import Step
 from twin.station.rail import Control, Language, SessionEnd, Speech, Transfer
 
 pytestmark = pytest.mark.anyio
@@ -128,8 +132,6 @@ async def test_a_hard_stop_is_a_terminate_notification_and_the_car_ends_the_sess
 async def test_a_schedule_of_a_thousand_steps_passes_although_it_is_longer_than_7000_bytes(
     stand: Any, bench: Any
 ) -> None:
-    from twin.station.iso15118 import Step  # noqa: PLC0415 - only in the stations' environment
-
     steps = tuple(Step(60 + k % 7, 3.0 + k / 300.0, 1.0 + k / 300.0) for k in range(1024))
     speech = Speech(Language.ISO_15118_20, Transfer.DC_BPT, Control.SCHEDULED)
     there = await stand(speech, order_kw=5.0, options={"offer": lambda: steps})
@@ -145,3 +147,28 @@ async def test_a_schedule_of_a_thousand_steps_passes_although_it_is_longer_than_
     offered = answer["ScheduleExchangeRes"]["Scheduled_SEResControlMode"]["ScheduleTuple"][0]
     entries = offered["ChargingSchedule"]["PowerSchedule"]["PowerScheduleEntries"]["PowerScheduleEntry"]
     assert [e["Duration"] for e in entries] == [s.duration_s for s in steps]
+
+
+@pytest.mark.parametrize("transfer", [Transfer.DC, Transfer.AC_THREE_PHASE])
+async def test_iso_2_offers_its_schedule_as_power_limits_by_time(stand: Any, bench: Any, transfer: Transfer) -> None:
+    steps = tuple(Step(900, 11.0 - k / 4.0) for k in range(20))
+    there = await stand(
+        Speech(Language.ISO_15118_2, transfer, Control.SCHEDULED), order_kw=5.0, options={"offer": lambda: steps}
+    )
+    driving = there.drive()
+    await bench.until(lambda: abs(there.car.present_kw - 5.0) < 0.01)
+    there.car.leave()
+    assert await there.over() is SessionEnd.CAR
+    await driving
+    codec, space = EXI().get_exi_codec(), Namespace.ISO_V2_MSG_DEF
+    bodies = {}
+    for side in (False, True):
+        for _, payload in list(bench.frames(bytes(there.relay.seen[side])))[1:]:  # the first is the handshake
+            bodies |= json.loads(codec.decode(payload, space))["V2G_Message"]["Body"]
+    chosen, = bodies["ChargeParameterDiscoveryRes"]["SAScheduleList"]["SAScheduleTuple"]
+    entries = chosen["PMaxSchedule"]["PMaxScheduleEntry"]
+    assert [e["RelativeTimeInterval"]["start"] for e in entries] == [900 * k for k in range(20)]
+    assert [e["PMax"]["Value"] * 10.0 ** e["PMax"]["Multiplier"] for e in entries] == [
+        step.charge_kw * 1000.0 for step in steps
+    ]
+    assert entries[-1]["RelativeTimeInterval"]["duration"] == 900
