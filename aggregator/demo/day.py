@@ -91,7 +91,7 @@ class _Stage:
     world: OutsideWorld
     pacer: Pacer
     wire: WirePlan
-    sessions: WireLog = field(default_factory=WireLog)
+    sessions: WireLog
     online: set[str] = field(default_factory=set)
     plugged: set[str] = field(default_factory=set)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -131,7 +131,8 @@ async def run_demo(options: DemoOptions, console: Console) -> DemoOutcome:
         if wire.missing:
             console.print(f"[yellow]No car is on the ISO 15118 wire: {wire.missing}", soft_wrap=True)
             world.notes.append(f"no car was on the ISO 15118 wire, all on the fast rail: {wire.missing}")
-        stage = _Stage(options, scene, http_port, ocpp_port, console, world, pacer, wire)
+        sessions = WireLog(options.data / "wire.jsonl")
+        stage = _Stage(options, scene, http_port, ocpp_port, console, world, pacer, wire, sessions)
         try:
             await _raise_curtain(stage, http)
             await _run_day(stage)

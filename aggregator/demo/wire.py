@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -51,21 +52,39 @@ def _room_kwh(scene: Scene, visit: Visit) -> float:
     return battery.capacity_kwh * battery.soc_max - visit.energy_kwh - scene.declared()[visit.id].requested_kwh
 
 
+_KINDS = ("session_charges", "session_broke")
+
+
 @dataclass
 class WireLog:
-    """What the stations said of their sessions, by station id."""
+    """What the stations said of their sessions, by station id.
 
+    file: keeps it for a day that is interrupted and resumed.
+    """
+
+    file: Path
     words: dict[str, str] = field(default_factory=dict)
     charged: Counter[str] = field(default_factory=Counter)
     broken: Counter[str] = field(default_factory=Counter)
     setup_s: dict[str, float] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.file.is_file():
+            for line in self.file.read_text("utf-8").splitlines():
+                self._count(json.loads(line))
+
     def take(self, line: Mapping[str, Any]) -> None:
-        """A line of the stations' process about a session."""
+        """A line of the stations' process; it counts if it is about a session."""
+        if line["type"] in _KINDS:
+            with self.file.open("a", encoding="utf-8") as kept:
+                kept.write(json.dumps(line) + "\n")
+            self._count(line)
+
+    def _count(self, line: Mapping[str, Any]) -> None:
         name = line["station_id"]
         if line["type"] == "session_broke":
             self.broken[name] += 1
-        elif line["type"] == "session_charges":
+        else:
             self.charged[name] += 1
             self.words[name] = f"{line['language']}, {line['transfer']}, {line['control']}"
             self.setup_s[name] = max(self.setup_s.get(name, 0.0), float(line["setup_s"]))

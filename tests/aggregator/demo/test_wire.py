@@ -44,13 +44,17 @@ def line(kind: str, station_id: str, **more: Any) -> dict[str, Any]:
     return {"type": kind, "station_id": station_id, **more}
 
 
-def test_only_chargers_that_really_held_sessions_are_told_of(scene: Scene) -> None:
-    log = WireLog()
+def test_only_chargers_that_really_held_sessions_are_told_of_also_after_an_interruption(
+    scene: Scene, tmp_path: Path
+) -> None:
+    log = WireLog(tmp_path / "wire.jsonl")
     words = {"language": "ISO 15118-20", "transfer": "DC_BPT", "control": "DynamicControl"}
     log.take(line("session_charges", "CA-311", setup_s=0.05, **words))
     log.take(line("session_broke", "CA-311", detail="x"))
     log.take(line("session_charges", "CA-311", setup_s=0.02, **words))
     log.take(line("session_broke", "CA-312", detail="it never charged"))
+    log.take(line("plugged", "CA-313"))
+    assert WireLog(tmp_path / "wire.jsonl").facts(scene) == log.facts(scene)
     (fact,) = log.facts(scene)
     assert (fact.evse_id, fact.charged, fact.broken, fact.setup_s) == ("CA-311", 2, 1, 0.05)
     assert fact.session == "ISO 15118-20, DC_BPT, DynamicControl"
