@@ -26,6 +26,8 @@ from twin.lease import Lease, LeaseError
 __all__ = ["AssetsFile", "ConfigError", "ConfigFault", "Settings", "check_config", "load_clock", "load_settings"]
 
 _PREFIX = "V2G_"
+_NOT_OURS = frozenset(("V2G_STATION_PYTHON", "V2G_STATION_PASSWORD"))
+"""Variables of `v2g station` and `v2g demo`, which may run beside a service."""
 _FILE_SUFFIX = "_file"
 _PATHS = ("data_dir", "assets", "tariff", "clock")
 
@@ -184,7 +186,7 @@ def _values_by_file(variables: Mapping[str, Any]) -> tuple[dict[str, str], list[
 
 def _unknown_variables() -> Iterable[ConfigFault]:
     """A misspelt variable would be passed over in silence; so it is a fault."""
-    known = {_variable(field) for field in Settings.model_fields}
+    known = {_variable(field) for field in Settings.model_fields} | _NOT_OURS
     for variable in sorted(os.environ):
         if variable.startswith(_PREFIX) and variable not in known and variable.removesuffix("_FILE") not in known:
             yield ConfigFault("environment", variable, "unknown", "one of the settings of v2g.toml in capitals")

@@ -115,6 +115,14 @@ def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
     assert "missing" in str(check_config(tmp_path / "absent.toml")[0])
 
 
+def test_variables_of_the_emulated_stations_are_no_faults_of_a_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("V2G_STATION_PYTHON", "/opt/python")
+    monkeypatch.setenv("V2G_STATION_PASSWORD", "secret")
+    assert _faults(tmp_path, ASSETS, {}) == {}
+
+
 def test_every_fault_of_settings_and_environment_is_named_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
