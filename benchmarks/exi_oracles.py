@@ -56,6 +56,11 @@ class Machine:
             javaopts=["--add-opens", "java.base/java.lang=ALL-UNNAMED", *options])
         self.jvm = self.gateway.jvm
 
+    @property
+    def pid(self) -> int:
+        """The Java process."""
+        return int(self.gateway.java_process.pid)
+
     def new_folder(self) -> Path:
         """A folder that goes when the process does."""
         return Path(tempfile.mkdtemp(dir=self._scratch.name))
