@@ -60,5 +60,12 @@ def choose_cells(
     found = mixed.choose()
     if found is None:
         return None
-    on = found[0][column] > SEEN_KW
-    return Decisions(column, np.where(on, least, 0.0), np.where(on, upper[column], 0.0))
+    # Where both ways are open, the one that was chosen.
+    x, mask = found[0], np.append(charge, discharge)[is_free]
+    low, high = lower.copy(), upper.copy()
+    low[column] = least
+    off = mask[x[mask] <= SEEN_KW]
+    off = np.union1d(np.intersect1d(off, column), np.intersect1d(off, np.append(
+        charge[both], columns["discharge"].start + cells.discharge[both])))
+    low[off] = high[off] = 0.0
+    return Decisions(mask, low[mask], high[mask])

@@ -17,7 +17,7 @@ from scipy.sparse import coo_array, csr_array
 
 from aggregator.planning.fleet.arrays import NONE, Program, least_energy
 from aggregator.planning.fleet.checker import Schedule, reserve_volume
-from aggregator.planning.fleet.problem import Floats, Ints, Problem
+from aggregator.planning.fleet.problem import Floats, Ints, Problem, Reserve
 
 _TOLERANCE_KW = 1e-5
 _UP, _DOWN = 0, 1
@@ -138,8 +138,13 @@ def best_offer(problem: Problem, schedule: Schedule) -> Floats:
     reserve = problem.reserve
     if reserve is None:
         return np.zeros((3, 0))
+    return offer_of(reserve, *reserve_volume(problem, schedule))
+
+
+def offer_of(reserve: Reserve, up_kw: Floats, down_kw: Floats) -> Floats:
+    """Shape (product, block), kW: the dearest reserve for headroom of shape (step,) up and down."""
     least = np.full((2, len(reserve)), np.inf)
-    for way, volume in enumerate(reserve_volume(problem, schedule)):
+    for way, volume in enumerate((up_kw, down_kw)):
         np.minimum.at(least[way], reserve.block, volume)
     up, down = np.where(np.isfinite(least), np.maximum(least, 0.0), 0.0)
     both, only_up, only_down = np.maximum(reserve.prices, 0.0)

@@ -226,4 +226,7 @@ def _carried(share: Floats, ev: Ints) -> Mask:
     total = np.cumsum(share)
     begins = np.flatnonzero(np.diff(ev, prepend=-1))
     total -= np.repeat(total[begins] - share[begins], np.diff(np.append(begins, len(share))))
-    return np.asarray(np.floor(total + 0.5) > np.floor(total - share + 0.5))
+    raised = np.floor(total + 0.5)
+    before = np.append(0.0, raised[:-1])
+    before[begins] = 0.0
+    return np.asarray(raised > before)
