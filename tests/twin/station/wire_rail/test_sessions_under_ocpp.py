@@ -172,6 +172,33 @@ async def test_a_remote_stop_ends_transaction_and_session_and_the_next_car_charg
     assert not running.lines.facts("session_broke")
 
 
+async def test_a_car_that_stays_through_a_reset_charges_again(csms: Any, emulate: Any, kit: Any) -> None:
+    running = await emulate(kit.fleet(on_the_wire(kit)), factor=FACTOR)
+    await charging(csms, running)
+    assert (await csms.peers["CA-1"].call("Reset", {"type": "Immediate"}))["status"] == "Accepted"
+    await csms.until(lambda: len(csms.events("Started")) == 2)
+    await csms.until(lambda: power_kw(running) > 0)
+    assert len(running.lines.facts("session_charges")) == 2
+    assert not running.lines.facts("session_broke")
+
+
+async def test_a_transaction_that_begins_before_the_last_session_is_over_gets_the_next_one(
+    csms: Any, emulate: Any, kit: Any
+) -> None:
+    running = await emulate(kit.fleet(on_the_wire(kit)), factor=FACTOR)
+    await charging(csms, running)
+    keeper = sessions(running)
+
+    def stop_and_go() -> None:
+        keeper.stop()
+        keeper.begin()
+        keeper.order(5.0)
+
+    running.process.timeline.act(stop_and_go)
+    await csms.until(lambda: keeper.is_charging and power_kw(running) == 5.0)
+    assert keeper.fault is None
+
+
 async def test_a_car_that_leaves_at_any_moment_leaves_nothing_behind(csms: Any, emulate: Any, kit: Any) -> None:
     """Sixteen cars stay between a moment and some charge loops; each next one finds a slot that is empty and safe."""
     visits = tuple(
