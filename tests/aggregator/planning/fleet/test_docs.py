@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from aggregator.cli import app
 from aggregator.planning.fleet import read_problem, solve, violations
 from aggregator.planning.fleet.problem_file import as_json
 
@@ -53,3 +55,19 @@ def test_the_shipped_problem_has_something_of_everything() -> None:
     assert [problem.evs.ids[k] for k in np.flatnonzero(plan.outcome.shortfall_kwh > 1e-6)] == ["visitor"]
     assert (np.abs(plan.duals.site.feeder) > 1e-6).any(), "the feeder decides something"
     assert as_json(problem)["feeders"]["chains"][0]["id"] == "village"
+
+
+def test_the_first_command_of_the_docs_and_its_options_are_the_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / "docs" / "planner.md").read_text("utf-8")
+    line = next(line for line in text.splitlines() if line.startswith("v2g plan "))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    done = CliRunner().invoke(app, line.split()[1:])
+    assert done.exit_code == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"examples", "plan.json", "plan.html"}
+    assert "van-1:\n  step " in done.stdout
+    helped = CliRunner().invoke(app, ["plan", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).stdout
+    for option in re.findall(r"`(--[a-z-]+)", text[text.index("## The command"):text.index("## The plan")]):
+        assert option in helped
