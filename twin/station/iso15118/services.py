@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from iso15118.shared.messages.enums import ServiceV20
 from iso15118.shared.messages.iso15118_20.common_messages import (
     ChargingSchedule,
     DischargingSchedule,
+    DynamicScheduleExchangeResParams,
     Parameter,
     ParameterSet,
     PowerSchedule,
@@ -23,8 +25,10 @@ from iso15118.shared.messages.iso15118_20.common_messages import (
     PriceLevelScheduleEntry,
     PriceLevelScheduleEntryList,
     ScheduledScheduleExchangeResParams,
+    ScheduleExchangeReq,
     ScheduleTuple,
     Service,
+    ServiceDetailReq,
     ServiceList,
     ServiceParameterList,
 )
@@ -93,6 +97,14 @@ def parameter_sets(service: ServiceV20, ratings: EvseRatings) -> ServiceParamete
     return ServiceParameterList(parameter_sets=[
         ParameterSet(id=number, parameters=_parameters(service, ratings, mode))
         for number, mode in enumerate((DYNAMIC, SCHEDULED), start=1)
+    ])
+
+
+def mend_failures(responses: dict[Any, Any]) -> None:
+    """Make two of the package's prepared FAILED responses (-20) such as the schema allows: their lists were empty."""
+    responses[ScheduleExchangeReq][0].dynamic_params = DynamicScheduleExchangeResParams()
+    responses[ServiceDetailReq][0].service_parameter_list = ServiceParameterList(parameter_sets=[
+        ParameterSet(id=1, parameters=[Parameter(name="ControlMode", int_value=DYNAMIC)])
     ])
 
 

@@ -34,6 +34,7 @@ from iso15118.shared.states import Pause, Terminate
 
 from twin.station.iso15118.contracts import UntrustedContract, check_contract
 from twin.station.iso15118.framing import MOST_BYTES, Frame, FrameError, read_frame
+from twin.station.iso15118.services import mend_failures
 from twin.station.rail import FaultKind, SessionEnd, SessionFault
 
 log = logging.getLogger(__name__)
@@ -212,6 +213,10 @@ class SeccSession(FramedSession, SECCCommunicationSession):
     session_id: str
     is_stopped_by_station = False
     pki: Path | None = None
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        mend_failures(self.failed_responses_isov20)
 
     def _heard(self, message: Any) -> None:
         if not self.session_id and isinstance(message, V2GMessageV20) and not isinstance(message, SessionSetupReqV20):
