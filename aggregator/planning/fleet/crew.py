@@ -41,6 +41,12 @@ _IN_HAND = 2
 LIVES = 3
 """Workers that a task may be lost with before it counts as the cause."""
 
+_PATIENCE_S = 15.0
+_PATIENCE = 10.0
+"""After how long a worker that does not answer counts as hung: this long, and so many times the longest task so far."""
+
+_LOOK_S = 1.0
+
 
 class CrewFault(RuntimeError):
     """A task has ended every worker that it was given to, or its answer cannot be sent."""
@@ -77,27 +83,33 @@ class Alone(Generic[Task, Answer]):
 
 @dataclass(eq=False)
 class _Worker:
-    """One process. held: numbers of the tasks it has been sent and not answered, oldest first."""
+    """One process.
+
+    held: numbers of the tasks it has been sent and not answered, oldest first. since: when it began with the oldest.
+    """
 
     process: subprocess.Popen[bytes]
     reader: threading.Thread | None = None
     queued: deque[int] = field(default_factory=deque)
     held: deque[int] = field(default_factory=deque)
+    since: float = 0.0
 
 
 class Crew(Generic[Task, Answer]):
     """An executor of `workers` processes, each with a copy of `service`; a context manager that ends them.
 
-    A worker that dies is replaced and its tasks are given out again. Workers that are busy at a deadline are killed,
-    and replaced when the next tasks come.
+    A worker that dies, or is silent for much longer than any task has taken, is replaced and its tasks are given out
+    again; a task that was only slow gets twice the time then. Workers that are busy at a deadline are killed, and
+    replaced when the next tasks come.
 
     Attributes:
-        replaced: workers that died by themselves so far.
+        replaced: workers that died by themselves, or hung, so far.
     """
 
     def __init__(self, service: Callable[[Task], Answer], workers: int) -> None:
         self.workers = workers
         self.replaced = 0
+        self._longest = 0.0
         self._service = pickle.dumps(service, protocol=pickle.HIGHEST_PROTOCOL)
         self._answers: queue.SimpleQueue[tuple[_Worker, bytes | None]] = queue.SimpleQueue()
         self._crew: list[_Worker | None] = [None] * workers
@@ -122,7 +134,7 @@ class Crew(Generic[Task, Answer]):
         Raises:
             CrewFault: a task ended three workers. Otherwise what the service raised on a task.
         """
-        lost = [0] * len(tasks)
+        lost, slow = [0] * len(tasks), [0] * len(tasks)
         left = len(tasks)
         crew = [self._ready(place) for place in range(self.workers)]
         for number in range(len(tasks)):
@@ -131,9 +143,12 @@ class Crew(Generic[Task, Answer]):
             for place in range(self.workers):
                 self._feed(place, tasks, lost)
             while left:
-                answer = self._next(deadline)
+                self._replace_the_hung(tasks, lost, slow)
+                answer = self._next(min(deadline, monotonic() + _LOOK_S))
                 if answer is None:
-                    return
+                    if monotonic() >= deadline:
+                        return
+                    continue
                 worker, body = answer
                 if worker not in self._crew:
                     continue  # killed since, or lost already
@@ -144,6 +159,8 @@ class Crew(Generic[Task, Answer]):
                     continue
                 number = worker.held.popleft()
                 left -= 1
+                now = monotonic()
+                self._longest, worker.since = max(self._longest, now - worker.since), now
                 self._feed(place, tasks, lost)
                 content = pickle.loads(body)  # noqa: S301 - our own child's pipe
                 if isinstance(content, _Failure):
@@ -189,14 +206,28 @@ class Crew(Generic[Task, Answer]):
                 if not source:
                     return
             number = source.popleft() if source is worker.queued else source.pop()
+            if not worker.held:
+                worker.since = monotonic()
             worker.held.append(number)
             try:
                 _put(worker.process, pickle.dumps(tasks[number], protocol=pickle.HIGHEST_PROTOCOL))
             except OSError:  # it died before it could read
                 self._lose(place, lost)
 
+    def _replace_the_hung(self, tasks: Sequence[Task], lost: list[int], slow: list[int]) -> None:
+        patience = max(_PATIENCE_S, _PATIENCE * self._longest)
+        for place, worker in enumerate(self._crew):
+            if worker is None or not worker.held:
+                continue
+            number = worker.held[0]
+            if monotonic() - worker.since > patience * 2.0 ** slow[number]:
+                slow[number] += 1
+                lost[number] -= 1  # it may only be slow, so that it is no cause of a death
+                self._lose(place, lost)
+                self._feed(place, tasks, lost)
+
     def _lose(self, place: int, lost: list[int]) -> None:
-        """Replace a worker that died; what it held goes back to the front of its place's queue."""
+        """Replace a worker that died or hangs; what it held goes back to the front of its place's queue."""
         worker = self._crew[place]
         if worker is None:
             self._crew[place] = self._start()

@@ -9,6 +9,7 @@ from time import monotonic
 
 import pytest
 
+from aggregator.planning.fleet import crew as crew_module
 from aggregator.planning.fleet.crew import Alone, Crew, CrewFault
 
 SOON = 60.0
@@ -82,6 +83,28 @@ def test_what_a_service_raises_reaches_the_caller_as_it_was() -> None:
 def test_an_answer_that_cannot_be_sent_is_said_so() -> None:
     with Crew(memoryview, 1) as crew, pytest.raises(CrewFault, match="cannot be sent"):
         list(crew.map([b"ab"], monotonic() + SOON))
+
+
+def test_a_worker_that_hangs_is_replaced_and_its_task_done_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew_module, "_PATIENCE_S", 2.0)
+    with Crew(operator.neg, 2) as crew:
+        # Both have answered, so none is still starting when one is stopped.
+        assert len(dict(crew.map(list(range(20)), monotonic() + SOON))) == 20
+        stopped = crew.pids[0]
+        os.kill(stopped, signal.SIGSTOP)
+        assert dict(crew.map(list(range(20)), monotonic() + SOON)) == {k: -k for k in range(20)}
+        assert crew.replaced >= 1
+        assert stopped not in crew.pids
+        with pytest.raises(ProcessLookupError):
+            os.kill(stopped, 0)
+
+
+def test_a_task_that_is_only_slow_gets_more_time_until_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew_module, "_PATIENCE_S", 0.3)
+    monkeypatch.setattr(crew_module, "_LOOK_S", 0.1)
+    with Crew(time.sleep, 1) as crew:
+        assert list(crew.map([2.0], monotonic() + SOON)) == [(0, None)]
+        assert crew.replaced >= 1
 
 
 def test_closing_a_crew_leaves_no_process_behind() -> None:
