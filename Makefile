@@ -10,6 +10,11 @@ SPEED ?= 480
 # The rooms that both environments share, and the one that only the station's has.
 STATION_TESTS := tests/twin/station tests/twin/wire
 
+# The long ones (robustness, soaks, hostile input by the million) have commands of their own in docs/benchmarks.md.
+STATION_BENCHES := benchmarks/exi_speed.py benchmarks/iso15118_sessions.py
+BENCHES := $(filter-out $(STATION_BENCHES),$(wildcard benchmarks/*_speed.py)) benchmarks/acn_replay.py \
+	benchmarks/grid_planning.py benchmarks/departure_holdout.py
+
 .PHONY: demo test bench lint lock browser clean
 
 demo: $(VENV)/.ready $(STATION)/.ready
@@ -19,8 +24,9 @@ test: $(VENV)/.ready $(STATION)/.ready browser
 	$(STATION)/bin/python -m pytest -q $(STATION_TESTS)
 	$(BIN)/python -m pytest -q
 
-bench: $(VENV)/.ready
-	@for b in benchmarks/*_speed.py benchmarks/acn_replay.py benchmarks/grid_planning.py benchmarks/departure_holdout.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+bench: $(VENV)/.ready $(STATION)/.ready
+	@for b in $(BENCHES); do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+	@for b in $(STATION_BENCHES); do echo "== $$b"; $(STATION)/bin/python $$b || exit 1; done
 
 lint: $(VENV)/.ready $(STATION)/.ready
 	$(BIN)/ruff check .
