@@ -27,9 +27,9 @@ if TYPE_CHECKING:
         Schedule,
         Sites,
         read_problem,
-        solve,
         write_problem,
     )
+    from aggregator.planning.fleet.solve import solve
 
 __all__ = [
     "Event", "Evs", "Feeders", "NoPlan", "Plan", "Problem", "ProblemFaults", "Reserve", "Schedule", "Sites",
