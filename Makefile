@@ -56,7 +56,7 @@ browser:
 	|| echo "No Chromium found and none could be installed: the page tests are skipped."
 
 lock:
-	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --extra dev --extra dss pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --extra dev --extra dss --extra dask pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 twin/station/requirements.in -o requirements-station.lock
 
 clean:
