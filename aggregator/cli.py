@@ -45,7 +45,7 @@ def _finite(value: float) -> float:
 
 def _schema(is_wanted: bool) -> None:
     if is_wanted:
-        from aggregator.planning.fleet.problem_schema import json_schema  # noqa: PLC0415 - see serve
+        from aggregator.planning.fleet.files.problem_schema import json_schema  # noqa: PLC0415 - see serve
 
         typer.echo(json.dumps(json_schema(), indent=1, ensure_ascii=False))
         raise typer.Exit
@@ -236,7 +236,7 @@ def plan(
     """
     from aggregator.planning.fleet import ProblemFaults  # noqa: PLC0415 - see serve
     from aggregator.planning.fleet.command import PlanOptions, run_plan  # noqa: PLC0415 - see serve
-    from aggregator.planning.fleet.problem_file import Unreadable  # noqa: PLC0415 - see serve
+    from aggregator.planning.fleet.files.problem_file import Unreadable  # noqa: PLC0415 - see serve
 
     del schema  # its callback has answered
     options = PlanOptions(out, picture, tuple(explain or ()), gap, time_limit, workers, executor, scheduler)

@@ -37,9 +37,9 @@ import numpy as np
 from planner_instances import instance
 
 from aggregator.planning.fleet.checker import violations
-from aggregator.planning.fleet.monolith import solve_whole
+from aggregator.planning.fleet.files.problem_file import write_problem
 from aggregator.planning.fleet.problem import Problem
-from aggregator.planning.fleet.problem_file import write_problem
+from aggregator.planning.fleet.program.monolith import solve_whole
 
 PEER = ("flexmeasures==1.0.1", "highspy==1.15.1")
 BACKENDS = {"highspy": ("its highspy backend", 5.0), "appsi_highs": ("its Pyomo backend", 20.0)}

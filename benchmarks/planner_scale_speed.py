@@ -26,11 +26,11 @@ from time import perf_counter, process_time
 import numpy as np
 from planner_instances import instance
 
-from aggregator.planning.fleet.arrays import assemble
+from aggregator.planning.fleet.blocks.decomposition import decompose
 from aggregator.planning.fleet.checker import violations
-from aggregator.planning.fleet.decomposition import decompose
 from aggregator.planning.fleet.problem import Event, Problem
-from aggregator.planning.fleet.solver import Solver
+from aggregator.planning.fleet.program.arrays import assemble
+from aggregator.planning.fleet.program.solver import Solver
 
 WORKERS = 2
 

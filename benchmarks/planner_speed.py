@@ -25,11 +25,11 @@ import numpy as np
 import scipy.stats  # noqa: F401 - Pyomo's compiler imports it at its first use
 from planner_instances import instance
 
-from aggregator.planning.fleet.arrays import Program, assemble
 from aggregator.planning.fleet.checker import evaluate
-from aggregator.planning.fleet.monolith import solve_whole
 from aggregator.planning.fleet.problem import Problem
-from aggregator.planning.fleet.reference import Reference
+from aggregator.planning.fleet.program.arrays import Program, assemble
+from aggregator.planning.fleet.program.monolith import solve_whole
+from aggregator.planning.fleet.program.reference import Reference
 
 
 def load(program: Program) -> highspy.Highs:

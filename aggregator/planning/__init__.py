@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         read_problem,
         write_problem,
     )
-    from aggregator.planning.fleet.solve import solve
+    from aggregator.planning.fleet.solving import solve
 
 __all__ = [
     "Event", "Evs", "Feeders", "NoPlan", "Plan", "Problem", "ProblemFaults", "Reserve", "Schedule", "Sites",

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from aggregator.planning.fleet.files.plan_file import most_energy
 from aggregator.planning.fleet.plan import Plan
-from aggregator.planning.fleet.plan_file import most_energy
 from aggregator.planning.fleet.problem import PRODUCTS, Problem
 from aggregator.planning.fleet.why import Reason, binding
 from aggregator.planning.fleet.words import decision_words, horizon_words, repair_words

@@ -17,17 +17,17 @@ from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from aggregator.feeder.output import require_writable, write_files
 from aggregator.planning.answer import SolverFault
-from aggregator.planning.fleet.blocks import BlockService, blocks_of
-from aggregator.planning.fleet.crew import CrewFault
-from aggregator.planning.fleet.dask_crew import DaskCrew, NoDask
-from aggregator.planning.fleet.decomposition import decompose
-from aggregator.planning.fleet.monolith import Progress
+from aggregator.planning.fleet.blocks.blocks import BlockService, blocks_of
+from aggregator.planning.fleet.blocks.crew import CrewFault
+from aggregator.planning.fleet.blocks.dask_crew import DaskCrew, NoDask
+from aggregator.planning.fleet.blocks.decomposition import decompose
+from aggregator.planning.fleet.files.plan_file import FORMAT, plan_bytes, summary
+from aggregator.planning.fleet.files.problem_file import read_problem
 from aggregator.planning.fleet.plan import Plan, relative_gap
-from aggregator.planning.fleet.plan_file import FORMAT, plan_bytes, summary
 from aggregator.planning.fleet.problem import Problem
-from aggregator.planning.fleet.problem_file import read_problem
-from aggregator.planning.fleet.solve import is_whole, solve
-from aggregator.planning.fleet.solver import NoPlan
+from aggregator.planning.fleet.program.monolith import Progress
+from aggregator.planning.fleet.program.solver import NoPlan
+from aggregator.planning.fleet.solving import is_whole, solve
 from aggregator.planning.fleet.why import Reason, binding, reasons
 from aggregator.planning.fleet.words import alarms, reason_words, repair_words
 from aggregator.refusal import Refused

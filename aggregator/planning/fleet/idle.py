@@ -12,10 +12,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.planning.fleet.by_hand import lowered, within_caps
 from aggregator.planning.fleet.checker import Schedule, evaluate
-from aggregator.planning.fleet.headroom import best_offer
 from aggregator.planning.fleet.problem import Feeders, Floats, Problem
+from aggregator.planning.fleet.repair.by_hand import lowered, within_caps
+from aggregator.planning.fleet.reserve.headroom import best_offer
 
 _TOLERANCE = 5e-7  # kW, and p.u. of the squared voltage
 

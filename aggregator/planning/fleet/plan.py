@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from aggregator.planning.fleet.alarms import alarms
-from aggregator.planning.fleet.certificate import uncertified
 from aggregator.planning.fleet.checker import Evaluation, Schedule, evaluate
 from aggregator.planning.fleet.problem import Floats, Problem
-from aggregator.planning.fleet.solver import Status
+from aggregator.planning.fleet.program.solver import Status
+from aggregator.planning.fleet.repair.certificate import uncertified
 
 
 @dataclass(frozen=True, eq=False)

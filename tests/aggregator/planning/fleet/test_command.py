@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from aggregator.cli import app
 from aggregator.planning.fleet import Problem, solve, write_problem
-from aggregator.planning.fleet.problem_file import as_json
+from aggregator.planning.fleet.files.problem_file import as_json
 
 Make = Callable[..., Problem]
 

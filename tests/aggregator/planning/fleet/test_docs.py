@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from aggregator.cli import app
 from aggregator.planning.fleet import read_problem, solve, violations
-from aggregator.planning.fleet.problem_file import as_json
+from aggregator.planning.fleet.files.problem_file import as_json
 
 ROOT = Path(__file__).parents[4]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "planner.md").read_text("utf-8"), flags=re.DOTALL)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from aggregator.planning.fleet.faults import ProblemFaults
+from aggregator.planning.fleet.files.problem_file import Unreadable, as_json, read_problem, write_problem
 from aggregator.planning.fleet.problem import Problem
-from aggregator.planning.fleet.problem_file import Unreadable, as_json, read_problem, write_problem
 
 Make = Callable[..., Problem]
 

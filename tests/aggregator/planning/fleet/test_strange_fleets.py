@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.planning.fleet.blocks import BlockService, blocks_of
+from aggregator.planning.fleet.blocks.blocks import BlockService, blocks_of
+from aggregator.planning.fleet.blocks.crew import Alone
+from aggregator.planning.fleet.blocks.decomposition import decompose
 from aggregator.planning.fleet.checker import violations
-from aggregator.planning.fleet.crew import Alone
-from aggregator.planning.fleet.decomposition import decompose
-from aggregator.planning.fleet.monolith import solve_whole
 from aggregator.planning.fleet.plan import Plan
 from aggregator.planning.fleet.problem import Event, Problem
-from aggregator.planning.fleet.reference import Reference
+from aggregator.planning.fleet.program.monolith import solve_whole
+from aggregator.planning.fleet.program.reference import Reference
 
 Make = Callable[..., Problem]
 

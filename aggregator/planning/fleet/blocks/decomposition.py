@@ -1,0 +1,355 @@
+"""A fleet too large for one program, planned block by block on several processes, with a proven gap on every pass.
+
+Dantzig-Wolfe decomposition: only events and reserve couple the blocks. A pass solves every block at prices for these;
+the sum of their optima, less what the prices have promised, is a proven lower bound; a mix of all plans that the blocks
+have answered with is a plan, and its duals are the next prices. The first prices come from the same done on a sample
+of the fleet, which is a hundredth of the work, and the sample's from a smaller one.
+
+    prices ──> blocks, in parallel ──> bound, plans ──> mix ──> cost, prices ──┐
+      ^────────────────────────── smoothed ────────────────────────────────────┘
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from time import monotonic
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregator.planning.fleet.blocks.block_duals import BlockDuals, gathered
+from aggregator.planning.fleet.blocks.blocks import (
+    BlockAnswer,
+    BlockService,
+    BlockTask,
+    Late,
+    Prices,
+    block_problem,
+    blocks_of,
+)
+from aggregator.planning.fleet.blocks.crew import Crew, Executor
+from aggregator.planning.fleet.blocks.master import Box, Coupling, Mix, Pool
+from aggregator.planning.fleet.blocks.mixing import recombined
+from aggregator.planning.fleet.blocks.sample import SampleAnswer, SampleTask
+from aggregator.planning.fleet.blocks.site_repair import RepairAnswer, RepairTask, is_repaired, put_together, tasks_of
+from aggregator.planning.fleet.checker import Schedule
+from aggregator.planning.fleet.idle import idle_schedule
+from aggregator.planning.fleet.plan import Duals, Plan, Repair, make_plan, relative_gap
+from aggregator.planning.fleet.problem import Floats, Ints, Problem
+from aggregator.planning.fleet.program.arrays import assemble
+from aggregator.planning.fleet.program.bound import lower_bound
+from aggregator.planning.fleet.program.monolith import Progress
+
+_SAMPLE_EVS = 640
+_LARGE_FLEET_EVS = 20_000
+_SAMPLE_PART = 0.08
+_SAMPLE_PASSES = 2
+_FORGET_AFTER = 3
+_FIRST_RADIUS = 0.05
+_LEAST_RADIUS = 0.01
+_PARTS = 4
+_PASSES_SHARE = {False: 0.95, True: 0.7}
+_LEAST_IN_PART = 10
+_SPREAD = 0.5
+_STILL = 4
+
+
+Task = BlockTask | SampleTask | RepairTask
+Answer = BlockAnswer | SampleAnswer | RepairAnswer | Late
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What one pass over all blocks came to.
+
+    bound: best proven so far. objective: of the mix, as the master has it. seconds: since the start.
+    """
+
+    number: int
+    bound: float
+    objective: float
+    gap: float
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Decomposition:
+    """A plan of the whole fleet, and how it was found.
+
+    planned: shape (site,), whether a solver has planned the site; the time limit leaves the others to the plan without
+    one. passes: over the whole fleet. replaced: workers that died and were replaced.
+    """
+
+    plan: Plan
+    planned: NDArray[np.bool_]
+    passes: tuple[Pass, ...]
+    replaced: int
+
+
+def decompose(
+    problem: Problem, gap: float = 1e-3, time_limit_s: float = 600.0, workers: int = 2,
+    progress: Progress | None = None, executor: Executor[Task, Answer] | None = None,
+) -> Decomposition:
+    """Plan block by block until the gap is proven, or the time is up; there is always a plan.
+
+    gap: relative to the plan's cost. executor: where blocks are solved, if not on `workers` processes of its own;
+    it serves a `BlockService(problem, blocks_of(problem))`.
+
+    Raises:
+        NoPlan: hard limits leave a block no plan; the message names its sites.
+        CrewFault: a block ends every worker it is given to.
+    """
+    began, share = monotonic(), _PASSES_SHARE[is_repaired(problem)]
+    with ExitStack() as stack:
+        blocks = blocks_of(problem)
+        own: Crew[Task, Answer] | None = None
+        if executor is None:
+            own = stack.enter_context(Crew(BlockService(problem, blocks), workers))
+        search = _Search(problem, blocks, executor or own, gap, began + share * time_limit_s, began + time_limit_s,  # type: ignore[arg-type]
+                         progress)
+        search.run()
+        return search.result(0 if own is None else own.replaced)
+
+
+@dataclass(eq=False)
+class _Search:
+    """The state of one decomposition.
+
+    deadline, until: of the passes, and of what puts their mix right.
+    bound: highest of the whole fleet so far. dual, duals: the prices it was proven at, of the coupling and by block.
+    """
+
+    problem: Problem
+    blocks: tuple[Ints, ...]
+    executor: Executor[Task, Answer]
+    gap: float
+    deadline: float
+    until: float
+    progress: Progress | None
+    bound: float = -np.inf
+    dual: Floats = field(default_factory=lambda: np.zeros(0))
+    duals: dict[int, BlockDuals] = field(default_factory=dict)
+    mix: Mix | None = None
+    pool: Pool | None = None
+    passes: list[Pass] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Prices from samples, better ones from a larger sample, then the whole fleet."""
+        self._began = monotonic()
+        self.pool = Pool(Coupling.of(self.problem, self.blocks), dict(enumerate(self.blocks)))
+        order = np.random.default_rng(0).permutation(len(self.blocks))
+        box = self._first_prices(order)
+        self._note("first prices")
+        sample = self._sample(order)
+        if len(self.pool.coupling) and sample:
+            few = Pool(Coupling.of(self.problem, [self.blocks[k] for k in sample], is_sample=True),
+                       {k: self.blocks[k] for k in sample})
+            box = self._passes(few, box, _SAMPLE_PASSES)
+            self.pool.add(few.plans)
+        self._note("sample")
+        self._passes(self.pool, box, None)
+        self._note("passes")
+
+    def _note(self, phase: str) -> None:
+        self.seconds[phase] = monotonic() - self._began - sum(self.seconds.values())
+
+    def _evs_until(self, order: Ints) -> Ints:
+        """How many EVs the blocks have up to each place of an order."""
+        evs = np.bincount(self.problem.evs.site, minlength=len(self.problem.sites))
+        return np.cumsum([evs[self.blocks[block]].sum() for block in order])
+
+    def _first_prices(self, order: Ints) -> Box:
+        """The mean of several samples' prices, and how far they are from each other."""
+        rows = 0 if self.pool is None else len(self.pool.coupling)
+        none = Box(np.zeros(rows), np.full(rows, np.inf))
+        wanted = _SAMPLE_EVS if self.problem.reserve is None else _SAMPLE_EVS // 8
+        until, count = self._evs_until(order), self.executor.workers
+        if not rows or until[-1] < 2 * count * wanted:
+            return none
+        edges = np.searchsorted(until, wanted * np.arange(count + 1))
+        left = max(0.0, self.deadline - monotonic())
+        tasks = [SampleTask(np.sort(np.concatenate([self.blocks[k] for k in order[begin:max(end, begin + 1)]])), left)
+                 for begin, end in itertools.pairwise(edges)]
+        answers = [answer for _, answer in self.executor.map(tasks, self.deadline)]
+        duals = [answer.dual for answer in answers if isinstance(answer, SampleAnswer) and answer.dual is not None]
+        if not duals:
+            return none
+        centre = self.pool.coupling.proper(np.mean(duals, axis=0)) if self.pool is not None else np.zeros(rows)
+        return Box(centre, np.maximum(np.ptp(duals, axis=0), _FIRST_RADIUS * np.abs(centre).max()))
+
+    def _sample(self, order: Ints) -> list[int]:
+        """Blocks that are a small part of a large fleet, enough for prices close to its own; else none."""
+        until = self._evs_until(order)
+        if until[-1] < _LARGE_FLEET_EVS:
+            return []
+        few: list[int] = order[:int(np.searchsorted(until, until[-1] * _SAMPLE_PART)) + 1].tolist()
+        return few
+
+    def _passes(self, pool: Pool, box: Box, most: int | None) -> Box:
+        """Passes over a pool's blocks until the gap is proven, or nothing moves; a box for the passes after them."""
+        is_whole = most is None
+        dual, best, number, progress = box.centre, -np.inf, 0, _Progress(self.gap)
+        turns = self._turns(list(pool.blocks))
+        while monotonic() < self.deadline and (most is None or number < most):
+            asked = next(turns)
+            spread = _SPREAD * np.abs(dual).max(initial=0.0) if number == 0 and np.isfinite(box.radius).all() else 0.0
+            answers = self._solve(asked, pool.coupling, dual, spread)
+            for answer in answers:
+                pool.add(answer.plans)
+                pool.cut(answer.block, answer.cuts)
+            if len(asked) == len(pool.blocks):
+                bound = self._take(answers, dual) if is_whole else pool.coupling.bound(
+                    dual, sum(answer.bound for answer in answers))
+                if bound > best:
+                    # Where a step has paid, the next may be longer.
+                    best, box = bound, Box(dual, box.radius if np.isneginf(best) else 2.0 * box.radius)
+                else:
+                    least = _LEAST_RADIUS * np.abs(box.centre).max(initial=0.0)
+                    box = Box(box.centre, np.maximum(0.5 * box.radius, least))
+            if not pool.is_complete:
+                break
+            mix = pool.solve(box if np.isfinite(box.radius).all() else None)
+            number += 1
+            if is_whole:
+                self.mix = mix
+                self._report(mix.cost)
+            if not is_whole:
+                # Its mix prices the coupling too; between both the bound of the whole is the highest, mostly.
+                box = Box(0.5 * (mix.dual + box.centre), box.radius)
+            if relative_gap(mix.cost, best) <= self.gap or len(answers) < len(asked) or not len(dual):
+                break
+            if len(asked) == len(pool.blocks) and progress.has_ended(best, mix.cost):
+                break
+            mix = pool.forget_idle(mix, _FORGET_AFTER)
+            if is_whole:
+                self.mix = mix
+            dual = mix.dual if np.isfinite(box.radius).all() else 0.5 * (mix.dual + box.centre)
+        return box
+
+    def _turns(self, blocks: list[int]) -> Iterator[list[int]]:
+        """Who is asked in each pass: all for a bound, and between two bounds parts in turn for a better mix.
+
+        Near the best prices the bound is tight at once and only the mix lacks plans to choose from; a part of the
+        blocks gives it those.
+        """
+        parts = _PARTS if len(blocks) >= _LEAST_IN_PART * _PARTS else 1
+        order = np.random.default_rng(1).permutation(blocks).tolist()
+        while True:
+            yield blocks
+            for part in range(parts if parts > 1 else 0):
+                yield order[part::parts]
+
+    def _report(self, objective: float) -> None:
+        self.passes.append(Pass(len(self.passes) + 1, self.bound, objective, relative_gap(objective, self.bound),
+                                monotonic() - self._began))
+        if self.progress is not None:
+            self.progress(len(self.passes), self.bound, objective)
+
+    def _solve(self, blocks: Sequence[int], coupling: Coupling, dual: Floats,
+               spread: float = 0.0) -> list[BlockAnswer]:
+        """Plans of some blocks at the prices of `dual`; not of all of them if the time is up before.
+
+        spread: how far around `dual` each block is asked for two further plans, one where the events are dearer and one
+        where they are cheaper, and each block at other prices: where all blocks answer to the same prices their plans
+        all say the same, and no mix of them hits every step of an event.
+        """
+        prices = coupling.prices(dual)
+        left = max(0.0, self.deadline - monotonic())
+        tasks = []
+        for block in blocks:
+            also: tuple[Prices, ...] = ()
+            if spread > 0 and self.problem.reserve is None:
+                dearer, cheaper = np.random.default_rng(block).uniform(0.0, spread, (2, len(dual)))
+                also = tuple(coupling.prices(coupling.proper(other)) for other in (dual - dearer, dual + cheaper))
+            tasks.append(BlockTask(block, prices, left, also))
+        answers = (answer for _, answer in self.executor.map(tasks, self.deadline))
+        return [answer for answer in answers if isinstance(answer, BlockAnswer)]
+
+    def _take(self, answers: Sequence[BlockAnswer], dual: Floats) -> float:
+        """Take in what a pass proves; blocks that it did not reach count with what their prices alone prove."""
+        if self.pool is None:
+            return -np.inf
+        coupling = self.pool.coupling
+        bounds = {answer.block: answer.bound for answer in answers}
+        prices = coupling.prices(dual)
+        missing = set(self.pool.blocks) - set(bounds)
+        bounds.update({block: self._cheap_bound(block, prices.net) for block in missing})
+        proven = coupling.bound(dual, sum(bounds.values()))
+        if proven > self.bound:
+            self.bound = proven
+            if not missing:
+                self.dual, self.duals = dual, {answer.block: answer.duals for answer in answers}
+        return proven
+
+    def _cheap_bound(self, block: int, net_price: Floats) -> float:
+        """A bound without a solve: every kWh at its market price, as if batteries had no energy to keep."""
+        program = assemble(block_problem(self.problem, self.blocks[block]))
+        cost = program.cost.copy()
+        cost[program.columns["bought"]] += np.tile(net_price, program.shape[0])
+        cost[program.columns["sold"]] -= np.tile(net_price, program.shape[0])
+        dual = np.zeros(len(program.row_lower))
+        market = np.minimum(self.problem.import_price, self.problem.export_price) * self.problem.step_h + net_price
+        dual[program.rows["balance"]] = np.tile(market, program.shape[0])
+        return max(lower_bound(program, dual, cost=cost), lower_bound(program, 0.0 * dual, cost=cost))
+
+    def result(self, replaced: int) -> Decomposition:
+        """The plan of the last mix, judged without the solver."""
+        if self.pool is None:
+            raise RuntimeError("nothing has been planned yet")
+        pool, mix = self.pool, self.mix
+        planned = np.zeros(len(self.problem.sites), dtype=bool)
+        planned[[plan.site for plan in pool.plans]] = True
+        schedule = idle_schedule(self.problem)
+        if mix is None:
+            # The time was up before every site had a plan: those that have one follow their last.
+            latest = {plan.site: k for k, plan in enumerate(pool.plans)}
+            shares = np.zeros(len(pool.plans))
+            shares[list(latest.values())] = 1.0
+            mix = Mix(shares, np.zeros(len(pool.coupling)), np.inf, schedule.reserve_kw)
+        schedule, netted = recombined(self.problem, pool.plans, mix, schedule)
+        self._note("recombination")
+        schedule, repair = self._put_right(schedule)
+        plan = make_plan(self.problem, schedule, self.bound, wanted_gap=self.gap, duals=self._prices(),
+                         repair=replace(repair, cells=netted + repair.cells),
+                         seconds=self.seconds)
+        self._note("repair")
+        return Decomposition(plan, planned, tuple(self.passes), replaced)
+
+    def _put_right(self, schedule: Schedule) -> tuple[Schedule, Repair]:
+        """What cars and meters can follow, block by block where the mix is not that, and what it costs."""
+        left = max(0.0, self.until - monotonic())
+        tasks = tasks_of(self.problem, self.blocks, schedule, left, self.executor.workers)
+        answers = [answer for _, answer in self.executor.map(tasks, self.until)] if tasks else []
+        return put_together(self.problem, self.blocks, schedule,
+                            [answer for answer in answers if isinstance(answer, RepairAnswer)])
+
+    def _prices(self) -> Duals | None:
+        """Those that prove the bound; none if the time was up before every block had answered to them."""
+        if not self.duals:
+            return None
+        events = len(self.problem.event_steps)
+        return gathered(self.problem, self.blocks, [self.duals[k] for k in range(len(self.blocks))],
+                        self.dual[:events])
+
+
+@dataclass(eq=False)
+class _Progress:
+    """Whether passes over all blocks still change anything that the gap asked for would notice."""
+
+    gap: float
+    bound: float = -np.inf
+    cost: float = np.inf
+    still: int = 0
+
+    def has_ended(self, bound: float, cost: float) -> bool:
+        """Whether neither has moved in some passes over all blocks, of which this is the last."""
+        felt = max(1e-9, 0.02 * self.gap) * max(1.0, abs(cost))
+        if bound > self.bound + felt or cost < self.cost - felt:
+            self.bound, self.cost, self.still = max(bound, self.bound), min(cost, self.cost), 0
+        else:
+            self.still += 1
+        return self.still >= _STILL

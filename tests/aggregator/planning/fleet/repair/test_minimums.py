@@ -1,0 +1,128 @@
+"""Minimum powers: every plan keeps them, what that costs is said, and in small fleets it is close to the least."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import highspy
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aggregator.planning.fleet.blocks.blocks import BlockService, blocks_of
+from aggregator.planning.fleet.blocks.crew import Alone
+from aggregator.planning.fleet.blocks.decomposition import decompose
+from aggregator.planning.fleet.checker import energies, unfollowable, violations
+from aggregator.planning.fleet.idle import idle_schedule
+from aggregator.planning.fleet.problem import Problem
+from aggregator.planning.fleet.program.arrays import assemble
+from aggregator.planning.fleet.program.monolith import solve_whole
+from aggregator.planning.fleet.program.solver import Solver
+from aggregator.planning.fleet.repair.by_hand import lowered
+from aggregator.planning.fleet.repair.directions import with_directions
+from aggregator.planning.fleet.repair.minimums import _carried
+
+Make = Callable[..., Problem]
+
+
+@given(seed=st.integers(0, 10_000), events=st.integers(0, 2), negative=st.booleans(), feeders=st.booleans())
+@settings(max_examples=6, deadline=None)
+def test_a_plan_of_one_program_or_of_blocks_keeps_every_minimum(
+    make_fleet: Make, seed: int, events: int, negative: bool, feeders: bool,
+) -> None:
+    problem = make_fleet(seed, evs=12, sites=4, minimums=True, events=events, negative=negative, feeders=feeders)
+    free = replace(problem, evs=replace(problem.evs, min_charge_kw=np.zeros(12), min_discharge_kw=np.zeros(12),
+                                        sleeps=np.zeros(12)))
+    whole, parts = solve_whole(problem, time_limit_s=10.0), decompose(
+        problem, 1e-3, 2.0, executor=Alone(BlockService(problem, blocks_of(problem)))).plan
+    for plan in (whole, parts):
+        assert violations(problem, plan.schedule) == ()
+        assert plan.objective >= solve_whole(free).bound - 1e-6 * max(1.0, abs(plan.objective))
+        assert plan.bound <= min(whole.objective, parts.objective) + 1e-6 * max(1.0, abs(plan.objective))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_small_fleet_is_close_to_the_best_choice_of_all_cells(seed: int, make_fleet: Make) -> None:
+    problem = make_fleet(seed, evs=8, minimums=True)
+    problem = replace(problem, evs=replace(problem.evs, sleeps=np.zeros(8)))
+    plan, best = solve_whole(problem), _best_choice(problem)
+    # A battery that fills up may be given less than a minimum; the oracle does not know that, so it may lie above.
+    assert plan.objective <= best + 0.02 * max(1.0, abs(best))
+
+
+def _best_choice(problem: Problem) -> float:
+    """Every power as a semi-continuous column of one mixed-integer program, solved to the end."""
+    program, evs = assemble(problem), problem.evs
+    lower, cells = program.lower.copy(), program.cells
+    columns = []
+    for name, least in (("charge", evs.min_charge_kw[cells.ev]),
+                        ("discharge", evs.min_discharge_kw[cells.ev[cells.discharge >= 0]])):
+        own = np.arange(program.columns[name].start, program.columns[name].stop)
+        lower[own] = least
+        columns += own[least > 0].tolist()
+    gives = np.flatnonzero(cells.discharge >= 0)
+    directed = with_directions(program, program.columns["charge"].start + gives,
+                               program.columns["discharge"].start + cells.discharge[gives])
+    directed.lower[:len(lower)] = lower
+    solver = Solver(directed)
+    for column in columns:
+        solver.set_kind(column, highspy.HighsVarType.kSemiContinuous)
+    for column in range(len(lower), len(directed.cost)):
+        solver.set_kind(column, highspy.HighsVarType.kInteger)
+    found = solver.choose()
+    assert found is not None
+    return float(directed.cost @ found[0] + directed.offset)
+
+
+def test_what_minimums_cost_is_said(make_fleet: Make) -> None:
+    plans = [solve_whole(make_fleet(seed, evs=12, minimums=True)) for seed in range(8)]
+    assert all(plan.repair.minimums > 0 for plan in plans)
+    for plan in plans:
+        assert plan.objective == pytest.approx(plan.bound + plan.repair.cost, rel=1e-6, abs=1e-5)
+
+
+def test_a_car_that_sleeps_is_charged_from_arrival_on_or_not_at_all(make_fleet: Make) -> None:
+    seen = 0
+    for seed in range(12):
+        problem = make_fleet(seed, evs=12, minimums=True, events=0)
+        charge = solve_whole(problem).schedule.charge_kw
+        evs = problem.evs
+        full = energies(problem, charge, np.zeros_like(charge)) >= evs.capacity_kwh[:, None] - 1e-6
+        for ev in np.flatnonzero(evs.sleeps > 0):
+            own = slice(evs.arrive[ev], evs.depart[ev])
+            on = (charge[ev, own] > 1e-6) | full[ev, own]
+            assert not (on[1:] & ~on[:-1]).any()
+            seen += bool(on.any() and not on.all())
+    assert seen
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=40, deadline=None)
+def test_lowered_by_hand_any_powers_can_be_followed(make_fleet: Make, seed: int) -> None:
+    problem, draw = make_fleet(seed, minimums=True), np.random.default_rng(seed)
+    evs, ticks = problem.evs, np.arange(problem.steps)
+    there = (evs.arrive[:, None] <= ticks) & (ticks < evs.depart[:, None])
+    most = np.stack([evs.max_charge_kw, np.where(evs.may_discharge, evs.max_discharge_kw, 0.0)])[:, :, None] * there
+    charge, discharge = lowered(problem, *(most * draw.random(most.shape)))
+    schedule = replace(idle_schedule(problem), charge_kw=charge, discharge_kw=discharge)
+    assert all(excess.max(initial=0.0) <= 2e-6 for excess in unfollowable(problem, schedule, 1e-6).values())
+    energy = energies(problem, charge, discharge)
+    assert (energy <= evs.capacity_kwh[:, None] + 1e-9).all()
+    assert (energy >= np.minimum(evs.floor_kwh, evs.energy_kwh)[:, None] - 1e-9).all()
+    assert (charge <= most[0] + 1e-12).all()
+    assert (discharge <= most[1] + 1e-12).all()
+
+
+@given(shares=st.lists(st.floats(0.01, 0.99), min_size=1, max_size=40), cars=st.integers(1, 4))
+def test_rounding_keeps_each_cars_energy_to_half_a_minimum(shares: list[float], cars: int) -> None:
+    share, ev = np.array(shares), np.sort(np.arange(len(shares)) % cars)
+    raised = _carried(share, ev)
+    for car in range(cars):
+        assert abs(raised[ev == car].sum() - share[ev == car].sum()) <= 0.5 + 1e-9
+
+
+@pytest.mark.parametrize("minimums", [False, True])
+def test_a_plan_without_a_solver_keeps_minimums_too(minimums: bool, make_fleet: Make) -> None:
+    for seed in range(20):
+        problem = make_fleet(seed, minimums=minimums, tight=seed % 2 == 0)
+        assert violations(problem, idle_schedule(problem)) == ()
