@@ -6,8 +6,8 @@ Cars come and go, prices and the measured building change, events are called. So
 at a random moment of the solve. Held, or the exit code is 1:
 
 - every cycle has a plan: the optimal one, an incumbent, or the safe one, and that is marked and says why;
-- the resident memory of parent and child does not grow: slopes in kB per solve, over the second half of the run and,
-  for the child, within its lives;
+- the resident memory of parent and child does not grow: slopes in kB per solve, over the second half of the run and of
+  the last child's life (the last third of the run has no faults);
 - nothing is left over: no zombie at any time, no child at the end.
 """
 
@@ -67,19 +67,15 @@ class Figures:
 
     @property
     def child_slope_kb(self) -> float:
-        """Growth per solve within a life of the child, its first twenty solves left out."""
-        lives: dict[int, list[tuple[int, int]]] = {}
-        for life, solves, kb in self.child_rss_kb:
-            if solves > WARM_SOLVES:
-                lives.setdefault(life, []).append((solves, kb))
-        centred = [np.array(rows, dtype=float) - np.mean(rows, axis=0) for rows in lives.values() if len(rows) > 1]
-        if not centred:
-            return 0.0
-        at, kb = np.concatenate(centred).T
-        return float((at @ kb) / (at @ at))
+        """Growth per solve over the second half of the child's last life, which nothing disturbs."""
+        last = max((life for life, *_ in self.child_rss_kb), default=0)
+        kept = [kb for life, _, kb in self.child_rss_kb if life == last]
+        kept = kept[len(kept) // 2:]
+        return float(np.polyfit(np.arange(len(kept)), kept, 1)[0]) if len(kept) > 1 else 0.0
 
 
-WARM_SOLVES = 20
+CALM_SHARE = 0.35
+"""Of the cycles, at the end, without faults: whether a child grows shows only in one that lives."""
 START_TIMEOUT_S = 30.0
 """Children that are stopped while they start are found out by it; a start takes some two seconds of an idle machine."""
 
@@ -141,7 +137,7 @@ class ChangingSite:
 
 
 async def soak(solves: int, fault_share: float, seed: int, *, timeout_s: float = 6.0) -> Figures:
-    """Plan `solves` times; a share of the cycles has its child killed or stopped."""
+    """Plan `solves` times; a share of the cycles but the last third has its child killed or stopped."""
     figures, site, draw = Figures(), ChangingSite(seed), np.random.default_rng(seed + 1)
     planner = PlannerProcess(timeout_s, start_timeout_s=START_TIMEOUT_S)
     await planner.start()
@@ -151,7 +147,7 @@ async def soak(solves: int, fault_share: float, seed: int, *, timeout_s: float =
             request = site.request()
             began = time.perf_counter()
             running = asyncio.create_task(planner.plan(request))
-            if draw.random() < fault_share:
+            if draw.random() < fault_share and cycle < (1.0 - CALM_SHARE) * solves:
                 fault = signal.SIGKILL if draw.random() < 0.5 else signal.SIGSTOP
                 await asyncio.sleep(float(draw.uniform(0.0, 0.15)))
                 if planner.pid is not None:

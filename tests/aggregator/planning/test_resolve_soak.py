@@ -24,7 +24,7 @@ def benchmark() -> ModuleType:
 
 
 def test_no_cycle_is_lost_and_no_process_left_over_however_the_child_ends(benchmark: ModuleType) -> None:
-    figures = asyncio.run(benchmark.soak(SOLVES, 0.06, seed=1, timeout_s=4.0))
+    figures = asyncio.run(benchmark.soak(SOLVES, 0.06, seed=7, timeout_s=4.0))
     assert figures.lost == []
     assert sum(figures.statuses.values()) == SOLVES
     assert set(figures.faults) == {"SIGKILL", "SIGSTOP"}
