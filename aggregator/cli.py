@@ -237,6 +237,7 @@ def plan(
     from aggregator.planning.fleet import ProblemFaults  # noqa: PLC0415 - see serve
     from aggregator.planning.fleet.command import PlanOptions, run_plan  # noqa: PLC0415 - see serve
     from aggregator.planning.fleet.files.problem_file import Unreadable  # noqa: PLC0415 - see serve
+    from aggregator.studies.watching import Stopped  # noqa: PLC0415 - see serve
 
     del schema  # its callback has answered
     options = PlanOptions(out, picture, tuple(explain or ()), gap, time_limit, workers, executor, scheduler)
@@ -248,6 +249,10 @@ def plan(
             *faults[:_MOST_FAULTS], f"{problem}: {len(faults) - _MOST_FAULTS} more faults"]
         typer.echo("\n".join(shown), err=True)
         raise typer.Exit(2) from None
+    except Stopped as refusal:
+        typer.echo(str(refusal), err=True)
+        # At once: a thread that is still in the solver's own code aborts an interpreter that takes its leave in order.
+        os._exit(1)
     except Refused as refusal:
         fail(str(refusal))
     typer.echo(json.dumps(planned.written) if as_json else planned.in_words)

@@ -80,6 +80,10 @@ class Stop(BaseException):
     """A signal to end came. No `Exception`: nothing between here and the command may take it for a failure."""
 
 
+class Stopped(Refused):
+    """A command was told to end, and has told so."""
+
+
 class Stopper:
     """Knows whether the work is to stop, also where a library has swallowed the exception that said so."""
 
@@ -106,7 +110,7 @@ def stopped_cleanly() -> Iterator[Stopper]:
     """A signal to end (SIGTERM, SIGINT, SIGHUP) clears away what was begun and is told in one line.
 
     Raises:
-        Refused: one of them came.
+        Stopped: one of them came.
     """
     stopper = Stopper()
     numbers = [signal.SIGTERM, signal.SIGINT]
@@ -122,7 +126,7 @@ def stopped_cleanly() -> Iterator[Stopper]:
         if not isinstance(error, Stop | Exception):
             raise
         name = signal.Signals(stopper.signal).name
-        raise Refused(f"stopped by {name}; nothing was written") from None
+        raise Stopped(f"stopped by {name}; nothing was written") from None
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
