@@ -8,7 +8,7 @@ from typing import TypeVar
 from aggregator.planning.fleet.plan import Plan
 from aggregator.planning.fleet.problem import Problem
 from aggregator.planning.fleet.why import Reason
-from aggregator.planning.fleet.words import alarms
+from aggregator.planning.fleet.words import alarm_words, status_words
 from aggregator.reports.figure_svg import figures_svg
 from aggregator.reports.figures import Figure
 from aggregator.reports.plan_car_figures import car_figures
@@ -59,15 +59,15 @@ def plan_page(problem: Problem, plan: Plan, title: str, explained: Explained = (
         notes.append(f"{MOST_SITES} of {len(problem.sites):,} sites have a figure: those without room for their power "
                      "first, then those whose limits cost most. The plan's file has all of them.")
     if plan.duals is None:
-        notes.append("The time ended before there were prices: nothing is said of what decided.")
+        notes.append("There are no prices yet: nothing is said of what decided.")
     warning = [] if plan.status == "optimal" else [
-        f"The time ended before the gap was proven: no plan costs less than {plan.bound:,.2f}"]
+        f"{status_words(plan).capitalize()}: no plan costs less than {plan.bound:,.2f}"]
     return Page(
         title=title, where=f"Fleet plan · {len(problem.evs):,} EVs · {len(problem.sites):,} sites",
         summary=summary(problem, plan), headline=headline(problem, plan),
         sections=tuple(section for section in sections if section.figures or section.tables),
         notes=tuple(notes), footer="A plan: nothing here has been dispatched or measured.",
-        warning="; ".join([*warning, *alarms(problem, plan)]))
+        warning="; ".join([*warning, *alarm_words(plan)]))
 
 
 def _meant(made: Iterable[Part], names: tuple[str, ...]) -> Iterable[Part]:

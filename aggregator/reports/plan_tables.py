@@ -10,7 +10,7 @@ from aggregator.planning.fleet.files.plan_file import most_energy
 from aggregator.planning.fleet.plan import Plan
 from aggregator.planning.fleet.problem import PRODUCTS, Problem
 from aggregator.planning.fleet.why import Reason, binding
-from aggregator.planning.fleet.words import decision_words, horizon_words, repair_words
+from aggregator.planning.fleet.words import decision_words, horizon_words, repair_words, status_words
 from aggregator.reports.plan_figures import notable_sites
 from aggregator.reports.tables import Table, figure
 
@@ -25,7 +25,7 @@ def headline(problem: Problem, plan: Plan) -> tuple[tuple[str, str, str], ...]:
     missed = plan.outcome.event_shortfall_kw
     found = [
         ("Cost", figure(plan.objective, digits=2), f"proven not below {figure(plan.bound, digits=2)}"),
-        ("Gap", figure(100 * plan.gap, "%", 3), "optimal" if plan.status == "optimal" else "the time ended before"),
+        ("Gap", figure(100 * plan.gap, "%", 3), status_words(plan)),
         ("Short of their target", f"{int(short.sum()):,}",
          f"of {len(problem.evs):,} EVs, by {figure(float(plan.outcome.shortfall_kwh.sum()), 'kWh')} in all"),
         ("Highest net import", figure(float(plan.outcome.net_kw.sum(axis=0).max(initial=0.0)), "kW"),

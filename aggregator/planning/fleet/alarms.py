@@ -13,15 +13,16 @@ _FELT = 1e-6  # kW, kWh and p.u. below are solver noise
 
 
 def alarms(problem: Problem, schedule: Schedule, outcome: Evaluation) -> tuple[str, ...]:
-    """One sentence for each site, feeder or car; empty where every limit is kept."""
+    """One sentence for each site or car, those with the most power beyond first; empty where every limit is kept."""
     return (*_beyond_limits(problem, schedule), *_voltages(problem, outcome), *_floors(problem, outcome))
 
 
 def _beyond_limits(problem: Problem, schedule: Schedule) -> Iterator[str]:
     for what, kw in (("import", schedule.unserved_kw), ("export", schedule.spilled_kw)):
-        for site in np.flatnonzero((kw > _FELT).any(axis=1)):
+        total = kw.sum(axis=1)
+        for site in sorted(np.flatnonzero((kw > _FELT).any(axis=1)).tolist(), key=lambda site: -total[site]):
             steps = np.flatnonzero(kw[site] > _FELT)
-            yield (f"{problem.sites.ids[site]}: {problem.step_h * kw[site].sum():.3g} kWh of {what} beyond what its "
+            yield (f"{problem.sites.ids[site]}: {problem.step_h * total[site]:.3g} kWh of {what} beyond what its "
                    f"limits have room for, up to {kw[site].max():.3g} kW {_when(steps)}")
 
 

@@ -29,7 +29,7 @@ from aggregator.planning.fleet.program.monolith import Progress
 from aggregator.planning.fleet.program.solver import NoPlan
 from aggregator.planning.fleet.solving import is_whole, solve
 from aggregator.planning.fleet.why import Reason, binding, reasons
-from aggregator.planning.fleet.words import alarms, reason_words, repair_words
+from aggregator.planning.fleet.words import alarm_words, reason_words, repair_words
 from aggregator.refusal import Refused
 from aggregator.reports.figure_svg import BEGINNING as SVG_BEGINNING
 from aggregator.reports.plan_page import plan_svg, render_plan
@@ -98,13 +98,13 @@ class Planned:
             (f"{len(problem.evs)} EVs at {len(problem.sites)} sites, {problem.steps} steps: {plan.status}, cost "
              f"{plan.objective:.2f}, proven not below {plan.bound:.2f} (gap {100 * plan.gap:.4f} %), "
              f"{sum_of(plan.seconds):.2f} s"),
-            *(f"ALARM {alarm}" for alarm in alarms(problem, plan)),
+            *(f"ALARM {alarm}" for alarm in alarm_words(plan)),
             f"cost: {costs or 'nothing'}",
             *self._short(), *self._events(), *self._repaired(),
             *self._decides(),
         ]
         if self.options.explain and plan.duals is None:
-            lines.append("not explained: the time ended before there were prices that could")
+            lines.append("not explained: there are no prices yet that could")
         for ev, found in self.reasons.items():
             lines.append(f"{problem.evs.ids[ev]}:")
             lines += [f"  {reason_words(reason)}" for reason in found]

@@ -6,14 +6,16 @@ A plan is made from a schedule alone, by the checker: whatever path found the sc
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
 from aggregator.planning.fleet.alarms import alarms
 from aggregator.planning.fleet.checker import Evaluation, Schedule, evaluate
 from aggregator.planning.fleet.problem import Floats, Problem
-from aggregator.planning.fleet.program.solver import Status
 from aggregator.planning.fleet.repair.certificate import uncertified
+
+PlanStatus = Literal["optimal", "feasible", "time_limit"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,14 +77,14 @@ class Plan:
     """The answer to a problem; shapes as in `Schedule` and `Evaluation`.
 
     bound: proven; no plan costs less. gap: how far the plan's cost lies above it, relative. status: optimal where the
-    gap asked for is proven, time_limit where the time ended before. alarms: limits that no plan could keep, in words.
-    seconds: by phase.
+    gap asked for is proven, time_limit where the time ended before, feasible where more time would not prove it either:
+    what a repair costs lies in the gap, too. alarms: limits that no plan could keep, in words. seconds: by phase.
     """
 
     schedule: Schedule
     outcome: Evaluation
     bound: float
-    status: Status
+    status: PlanStatus
     duals: Duals | None = None
     repair: Repair = Repair()
     alarms: tuple[str, ...] = ()
@@ -120,14 +122,18 @@ def repair_of(problem: Problem, before: Evaluation, schedule: Schedule, cells: i
 
 def make_plan(
     problem: Problem, schedule: Schedule, bound: float, *, wanted_gap: float, duals: Duals | None = None,
-    repair: Repair | None = None, seconds: dict[str, float] | None = None,
+    repair: Repair | None = None, seconds: dict[str, float] | None = None, is_late: bool = False,
 ) -> Plan:
-    """Judge a schedule and put the plan together; the certificate is counted where there are prices."""
+    """Judge a schedule and put the plan together; the certificate is counted where there are prices.
+
+    is_late: the search was ended by its time.
+    """
     outcome = evaluate(problem, schedule)
     repair = Repair() if repair is None else repair
     if duals is not None:
         count = int(np.count_nonzero(uncertified(problem, duals.site.total)))
         repair = replace(repair, uncertified=count)
-    done = relative_gap(outcome.objective, bound) <= wanted_gap
-    return Plan(schedule, outcome, bound, "optimal" if done else "time_limit", duals, repair,
+    is_proven = relative_gap(outcome.objective, bound) <= wanted_gap
+    status: PlanStatus = "optimal" if is_proven else "time_limit" if is_late else "feasible"
+    return Plan(schedule, outcome, bound, status, duals, repair,
                 alarms(problem, schedule, outcome), seconds or {})

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-
-from aggregator.planning.fleet.plan import Plan
-from aggregator.planning.fleet.problem import Problem
+from aggregator.planning.fleet.plan import Plan, PlanStatus
 from aggregator.planning.fleet.why import Decision, Horizon, Reason
 
 _DECISIONS: Final[dict[Decision, str]] = {
     "charger": "at the charger's full power", "price": "at rest, neither direction pays",
     "balance": "as much as its site's price bears", "vehicle": "at rest, charging does not pay now",
-    "mix": "in a mix of several plans; prices alone say otherwise"}
+    "mix": "held by a mix of several plans or by a repair; prices alone say otherwise"}
 _HORIZONS: Final[dict[Horizon, str]] = {
     "target": "its target", "missing": "a target it misses", "full": "a full battery", "floor": "its floor",
     "departure": "more than its target at departure"}
+_STATUSES: Final[dict[PlanStatus, str]] = {
+    "optimal": "optimal", "feasible": "the gap asked for is not proven",
+    "time_limit": "the time ended before the gap was proven"}
 _SHOWN = 5e-4  # a price below shows as 0 in three digits
 _FELT_KWH = 1e-3
 _NAMED = 5
@@ -40,20 +40,15 @@ def reason_words(reason: Reason) -> str:
             f"battery because of {horizon_words(reason)}")
 
 
-def alarms(problem: Problem, plan: Plan) -> tuple[str, ...]:
-    """What no operator may overlook: power that caps, lines and voltages have no room for, the most of it first."""
-    hours = problem.step_h
-    lost = (plan.schedule.unserved_kw + plan.schedule.spilled_kw) * hours
-    by_site = lost.sum(axis=1)
-    worst = [int(site) for site in np.argsort(-by_site, kind="stable") if by_site[site] > _FELT_KWH]
-    found = []
-    for site in worst[:_NAMED]:
-        steps = np.flatnonzero(lost[site] > 0.0)
-        found.append(f"{problem.sites.ids[site]}: {by_site[site]:.1f} kWh have no room under caps, lines and voltages, "
-                     f"up to {lost[site].max() / hours:.1f} kW between steps {steps[0]} and {steps[-1]}")
-    if len(worst) > _NAMED:
-        found.append(f"{len(worst) - _NAMED} more sites have power without room")
-    return tuple(found)
+def alarm_words(plan: Plan) -> tuple[str, ...]:
+    """What no operator may overlook, not more than a reader takes in."""
+    more = len(plan.alarms) - _NAMED
+    return (*plan.alarms[:_NAMED], *((f"{more} more, named in the plan's file",) if more > 0 else ()))
+
+
+def status_words(plan: Plan) -> str:
+    """How far the plan is proven."""
+    return _STATUSES[plan.status]
 
 
 def repair_words(plan: Plan) -> str:

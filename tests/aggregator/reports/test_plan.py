@@ -145,7 +145,10 @@ def test_a_plan_without_time_for_prices_says_so() -> None:
     plan = replace(solve(problem), duals=None, status="time_limit", bound=1.0)
     page = plan_page(problem, plan, "Cut short")
     assert "no plan costs less than 1.00" in page.warning
-    assert any("ended before there were prices" in note for note in page.notes)
+    assert any("no prices yet" in note for note in page.notes)
+    assert "the time ended" in page.warning.lower()
+    still = plan_page(problem, replace(plan, status="feasible"), "As far as it goes")
+    assert "time" not in still.warning
 
 
 @pytest.mark.parametrize("spoil", [

@@ -118,7 +118,7 @@ def decompose(
 class _Search:
     """The state of one decomposition.
 
-    deadline, until: of the passes, and of what puts their mix right.
+    deadline, until: of the passes, and of what puts their mix right. is_late: the time ended a pass.
     bound: highest of the whole fleet so far. dual, duals: the prices it was proven at, of the coupling and by block.
     """
 
@@ -129,6 +129,7 @@ class _Search:
     deadline: float
     until: float
     progress: Progress | None
+    is_late: bool = False
     bound: float = -np.inf
     dual: Floats = field(default_factory=lambda: np.zeros(0))
     duals: dict[int, BlockDuals] = field(default_factory=dict)
@@ -210,6 +211,7 @@ class _Search:
                 else:
                     least = _LEAST_RADIUS * np.abs(box.centre).max(initial=0.0)
                     box = Box(box.centre, np.maximum(0.5 * box.radius, least))
+            self.is_late |= len(answers) < len(asked)
             if not pool.is_complete:
                 break
             mix = pool.solve(box if np.isfinite(box.radius).all() else None)
@@ -313,9 +315,10 @@ class _Search:
         schedule, netted = recombined(self.problem, pool.plans, mix, schedule)
         self._note("recombination")
         schedule, repair = self._put_right(schedule)
+        self.is_late |= monotonic() >= self.deadline
         plan = make_plan(self.problem, schedule, self.bound, wanted_gap=self.gap, duals=self._prices(),
                          repair=replace(repair, cells=netted + repair.cells),
-                         seconds=self.seconds)
+                         seconds=self.seconds, is_late=self.is_late)
         self._note("repair")
         return Decomposition(plan, planned, tuple(self.passes), replaced)
 

@@ -15,7 +15,6 @@ import numpy as np
 from aggregator.planning.fleet.plan import Plan
 from aggregator.planning.fleet.problem import PRODUCTS, Problem
 from aggregator.planning.fleet.why import Reason, binding
-from aggregator.planning.fleet.words import alarms
 
 FORMAT: Final = "v2g-fleet-plan/1"
 Why = Mapping[int, tuple[Reason, ...]]
@@ -35,7 +34,7 @@ def summary(problem: Problem, plan: Plan) -> dict[str, Any]:
         "shortfalls": [{"id": evs.ids[k], "missing_kwh": float(plan.outcome.shortfall_kwh[k]),
                         "possible_kwh": float(most_energy(problem)[k])} for k in short],
         "events": _events(problem, plan),
-        "alarms": list(alarms(problem, plan)),
+        "alarms": list(plan.alarms),
         "binding": [{**asdict(item), "in_words": str(item)} for item in binding(problem, plan)[:_NAMED]],
     }
 

@@ -61,7 +61,8 @@ def solve_whole(
     duals = duals_of(problem, program, relaxed) if relaxed.status == "optimal" else None
     plan = make_plan(
         problem, schedule, bound, wanted_gap=gap, duals=duals,
-        repair=_repair(problem, program, relaxed, righted, schedule))
+        repair=_repair(problem, program, relaxed, righted, schedule),
+        is_late=relaxed.status == "time_limit" or left() <= 0)
     plan.seconds.update({
         "build": built - began, "transfer": passed - built, "solve": solved - passed, "repair": repaired - solved,
         "extract": perf_counter() - repaired, "total": perf_counter() - began})
