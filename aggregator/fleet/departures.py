@@ -145,7 +145,7 @@ class DepartureHistory:
         if self.stays < _ENOUGH or declared <= now:
             return None
         count = int((declared - now) / _RESOLUTION)
-        when = [now + k * _RESOLUTION for k in range(count + 1)]
+        when = [*(now + k * _RESOLUTION for k in range(count + 1)), declared]
         gone = self.gone_by(when, id_token, arrival, declared)
         if gone[0] >= 1.0:
             return declared
