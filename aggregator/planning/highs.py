@@ -10,9 +10,10 @@ from typing import Final, Literal
 
 import highspy
 import numpy as np
+from scipy.sparse import csc_array, csr_array, hstack, vstack
 
 from aggregator.planning.answer import Answer, SolverFault
-from aggregator.planning.linear_program import Arrays, Floats, Ints, lower_bound
+from aggregator.planning.linear_program import Arrays, Floats, Ints, LinearProgram, lower_bound
 
 OPTIONS: Final[dict[str, str | int | bool]] = {
     "output_flag": False, "solver": "simplex", "simplex_strategy": 1,  # 1: dual simplex, serial
@@ -28,7 +29,7 @@ def require(status: highspy.HighsStatus, what: str) -> None:
         raise SolverFault(f"HiGHS refused {what}")
 
 
-class WarmArrays:
+class HeldProgram:
     """A program in a HiGHS instance that keeps its basis, so that changed data are solved from the last answer.
 
     options: of HiGHS, beside `OPTIONS`.
@@ -73,6 +74,45 @@ class WarmArrays:
         self.lower[columns], self.upper[columns] = lower, upper
         require(self.highs.changeColsBounds(len(columns), columns.astype(np.int32), lower, upper), "changeColsBounds")
 
+    def set_rows(self, rows: Ints, lower: Floats, upper: Floats) -> None:
+        """Change the sides of some rows for the next run."""
+        self.row_lower[rows], self.row_upper[rows] = lower, upper
+        # The class that its stub describes stands on one that has this.
+        changed = self.highs.changeRowsBounds(len(rows), rows.astype(np.int32), lower, upper)  # type: ignore[attr-defined]
+        require(changed, "changeRowsBounds")
+
+    def add_rows(self, rows: csr_array, lower: Floats, upper: Floats) -> None:
+        """More rows at the end; the next run goes on from the last basis."""
+        self.matrix = csr_array(vstack([self.matrix, rows], format="csr"))
+        self.row_lower = np.concatenate([self.row_lower, lower])
+        self.row_upper = np.concatenate([self.row_upper, upper])
+        require(self.highs.addRows(len(lower), lower, upper, rows.nnz, rows.indptr[:-1].astype(np.int32),
+                                   rows.indices.astype(np.int32), rows.data), "addRows")
+
+    def add_columns(self, columns: csc_array, cost: Floats, lower: Floats, upper: Floats) -> None:
+        """More columns at the end, of shape (row, new column); the next run goes on from the last basis."""
+        self.matrix = csr_array(hstack([self.matrix, columns], format="csr"))
+        self.cost = np.concatenate([self.cost, cost])
+        self.lower, self.upper = np.concatenate([self.lower, lower]), np.concatenate([self.upper, upper])
+        require(self.highs.addCols(len(cost), cost, lower, upper, columns.nnz, columns.indptr[:-1].astype(np.int32),
+                                   columns.indices.astype(np.int32), columns.data), "addCols")
+
+    @property
+    def current(self) -> LinearProgram:
+        """The program as the next run sees it."""
+        return LinearProgram(self.cost, self.offset, self.lower, self.upper, self.row_lower, self.row_upper,
+                             self.matrix)
+
+    @property
+    def iterations(self) -> int:
+        """Simplex iterations of the last run."""
+        count: int = self.highs.getInfo().simplex_iteration_count
+        return count
+
+
+class WarmArrays(HeldProgram):
+    """A held program that answers as the site's planner asks."""
+
     def run(self, time_limit_s: float) -> Answer | None:
         """Solve with the data as they are; None if they exclude every solution.
 
@@ -102,9 +142,3 @@ class WarmArrays:
         objective = float(self.cost @ x + self.offset)
         bound = objective if status == "optimal" else lower_bound(self, dual)
         return Answer(x, dual, objective, bound, status)
-
-    @property
-    def iterations(self) -> int:
-        """Simplex iterations of the last run."""
-        count: int = self.highs.getInfo().simplex_iteration_count
-        return count

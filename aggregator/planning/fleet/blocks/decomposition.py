@@ -40,8 +40,8 @@ from aggregator.planning.fleet.idle import idle_schedule
 from aggregator.planning.fleet.plan import Duals, Plan, Repair, make_plan, relative_gap
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
 from aggregator.planning.fleet.program.arrays import assemble
-from aggregator.planning.fleet.program.bound import lower_bound
 from aggregator.planning.fleet.program.monolith import Progress
+from aggregator.planning.linear_program import lower_bound
 
 _SAMPLE_EVS = 640
 _LARGE_FLEET_EVS = 20_000
@@ -296,7 +296,8 @@ class _Search:
         dual = np.zeros(len(program.row_lower))
         market = np.minimum(self.problem.import_price, self.problem.export_price) * self.problem.step_h + net_price
         dual[program.rows["balance"]] = np.tile(market, program.shape[0])
-        return max(lower_bound(program, dual, cost=cost), lower_bound(program, 0.0 * dual, cost=cost))
+        priced = replace(program, cost=cost)
+        return max(lower_bound(priced, dual), lower_bound(priced, 0.0 * dual))
 
     def result(self, replaced: int) -> Decomposition:
         """The plan of the last mix, judged without the solver."""

@@ -14,13 +14,15 @@ from dataclasses import dataclass
 
 import highspy
 import numpy as np
-from scipy.sparse import coo_array, csc_array
+from scipy.sparse import coo_array, csc_array, csr_array
 
 from aggregator.planning.answer import SolverFault
 from aggregator.planning.fleet.blocks.blocks import Prices, SitePlan
 from aggregator.planning.fleet.blocks.sample import event_share
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
 from aggregator.planning.fleet.program.feeder_rows import FeederRows, feeder_rows
+from aggregator.planning.highs import HeldProgram
+from aggregator.planning.linear_program import LinearProgram
 
 _ROUNDS = 20
 
@@ -166,18 +168,18 @@ class Pool:
         """
         if not self.is_complete:
             raise SolverFault("a site has no plan to mix")
-        highs = self._load()
+        held = self._load()
         coupling, count = self.coupling, len(self.plans)
         rows, own = len(coupling), coupling.columns.shape[1]
         for _ in range(_ROUNDS):
-            x, dual, cost = _run(highs)
+            x, dual, cost = _run(held)
             shares = np.maximum(x[:count], 0.0)
             broken = self._broken(shares)
             if not broken:
                 break
             for block, numbers in broken.items():
                 self.cut(block, numbers)
-            highs = self._load()
+            held = self._load()
         else:
             raise SolverFault(f"a mix still broke a feeder's limits after {_ROUNDS} rounds")
         place = np.array([self._row[plan.site] for plan in self.plans])
@@ -185,11 +187,11 @@ class Pool:
         self._idle = [0 if share > 0 else idle + 1 for share, idle in zip(shares, self._idle, strict=True)]
         if box is not None and rows:
             # A row may be missed at a price: that price is as far as its dual can go.
-            at = np.arange(rows, dtype=np.int32)
+            at = np.arange(rows)
             for sign, price in ((1.0, box.centre + box.radius), (-1.0, box.radius - box.centre)):
-                _require(highs.addCols(rows, price, np.zeros(rows), np.full(rows, np.inf), rows, at, at,
-                                       np.full(rows, sign)), "the box of prices")
-            _, dual, _ = _run(highs)
+                missed = csc_array((np.full(rows, sign), (at, at)), shape=(len(held.row_lower), rows))
+                held.add_columns(missed, price, np.zeros(rows), np.full(rows, np.inf))
+            _, dual, _ = _run(held)
         sold = np.maximum(x[count + coupling.events:count + own], 0.0).reshape(3, -1)
         return Mix(shares, coupling.proper(dual[:rows]), cost, sold)
 
@@ -200,7 +202,7 @@ class Pool:
         self._idle = [self._idle[k] for k in stays]
         return Mix(mix.shares[stays], mix.dual, mix.cost, mix.reserve_kw)
 
-    def _load(self) -> highspy.Highs:
+    def _load(self) -> HeldProgram:
         coupling, count = self.coupling, len(self.plans)
         rows, own = len(coupling), coupling.columns.shape[1]
         net = np.array([plan.net_kw for plan in self.plans])
@@ -225,23 +227,12 @@ class Pool:
             height += len(cuts)
         total_rows = rows + len(self._row) + height
         at_rows, at_columns, values = (np.concatenate(part) for part in zip(*entries, strict=True))
-        matrix = csc_array(coo_array((values, (at_rows, at_columns)), shape=(total_rows, count + own)))
-        lp = highspy.HighsLp()
-        lp.num_row_, lp.num_col_ = matrix.shape
-        lp.col_cost_ = np.concatenate([[plan.cost for plan in self.plans], coupling.cost])
-        lp.col_lower_ = np.zeros(count + own)
+        matrix = csr_array(coo_array((values, (at_rows, at_columns)), shape=(total_rows, count + own)))
         # A share is at most 1 by its row; a bound would take part of the row's dual.
-        lp.col_upper_ = np.concatenate([np.full(count, np.inf), coupling.most])
-        lp.row_lower_ = np.concatenate(lower)
-        lp.row_upper_ = np.concatenate(upper)
-        lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-        lp.a_matrix_.start_, lp.a_matrix_.index_ = matrix.indptr, matrix.indices
-        lp.a_matrix_.value_ = matrix.data
-        highs = highspy.Highs()  # type: ignore[no-untyped-call]
-        for option, value in (("output_flag", False), ("solver", "simplex"), ("threads", 1), ("parallel", "off")):
-            _require(highs.setOptionValue(option, value), f"option {option}={value}")
-        _require(highs.passModel(lp), "the master program")
-        return highs
+        return HeldProgram(LinearProgram(
+            np.concatenate([[plan.cost for plan in self.plans], coupling.cost]), 0.0, np.zeros(count + own),
+            np.concatenate([np.full(count, np.inf), coupling.most]), np.concatenate(lower), np.concatenate(upper),
+            matrix))
 
     def _broken(self, shares: Floats) -> dict[int, Ints]:
         """Rows of feeders that a mix breaks, by block."""
@@ -260,15 +251,11 @@ class Pool:
         return found
 
 
-def _run(highs: highspy.Highs) -> tuple[Floats, Floats, float]:
+def _run(held: HeldProgram) -> tuple[Floats, Floats, float]:
     """Values, row duals and cost of the master's optimum."""
+    highs = held.highs
     highs.run()
     if highs.getModelStatus() != highspy.HighsModelStatus.kOptimal:
         raise SolverFault(f"the master ended with: {highs.modelStatusToString(highs.getModelStatus())}")
     solution = highs.getSolution()
     return np.array(solution.col_value), np.array(solution.row_dual), float(highs.getObjectiveValue())
-
-
-def _require(status: highspy.HighsStatus, what: str) -> None:
-    if status == highspy.HighsStatus.kError:
-        raise SolverFault(f"HiGHS refused {what}")

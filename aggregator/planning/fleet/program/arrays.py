@@ -12,6 +12,7 @@ import numpy as np
 from scipy.sparse import coo_array, csr_array
 
 from aggregator.planning.fleet.problem import PRODUCTS, Feeders, Floats, Ints, Problem, Reserve
+from aggregator.planning.linear_program import LinearProgram
 
 NONE = -1  # there is no such column
 
@@ -50,19 +51,6 @@ class Cells:
         length = numbers - self.first[self.ev[numbers]] + 1
         before = np.cumsum(length) - 1 - numbers
         return np.repeat(np.arange(len(numbers)), length), np.arange(length.sum()) - np.repeat(before, length)
-
-
-@dataclass(frozen=True, eq=False)
-class LinearProgram:
-    """min cost @ x + offset, with lower <= x <= upper and row_lower <= matrix @ x <= row_upper."""
-
-    cost: Floats
-    offset: float
-    lower: Floats
-    upper: Floats
-    row_lower: Floats
-    row_upper: Floats
-    matrix: csr_array
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,9 +10,9 @@ from scipy.sparse import csr_array
 
 from aggregator.planning.fleet.checker import Schedule
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
-from aggregator.planning.fleet.program.arrays import LinearProgram
 from aggregator.planning.fleet.program.model import build
 from aggregator.planning.fleet.program.solver import Solved, Solver
+from aggregator.planning.linear_program import LinearProgram
 
 _AT_MOST, _AT_LEAST = 1, -1  # how the compiler marks a row; 0 is an equation
 

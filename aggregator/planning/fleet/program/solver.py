@@ -12,12 +12,12 @@ from typing import Literal, Protocol
 
 import highspy
 import numpy as np
-from scipy.sparse import csr_array, vstack
+from scipy.sparse import csr_array
 
 from aggregator.planning.answer import SolverFault
 from aggregator.planning.fleet.problem import Floats, Ints
-from aggregator.planning.fleet.program.arrays import LinearProgram
-from aggregator.planning.fleet.program.bound import lower_bound
+from aggregator.planning.highs import HeldProgram, require
+from aggregator.planning.linear_program import LinearProgram, lower_bound
 
 Status = Literal["optimal", "time_limit"]
 
@@ -67,75 +67,21 @@ class LazyRows(Protocol):
         ...
 
 
-class Solver:
-    """A program in a warm HiGHS instance; `cost`, `lower` and `upper` are as the next run sees them.
+class Solver(HeldProgram):
+    """A program in a warm HiGHS instance, and the rows that it has got since; presolve is on.
 
     added: numbers of the lazy rows that the program has got, in their order, behind its own.
     """
 
     def __init__(self, program: LinearProgram, *, strategy: str = "simplex") -> None:
-        self.program = program
-        self.cost, self.lower, self.upper = program.cost.copy(), program.lower.copy(), program.upper.copy()
-        self.row_lower, self.row_upper = program.row_lower.copy(), program.row_upper.copy()
+        super().__init__(program, solver=strategy)
         self.added = np.zeros(0, dtype=np.int64)
-        self.highs = highspy.Highs()  # type: ignore[no-untyped-call]
-        for option, value in (
-            ("output_flag", False), ("solver", strategy), ("threads", 1), ("parallel", "off"), ("presolve", "on"),
-        ):
-            self.set_option(option, value)
-        self.load(program)
-
-    @property
-    def current(self) -> LinearProgram:
-        """The program as the next run sees it."""
-        return replace(self.program, cost=self.cost, lower=self.lower, upper=self.upper, row_lower=self.row_lower,
-                       row_upper=self.row_upper)
-
-    def set_option(self, name: str, value: bool | float | str) -> None:
-        """An option of HiGHS, which would otherwise go on without it in silence."""
-        _require(self.highs.setOptionValue(name, value), f"option {name}={value}")
-
-    def load(self, program: LinearProgram) -> None:
-        """Another program takes the place of this one."""
-        lp = highspy.HighsLp()
-        lp.num_row_, lp.num_col_ = program.matrix.shape
-        lp.col_cost_, lp.offset_ = program.cost, program.offset
-        lp.col_lower_, lp.col_upper_ = program.lower, program.upper
-        lp.row_lower_, lp.row_upper_ = program.row_lower, program.row_upper
-        lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-        lp.a_matrix_.start_, lp.a_matrix_.index_ = program.matrix.indptr, program.matrix.indices
-        lp.a_matrix_.value_ = program.matrix.data
-        _require(self.highs.passModel(lp), "the model")
-
-    def set_costs(self, columns: Ints, cost: Floats) -> None:
-        """Change costs of some columns for the next run."""
-        self.cost[columns] = cost
-        _require(self.highs.changeColsCost(len(columns), columns.astype(np.int32), np.ascontiguousarray(cost)), "costs")
-
-    def set_bounds(self, columns: Ints, lower: Floats, upper: Floats) -> None:
-        """Change bounds of some columns for the next run."""
-        self.lower[columns], self.upper[columns] = lower, upper
-        _require(self.highs.changeColsBounds(len(columns), columns.astype(np.int32), lower, upper), "bounds")
-
-    def set_rows(self, rows: Ints, lower: Floats, upper: Floats) -> None:
-        """Change the sides of some rows for the next run."""
-        self.row_lower[rows], self.row_upper[rows] = lower, upper
-        # The class that its stub describes stands on one that has this.
-        changed = self.highs.changeRowsBounds(len(rows), rows.astype(np.int32), lower, upper)  # type: ignore[attr-defined]
-        _require(changed, "rows")
 
     def add_rows(self, rows: csr_array, lower: Floats, upper: Floats) -> None:
         """More rows at the end; the next run goes on from the last basis."""
-        program = self.program
-        self.program = replace(
-            program, matrix=csr_array(vstack([program.matrix, rows], format="csr")),
-            row_lower=np.concatenate([program.row_lower, lower]), row_upper=np.concatenate([program.row_upper, upper]))
-        self.row_lower = np.concatenate([self.row_lower, lower])
-        self.row_upper = np.concatenate([self.row_upper, upper])
         # The weights of the steepest edge would be worked out anew for all rows: longer than the few pivots to come.
         self.set_option("simplex_dual_edge_weight_strategy", _DEVEX)
-        _require(self.highs.addRows(len(lower), lower, upper, rows.nnz, rows.indptr[:-1].astype(np.int32),
-                                    rows.indices.astype(np.int32), rows.data), "rows")
+        super().add_rows(rows, lower, upper)
 
     def run(self, time_limit_s: float, limits: LazyRows | None = None) -> Solved:
         """Solve with the data as they are, adding rows of `limits` until none is broken.
@@ -150,7 +96,7 @@ class Solver:
         found: Solved | None = None
         for _ in range(_ROUNDS):
             status = self._run(until - monotonic())
-            iterations += int(self.highs.getInfo().simplex_iteration_count)
+            iterations += self.iterations
             if limits is None:
                 return self._solved(status)
             broken = self._broken(limits) if status == "optimal" else self.added[:0]
@@ -179,7 +125,7 @@ class Solver:
             if status in _SAID:
                 break
             # Rare, from a basis of other prices: the simplex has lost its way, and finds it from the start.
-            _require(self.highs.clearSolver(), "a fresh start")
+            require(self.highs.clearSolver(), "a fresh start")
             self.set_option(name, value)
             ended = self.highs.run()
             status = self.highs.getModelStatus()
@@ -191,7 +137,7 @@ class Solver:
 
     def set_kind(self, column: int, kind: highspy.HighsVarType) -> None:
         """Make a column integer or semi-continuous, for `choose`."""
-        _require(self.highs.changeColIntegrality(column, kind), "a kind of column")
+        require(self.highs.changeColIntegrality(column, kind), "a kind of column")
 
     def choose(self) -> tuple[Floats, float] | None:
         """The best plan found where columns are not all continuous, and its proven bound; None if there is none."""
@@ -212,12 +158,5 @@ class Solver:
         dual = np.array(solution.row_dual) if solution.dual_valid else np.zeros(len(self.row_lower))
         is_feasible = status == "optimal" or bool(
             solution.value_valid and info.primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible)
-        proven = lower_bound(self.program, dual, cost=self.cost, lower=self.lower, upper=self.upper,
-                             row_lower=self.row_lower, row_upper=self.row_upper)
-        return Solved(x, dual, float(self.cost @ x + self.program.offset), proven, status, is_feasible,
-                      int(info.simplex_iteration_count))
-
-
-def _require(status: highspy.HighsStatus, what: str) -> None:
-    if status == highspy.HighsStatus.kError:
-        raise SolverFault(f"HiGHS refused {what}")
+        return Solved(x, dual, float(self.cost @ x + self.offset), lower_bound(self, dual), status, is_feasible,
+                      self.iterations)

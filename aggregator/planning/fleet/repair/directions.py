@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import block_array, csr_array
 
 from aggregator.planning.fleet.problem import Ints
-from aggregator.planning.fleet.program.arrays import LinearProgram
+from aggregator.planning.linear_program import LinearProgram
 
 
 def with_directions(program: LinearProgram, taking: Ints, giving: Ints) -> LinearProgram:

@@ -11,9 +11,9 @@ from aggregator.planning.fleet.blocks.blocks import BlockService, blocks_of
 from aggregator.planning.fleet.blocks.crew import Alone
 from aggregator.planning.fleet.blocks.decomposition import decompose
 from aggregator.planning.fleet.program.arrays import assemble
-from aggregator.planning.fleet.program.bound import lower_bound
 from aggregator.planning.fleet.program.monolith import solve_whole
 from aggregator.planning.fleet.why import binding, reasons
+from aggregator.planning.linear_program import lower_bound
 
 Make = Callable[..., Problem]
 

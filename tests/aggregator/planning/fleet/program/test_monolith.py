@@ -10,12 +10,12 @@ import pytest
 from aggregator.planning.fleet.checker import Schedule, curtailment_of, evaluate, violations
 from aggregator.planning.fleet.problem import Floats, Problem
 from aggregator.planning.fleet.program.arrays import assemble
-from aggregator.planning.fleet.program.bound import lower_bound
 from aggregator.planning.fleet.program.monolith import duals_of, schedule_of, solve_whole
 from aggregator.planning.fleet.program.reference import Reference
 from aggregator.planning.fleet.program.solver import NoPlan, Solver
 from aggregator.planning.fleet.repair.certificate import burn_price, uncertified
 from aggregator.planning.fleet.reserve.headroom import Headroom
+from aggregator.planning.linear_program import lower_bound
 
 Make = Callable[..., Problem]
 SEEDS = range(14)  # times the sorts of the conftest: 238 problems
