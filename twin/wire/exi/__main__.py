@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+from string import hexdigits
 
 from twin.wire.exi.codec import ExiCodec, Schemas, installed_codec
 from twin.wire.exi.errors import ExiError, Malformed, UnknownMessage
@@ -33,7 +35,12 @@ def main(arguments: list[str] | None = None) -> int:
     except ExiError as refused:
         print(f"refused: {refused}", file=sys.stderr)  # noqa: T201 - a command's own output
         return 1
-    print(text)  # noqa: T201 - a command's own output
+    try:
+        print(text, flush=True)  # noqa: T201 - a command's own output
+    except BrokenPipeError:
+        # Who reads has had enough (head, a pager): no fault. What is still buffered goes nowhere, or the interpreter
+        # would complain of it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
@@ -55,10 +62,22 @@ def _parser() -> argparse.ArgumentParser:
     encode.add_argument("--protocol", metavar="NAME", required=True, help=f"{protocols}, or a namespace")
     encode.set_defaults(run=_encode)
     hostile = commands.add_parser("fuzz", help="decode hostile streams and say what became of them")
-    hostile.add_argument("--count", type=int, default=100_000)
+    hostile.add_argument("--count", type=_count, default=100_000, metavar="N",
+                         help="streams, at least 1; default: %(default)s")
     hostile.add_argument("--seed", type=int, default=1)
     hostile.set_defaults(run=_fuzz)
     return parser
+
+
+def _count(text: str) -> int:
+    """A number of streams, as argparse asks for it."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text:.40}, expected a number of at least 1")
+    return number
 
 
 def _decode(codec: ExiCodec, options: argparse.Namespace) -> str:
@@ -68,7 +87,9 @@ def _decode(codec: ExiCodec, options: argparse.Namespace) -> str:
     try:
         stream = bytes.fromhex(digits)
     except ValueError:
-        raise Malformed(f"{options.hex:.40} is not hexadecimal") from None
+        is_odd = len(digits) % 2 and not set(digits) - set(hexdigits)
+        why = f"has {len(digits)} hexadecimal digits, expected two for each octet" if is_odd else "is not hexadecimal"
+        raise Malformed(f"{options.hex:.40} {why}") from None
     namespaces = [_SHORT.get(options.protocol, options.protocol)] if options.protocol else list(_SHORT.values())
     known = codec.schemas.namespaces
     found, refused = {}, {}

@@ -26,13 +26,14 @@ _HIT_LOCAL, _MISS = 0, 2
 class Source:
     """One stream that is being decoded, with what decoding it has cost so far."""
 
-    __slots__ = ("bits", "depth", "events", "learned", "limits", "strings")
+    __slots__ = ("bits", "content", "depth", "events", "learned", "limits", "strings")
 
     def __init__(self, bits: str, limits: Limits, strings: StringTable) -> None:
         self.bits = bits
         self.limits = limits
         self.strings = strings
         self.events = 0
+        self.content = 0
         self.depth = 0
         self.learned: dict[Name, Any] = {}
 
@@ -41,6 +42,18 @@ class Source:
         self.events += 1
         if self.events > self.limits.events:
             raise LimitExceeded(f"more than {self.limits.events} elements and attributes in one message")
+
+    def grow(self, length: int) -> None:
+        """So many more characters or octets of values that come out, before they are made."""
+        self.content += length
+        if self.content > self.limits.content:
+            raise LimitExceeded(f"more than {self.limits.content} characters and octets of values in one message")
+
+    def descend(self) -> None:
+        """Into one more element whose depth no schema bounds; whoever reads on after it takes `depth` back."""
+        self.depth += 1
+        if self.depth > self.limits.depth:
+            raise LimitExceeded(f"elements nested deeper than {self.limits.depth}")
 
     def number(self, at: int, width: int) -> tuple[int, int]:
         """An unsigned number of `width` bits, and the position after it."""
@@ -98,12 +111,14 @@ class Source:
         end = at + 8 * length
         if end > len(self.bits):
             raise Truncated(f"a binary value of {length} octets in a stream with {len(self.bits) - at} bits left")
+        self.grow(length)
         return (int(self.bits[at:end], 2).to_bytes(length, "big") if length else b""), end
 
     def string(self, at: int, owner: Name) -> tuple[str, int]:
         """A String value (7.1.10, 7.3.3): new, or one that the stream has had before."""
         length, at = self.unsigned(at)
         if length >= _MISS:
+            self.grow(length - _MISS)
             text, at = self.characters(at, length - _MISS)
             if text:
                 self.strings.add_value(owner, text)
@@ -112,7 +127,9 @@ class Source:
         index, at = self.number(at, width_for(len(known)))
         if index >= len(known):
             raise Malformed(f"string number {index} of {len(known)} known ones")
-        return known[index], at
+        text = known[index]
+        self.grow(len(text))
+        return text, at
 
 
 def width_for(count: int) -> int:

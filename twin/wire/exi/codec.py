@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from twin.wire.exi.errors import InvalidValue, SchemaError, UnknownMessage
+from twin.wire.exi.errors import InvalidValue, LimitExceeded, SchemaError, UnknownMessage
 from twin.wire.exi.limits import Limits
 from twin.wire.exi.stream import Protocol
 from twin.wire.exi.xsd import read_schema, read_target
@@ -100,7 +100,11 @@ class ExiCodec:
             Truncated, Malformed, TrailingBits, LimitExceeded, InvalidValue: the stream is not such a message.
             UnknownMessage: there is no such namespace.
         """
-        return msgspec.json.encode(self.decode_message(stream, namespace)).decode()
+        message = self.decode_message(stream, namespace)
+        try:
+            return msgspec.json.encode(message).decode()
+        except RecursionError:
+            raise LimitExceeded("elements nested deeper than JSON can be written") from None
 
     def decode_message(self, stream: bytes, namespace: str) -> dict[str, Any]:
         """The same to an object; signatures' own namespace holds fragments, all others documents."""

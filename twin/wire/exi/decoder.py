@@ -68,7 +68,11 @@ class Decoder:
         return found
 
     def _prepare(self, place: Place, grammar: Grammar, owner: Name) -> dict[str, Step]:
-        """The table of a state; text between elements and xs:any are not in it, so that they are read as deviations."""
+        """The table of a state.
+
+        Text between elements, xs:any and what an ambiguous element of a fragment holds are not in it, so that they are
+        read as deviations: there depth is counted, which nothing else bounds for them.
+        """
         state = place.state
         steps: dict[str, Step] = {}
         for code, production in enumerate(state.productions):
@@ -76,7 +80,7 @@ class Decoder:
             step: Step | None = None
             if then is None:
                 step = (_END, "", _no_value, place)
-            elif isinstance(what, Element):
+            elif isinstance(what, Element) and not grammar.is_ambiguous:
                 step = (_LISTED if production.repeats else _ONE, what.name.local, self.element_reader(what),
                         self._place(then, owner))
             elif isinstance(what, Attribute):

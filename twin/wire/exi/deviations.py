@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from twin.wire.exi.bits import Source, width_for
-from twin.wire.exi.errors import ExiError, LimitExceeded, Malformed
+from twin.wire.exi.errors import ExiError, InvalidValue, Malformed
 from twin.wire.exi.grammar import Deviation, Event, Grammar, State
 from twin.wire.exi.schema import Attribute, Complex, Element, Name, SchemaSet, Simple
 from twin.wire.exi.strings import XSD, XSI
@@ -36,12 +36,16 @@ class Readers(Protocol):
 
 @dataclass(slots=True)
 class _Open:
-    """The element that is being read: where its grammar stands, and what has been found."""
+    """The element that is being read: where its grammar stands, and what has been found.
+
+    texts: those of an element whose type a fragment does not tell, where text may stand between elements.
+    """
 
     grammar: Grammar
     state: State
     owner: Name
     found: dict[str, Any]
+    texts: list[str] = field(default_factory=list)
 
     def add(self, element: Element, value: Any) -> None:
         """A child element that the schemas name, wherever it stands."""
@@ -78,6 +82,7 @@ class Deviations:
     def read_on(self, source: Source, at: int, grammar: Grammar, state: State, owner: Name,
                 found: dict[str, Any]) -> tuple[dict[str, Any], int]:
         """Read an element from `state`, whose event code stands at `at`, to its end."""
+        source.descend()
         here = _Open(grammar, state, owner, found)
         while True:
             source.count()
@@ -85,7 +90,7 @@ class Deviations:
             if code < len(here.state.productions):
                 production = here.state.productions[code]
                 if production.event is Event.END:
-                    return _closed(here), at
+                    break
                 at = self._foreseen(source, at, here, code)
                 continue
             if code > len(here.state.productions):
@@ -95,8 +100,10 @@ class Deviations:
                 raise Malformed(f"deviation {number} of {len(here.state.deviations)} that may stand here")
             deviation = here.state.deviations[number]
             if deviation is Deviation.END:
-                return _closed(here), at
+                break
             at = self._deviating(source, at, here, deviation)
+        source.depth -= 1
+        return _closed(here), at
 
     def _foreseen(self, source: Source, at: int, here: _Open, code: int) -> int:
         production = here.state.productions[code]
@@ -115,7 +122,7 @@ class Deviations:
         else:
             text, at = source.string(at, here.owner)
             if here.grammar.is_ambiguous:
-                here.found[TEXT_KEY] = here.found.get(TEXT_KEY, "") + text
+                here.texts.append(text)
         if production.then is not None:
             here.state = production.then
         return at
@@ -143,9 +150,16 @@ class Deviations:
         return at
 
     def _retype(self, here: _Open, name: Name) -> None:
-        """Go on with the type that the stream names, if it is known."""
+        """Go on with the type that the stream names, if it is known.
+
+        It has to be derived from the one that stands there (XML Schema 1.0, part 1, 3.3.4): with any other one could
+        put elements into each other without end. The values of simple types are all read as what the declared type
+        allows, so that there any other simple one may stand.
+        """
         type_ = self._type(name)
         if type_ is not None:
+            if not _may_stand_for(here.grammar.type, type_):
+                raise InvalidValue(f"xsi:type {name.local:.80}, expected a type derived from that of the element")
             here.grammar = self._readers.grammar(type_)
             here.state = here.grammar.start
 
@@ -164,19 +178,13 @@ class Deviations:
         element = self._schema.elements.get(name)
         if element is None:
             return self._unknown(source, at, name)
-        value, at = self._nested(source, at, element)
+        value, at = _inside(name.local, self._readers.element_reader(element), source, at)
         here.add(element, value)
         return at
 
-    def _nested(self, source: Source, at: int, element: Element) -> tuple[Any, int]:
-        _descend(source)
-        value, at = _inside(element.name.local, self._readers.element_reader(element), source, at)
-        source.depth -= 1
-        return value, at
-
     def _unknown(self, source: Source, at: int, name: Name) -> int:
         """Read past an element that no schema names."""
-        _descend(source)
+        source.descend()
         learned = source.learned.setdefault(name, _Learned())
         codes, escapes = learned.start, _START
         while True:
@@ -189,7 +197,7 @@ class Deviations:
             elif number < len(codes):
                 event, known = codes[number]
             else:
-                raise Malformed(f"event {number} of {len(codes) + 1} that may stand in {name.local}")
+                raise Malformed(f"event {number} of {len(codes) + 1} that may stand in {name.local:.80}")
             if event is Event.END:
                 if is_new:
                     codes.insert(0, (Event.END, None))
@@ -220,7 +228,8 @@ class Deviations:
         if event is Event.ATTRIBUTE:
             _, at = source.string(at, known)
         elif known in self._schema.elements:
-            _, at = self._nested(source, at, self._schema.elements[known])
+            reader = self._readers.element_reader(self._schema.elements[known])
+            _, at = _inside(known.local, reader, source, at)
         else:
             at = self._unknown(source, at, known)
         return at, known, None
@@ -233,7 +242,18 @@ def _closed(here: _Open) -> dict[str, Any]:
     """What was found; peers that encode XML have no event for a text that is empty."""
     if here.grammar.value_type is not None and TEXT_KEY not in here.found:
         here.found[TEXT_KEY] = parse_text(here.grammar.value_type, "")
+    if here.texts:
+        here.found[TEXT_KEY] = "".join(here.texts)
     return here.found
+
+
+def _may_stand_for(declared: Complex, named: Simple | Complex) -> bool:
+    """Whether an element of type `declared` may say by xsi:type that it is of type `named`."""
+    if declared.is_open or named is declared:
+        return True
+    if isinstance(declared.content, Simple) and not declared.attributes:
+        return isinstance(named, Simple) or isinstance(named.content, Simple)
+    return isinstance(named, Complex) and declared.name in named.bases
 
 
 def _inside(name: str, reader: Reader, source: Source, at: int) -> tuple[Any, int]:
@@ -242,12 +262,6 @@ def _inside(name: str, reader: Reader, source: Source, at: int) -> tuple[Any, in
     except ExiError as fault:
         fault.inside(name)
         raise
-
-
-def _descend(source: Source) -> None:
-    source.depth += 1
-    if source.depth > source.limits.depth:
-        raise LimitExceeded(f"elements nested deeper than {source.limits.depth}")
 
 
 def _untyped_attribute(source: Source, at: int, here: _Open) -> int:

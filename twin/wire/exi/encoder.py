@@ -41,8 +41,8 @@ class Encoder:
         self._writers: dict[int, ElementWriter] = {}
         self._places: dict[State, Place] = {}
 
-    def _name_bits(self, name: Name) -> str:
-        """A name as xs:any writes it (7.1.7); those of the schema are known beforehand, and no others are written."""
+    def name_bits(self, name: Name) -> str:
+        """A name of the schema as xs:any and xsi:type write it (7.1.7); those of the schema are known beforehand, and no others are written."""
         uris, local_names = self._strings
         known = local_names[name.uri]
         return (number_bits(uris.index(name.uri) + 1, width_for(len(uris) + 1)) + unsigned_bits(0)
@@ -85,7 +85,7 @@ class Encoder:
             elif production.event is Event.ANY_ELEMENT:
                 for name, element in sorted(self._schema.elements.items()):
                     writer = self.element_writer(element)
-                    steps.setdefault(name.local, (bits + self._name_bits(name), writer, self.place(then)))
+                    steps.setdefault(name.local, (bits + self.name_bits(name), writer, self.place(then)))
         place.steps = steps
         return steps
 

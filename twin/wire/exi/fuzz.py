@@ -74,7 +74,7 @@ def fuzz(codec: ExiCodec, count: int, seed: int) -> FuzzReport:
     report = FuzzReport()
     began = time.process_time()
     for kind, namespace, stream in hostile_streams(codec, seed):
-        if report.count == count:
+        if report.count >= count:
             break
         if report.count == count // 10:
             report.resident_start_kb = _resident_kb()

@@ -31,6 +31,9 @@ _COOKIE = b"$EXI"
 _MESSAGE_TYPE = "V2GMessageType"
 _ENVELOPE = "V2G_Message"
 
+# No supported schema has types that contain themselves; one of the user's own may.
+_TOO_DEEP = "elements nested deeper than this interpreter can follow"
+
 
 class Protocol:
     """The grammars of one namespace: how its documents and fragments are written and read."""
@@ -70,6 +73,8 @@ class Protocol:
         except ExiError as fault:
             fault.inside(name)
             raise
+        except RecursionError:
+            raise LimitExceeded(f"{name}: {_TOO_DEEP}") from None
         parts.append(end)
         bits = "".join(parts)
         count = -(-len(bits) // 8)
@@ -120,6 +125,8 @@ class Protocol:
         except ExiError as fault:
             fault.inside(name)
             raise
+        except RecursionError:
+            raise LimitExceeded(f"{name}: {_TOO_DEEP}") from None
         if is_fragment:
             code, at = source.number(at, width)
             if code != count + 1:

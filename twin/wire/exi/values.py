@@ -129,6 +129,7 @@ def _string_reader(simple: Simple, owner: Name) -> Reader:
     return read
 
 
+@cache
 def value_writer(simple: Simple) -> Writer:
     """How a value of `simple` is written, with all that its type forbids refused by `InvalidValue`."""
     small = small_values(simple)
