@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.planning.fleet.limit_price import LEAST_TIMES, dearest
+
 if TYPE_CHECKING:
     from aggregator.planning.fleet.problem import Event, Feeders, Problem, Reserve
 
@@ -116,7 +118,7 @@ def _fleet(problem: Problem) -> Iterator[Fault]:
     yield from _scalar("", "step_h", problem.step_h, above=0.0)
     yield from _scalar("", "shortfall_per_kwh", problem.shortfall_per_kwh)
     if problem.limit_per_kwh is not None:
-        yield from _scalar("", "limit_per_kwh", problem.limit_per_kwh)
+        yield from _limit_price(problem, problem.limit_per_kwh)
     for name in ("import_price", "export_price"):
         price = getattr(problem, name)
         for step in np.flatnonzero(~np.isfinite(price)):
@@ -129,6 +131,14 @@ def _fleet(problem: Problem) -> Iterator[Fault]:
             if name in seen:
                 yield Fault(f"{table}[{name}]", "id", repr(name), "an id that no other row has")
             seen.add(name)
+
+
+def _limit_price(problem: Problem, price: float) -> Iterator[Fault]:
+    yield from _scalar("", "limit_per_kwh", price)
+    least = LEAST_TIMES * dearest(problem)
+    if price < min(least, _MOST):
+        yield Fault("", "limit_per_kwh", f"{price:g}", f"at least {least:g}, {LEAST_TIMES:g} times what a kWh can save "
+                    "elsewhere, or no limit_per_kwh, which then follows the prices")
 
 
 def _evs(problem: Problem) -> Iterator[Fault]:
@@ -159,6 +169,10 @@ def _evs(problem: Problem) -> Iterator[Fault]:
         yield from where(name, ~bad & (most > 0) & (value > most), f"at most {name.replace('min', 'max')}")
     yield from where("min_charge_kw", (evs.sleeps == 1) & (evs.min_charge_kw == 0),
                      "above 0 for a car that sleeps in a pause")
+    yield from where("taper_soc", ~((evs.taper_soc >= 0) & (evs.taper_soc <= 1)), "from 0 to 1")
+    yield from where("standby_kw", ~(evs.standby_kw >= 0) | np.isinf(evs.standby_kw), "0 or more")
+    yield from where("charge_efficiency", evs.has_curves & (evs.charge_efficiency > 0) & (evs.charge_efficiency <= 0.5),  # noqa: PLR2004 - a loss as large as what is stored
+                     "above 0.5 for a car with taper_soc or standby_kw")
     yield from where("sleeps", (evs.sleeps != 0) & (evs.sleeps != 1), "0 or 1")
     for name in ("charge_efficiency", "discharge_efficiency"):
         value = getattr(evs, name)

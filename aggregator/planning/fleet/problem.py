@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.planning.fleet.faults import ProblemFaults, faults_of
+from aggregator.planning.fleet.limit_price import FROM_PRICES, usual_limit_price
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -35,6 +36,8 @@ class Evs:
     max_discharge_kw: 0 where the car may not discharge. wear_per_kwh: of throughput, in each direction.
     min_charge_kw, min_discharge_kw: a power is 0 or at least that; less is followable only where the battery fills up.
     sleeps: 1 for a car that falls asleep in a step without power and takes none until it leaves, else 0.
+    taper_soc, standby_kw: what no linear program knows and sold reserve is judged by. From taper_soc on the charging
+    power falls in a line to 0 at a full battery (1, or no column: it does not); standby_kw is lost while power flows.
     """
 
     ids: tuple[str, ...]
@@ -53,11 +56,14 @@ class Evs:
     min_charge_kw: Floats = field(default_factory=_absent)
     min_discharge_kw: Floats = field(default_factory=_absent)
     sleeps: Floats = field(default_factory=_absent)
+    taper_soc: Floats = field(default_factory=_absent)
+    standby_kw: Floats = field(default_factory=_absent)
 
     def __post_init__(self) -> None:
-        for name in ("min_charge_kw", "min_discharge_kw", "sleeps"):
+        for name, usual in (("min_charge_kw", 0.0), ("min_discharge_kw", 0.0), ("sleeps", 0.0), ("taper_soc", 1.0),
+                            ("standby_kw", 0.0)):
             if np.size(getattr(self, name)) == 0:
-                object.__setattr__(self, name, np.zeros(len(self.ids)))
+                object.__setattr__(self, name, np.full(len(self.ids), usual))
         _plain(self, integers=("site", "arrive", "depart"))
 
     def __len__(self) -> int:
@@ -67,6 +73,11 @@ class Evs:
     def has_minimums(self) -> bool:
         """Whether there is a power that a linear plan may choose and a car cannot follow."""
         return bool(self.min_charge_kw.any() or (self.min_discharge_kw * self.may_discharge).any())
+
+    @property
+    def has_curves(self) -> NDArray[np.bool_]:
+        """Shape (ev,): whether the battery is known to be other than the linear one of the plan."""
+        return (self.taper_soc < 1) | (self.standby_kw > 0)
 
     @property
     def may_discharge(self) -> NDArray[np.bool_]:
@@ -215,7 +226,7 @@ class Problem:
     step_h: hours per step. import_price, export_price: shape (step,), per kWh. shortfall_per_kwh: price of energy
     missing at departure, and per hour of each kWh below a floor that a car arrived below.
     limit_per_kwh: price of power that the caps, lines and voltages have no room for, so that a building above its cap
-    still has a plan, which says so; None makes them hard.
+    still has a plan, which says so; None makes them hard. If it is not given it follows the prices (`limit_price`).
 
     Raises:
         ProblemFaults: names every EV, site and field that cannot be. A demand that cannot be met is none of these.
@@ -230,11 +241,13 @@ class Problem:
     events: tuple[Event, ...] = ()
     feeders: Feeders | None = None
     reserve: Reserve | None = None
-    limit_per_kwh: float | None = 1000.0
+    limit_per_kwh: float | None = FROM_PRICES
     trusted: InitVar[bool] = False
 
     def __post_init__(self, trusted: bool) -> None:
         _plain(self, only=("import_price", "export_price"))
+        if self.limit_per_kwh is FROM_PRICES:
+            object.__setattr__(self, "limit_per_kwh", usual_limit_price(self))
         if not trusted and (found := faults_of(self)):
             raise ProblemFaults(found)
 

@@ -18,6 +18,7 @@ import numpy as np
 from aggregator.planning.fleet.faults import Fault, ProblemFaults
 from aggregator.planning.fleet.files.problem_reader import shown, text_rows
 from aggregator.planning.fleet.files.problem_schema import DEFAULTS, FIELDS, FORMAT, Field, Table
+from aggregator.planning.fleet.limit_price import FROM_PRICES
 from aggregator.planning.fleet.problem import Event, Evs, Feeders, Problem, Reserve, Sites
 
 MOST_BYTES: Final = 1 << 30
@@ -28,6 +29,7 @@ _HEADER_MOST: Final = 10_000
 _HEADERS: Final = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _SCALARS: Final = ("step_h", "shortfall_per_kwh", "limit_per_kwh", "feeders.least_squared_voltage",
                    "feeders.most_squared_voltage", "reserve.sustain_h")
+_OPTIONAL: Final = frozenset(field.name for field in FIELDS[""] if field.optional)
 Arrays = Mapping[str, Any]
 
 
@@ -159,8 +161,8 @@ def _missing(found: Arrays) -> Iterator[Fault]:
     given = {name.partition(".")[0] for name in found if "." in name}
     for name, shape in shapes().items():
         table, _, field = name.rpartition(".")
-        if name in found or _default(name) is not None or (table in ("events", "feeders", "reserve")
-                                                           and table not in given):
+        is_whole_table_missing = table in ("events", "feeders", "reserve") and table not in given
+        if name in found or name in _OPTIONAL or _default(name) is not None or is_whole_table_missing:
             continue
         yield Fault(table, field, "missing", f"an array of shape ({', '.join(shape)})" if shape else "a number")
 
@@ -204,7 +206,7 @@ def _problem(found: Arrays) -> Problem:
         _fill(feeders, FIELDS["segments"], (len(sites["ids"]),), steps)
     if reserve:
         _fill(reserve, FIELDS["reserve"], reserve["price_per_kw_h"].shape, steps)
-    limit = float(found.get("limit_per_kwh", DEFAULTS["", "limit_per_kwh"]))
+    limit = float(found["limit_per_kwh"]) if "limit_per_kwh" in found else FROM_PRICES
     return Problem(
         float(found["step_h"]), Evs(**evs), Sites(**sites), found["import_price"], found["export_price"],
         float(found["shortfall_per_kwh"]), tuple(_called(table("events"))), Feeders(**feeders) if feeders else None,

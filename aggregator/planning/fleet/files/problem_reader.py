@@ -14,6 +14,7 @@ import numpy as np
 
 from aggregator.planning.fleet.faults import Fault, ProblemFaults, faults_of
 from aggregator.planning.fleet.files.problem_schema import DEFAULTS, Table, names
+from aggregator.planning.fleet.limit_price import FROM_PRICES
 from aggregator.planning.fleet.problem import Event, Evs, Feeders, Floats, Ints, Problem, Reserve, Sites
 
 Row = Mapping[str, Any]
@@ -68,7 +69,7 @@ class _Reader:
         sites = Sites(
             site_ids, *(self.series_table("sites", site_ids, rows, name) for name in names("sites", "series")),
             *(self.column("sites", site_ids, rows, name) for name in names("sites", "number")))
-        limit = None if "limit_per_kwh" in raw and raw["limit_per_kwh"] is None else self.number(
+        limit = FROM_PRICES if "limit_per_kwh" not in raw else None if raw["limit_per_kwh"] is None else self.number(
             "", "", raw, "limit_per_kwh")
         problem = Problem(
             self.number("", "", raw, "step_h"), self.evs(self.rows("", raw, "evs"), site_ids), sites,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from aggregator.planning.fleet.limit_price import TIMES
 from aggregator.planning.fleet.problem import Evs, Feeders, Reserve, Sites
 
 FORMAT: Final = "v2g-fleet-problem/1"
@@ -26,7 +27,7 @@ Table = Literal["", "sites", "evs", "events", "feeders", "chains", "segments", "
 class Field:
     """One field. default: what a missing one counts as; needed where it is not optional.
 
-    means: in words, with the unit where the name has none.
+    missing: the same in words for an optional one. means: in words, with the unit where the name has none.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Field:
     means: str
     default: float | None = None
     optional: bool = False
+    missing: str = "none"
 
     @property
     def is_needed(self) -> bool:
@@ -49,7 +51,8 @@ FIELDS: Final[dict[Table, tuple[Field, ...]]] = {
         Field("shortfall_per_kwh", "number",
               "price of a kWh missing at departure, and per hour of each kWh below a floor that a car arrived below"),
         Field("limit_per_kwh", "number",
-              "price of power for which caps, lines and voltages have no room; null makes them hard", 1000.0),
+              "price of power for which caps, lines and voltages have no room; null makes them hard", optional=True,
+              missing=f"{TIMES:g} times the dearest price"),
         Field("sites", "rows", "connection points"),
         Field("evs", "rows", "the cars, one row per stay"),
         Field("events", "rows", "demand-response events of the whole fleet", optional=True),
@@ -82,6 +85,9 @@ FIELDS: Final[dict[Table, tuple[Field, ...]]] = {
         Field("min_charge_kw", "number", "a charging power is 0 or at least this", 0.0),
         Field("min_discharge_kw", "number", "a discharging power is 0 or at least this", 0.0),
         Field("sleeps", "number", "1 for a car that takes no more power once it had none, until it leaves", 0.0),
+        Field("taper_soc", "number",
+              "SoC from which its charging power falls, in a line to 0 at a full battery; for sold reserve alone", 1.0),
+        Field("standby_kw", "number", "lost while power flows, whatever its size; for sold reserve alone", 0.0),
     ),
     "events": (
         Field("id", "name", "of the event"),
@@ -137,7 +143,7 @@ def as_markdown() -> str:
     for table, fields in FIELDS.items():
         lines += [f"**{titles[table]}**", "", "| field | kind | if missing | means |", "|---|---|---|---|"]
         for field in fields:
-            missing = "needed" if field.is_needed else "none" if field.default is None else f"{field.default:g}"
+            missing = "needed" if field.is_needed else field.missing if field.default is None else f"{field.default:g}"
             lines.append(f"| `{field.name}` | {field.kind} | {missing} | {field.means} |")
         lines.append("")
     return "\n".join(lines)

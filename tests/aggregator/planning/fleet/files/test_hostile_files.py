@@ -20,6 +20,7 @@ from aggregator.planning.fleet import Problem, ProblemFaults, Unreadable, read_p
 from aggregator.planning.fleet.files.problem_arrays import as_arrays, shapes
 from aggregator.planning.fleet.files.problem_file import as_json
 from aggregator.planning.fleet.files.problem_schema import as_markdown, json_schema
+from aggregator.planning.fleet.limit_price import dearest
 
 DOCS = Path(__file__).parents[5] / "docs"
 Make = Callable[..., Problem]
@@ -208,7 +209,7 @@ def test_columns_that_may_be_missing_count_as_the_schema_says(make_fleet: Make, 
     found = read_problem(tmp_path / "p.npz")
     assert not found.evs.wear_per_kwh.any()
     assert found.sites.pv_kw.shape == problem.sites.base_kw.shape
-    assert found.limit_per_kwh == 1000.0
+    assert found.limit_per_kwh == 100.0 * dearest(found)
     np.savez(tmp_path / "p.npz", **arrays, limit_per_kwh=np.array(np.inf))
     assert read_problem(tmp_path / "p.npz").limit_per_kwh is None
 
