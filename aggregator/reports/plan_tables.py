@@ -10,7 +10,7 @@ from aggregator.planning.fleet.files.plan_file import most_energy
 from aggregator.planning.fleet.plan import Plan
 from aggregator.planning.fleet.problem import PRODUCTS, Problem
 from aggregator.planning.fleet.why import Reason, binding
-from aggregator.planning.fleet.words import decision_words, horizon_words, repair_words, status_words
+from aggregator.planning.fleet.words import decision_words, horizon_words, repair_words, reserve_words, status_words
 from aggregator.reports.plan_figures import notable_sites
 from aggregator.reports.tables import Table, figure
 
@@ -129,7 +129,8 @@ def _reserve(problem: Problem, plan: Plan) -> Table:
             rows.append((str(block), _between(problem, steps.tolist()), *(
                 figure(float(plan.schedule.reserve_kw[product, block])) for product in range(len(PRODUCTS)))))
     return Table("reserve", "Reserve sold, kW", (
-        ("block", False), ("between", False), *((name, True) for name in PRODUCTS)), tuple(rows))
+        ("block", False), ("between", False), *((name, True) for name in PRODUCTS)), tuple(rows),
+        reserve_words(plan))
 
 
 def _sites(problem: Problem, plan: Plan) -> Table:

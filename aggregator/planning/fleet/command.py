@@ -27,9 +27,10 @@ from aggregator.planning.fleet.plan import Plan, relative_gap
 from aggregator.planning.fleet.problem import Problem
 from aggregator.planning.fleet.program.monolith import Progress
 from aggregator.planning.fleet.program.solver import NoPlan
+from aggregator.planning.fleet.reserve.check import with_held_reserve
 from aggregator.planning.fleet.solving import is_whole, solve
 from aggregator.planning.fleet.why import Reason, binding, reasons
-from aggregator.planning.fleet.words import alarm_words, reason_words, repair_words
+from aggregator.planning.fleet.words import alarm_words, reason_words, repair_words, reserve_words
 from aggregator.refusal import Refused
 from aggregator.reports.figure_svg import BEGINNING as SVG_BEGINNING
 from aggregator.reports.plan_page import plan_svg, render_plan
@@ -137,8 +138,8 @@ class Planned:
         return lines
 
     def _repaired(self) -> list[str]:
-        found = repair_words(self.plan)
-        return [f"repaired: {found}"] if found else []
+        found = {"repaired": repair_words(self.plan), "reserve": reserve_words(self.plan)}
+        return [f"{what}: {words}" for what, words in found.items() if words]
 
 
 def sum_of(seconds: dict[str, float]) -> float:
@@ -249,7 +250,8 @@ def _solved(problem: Problem, options: PlanOptions, progress: Progress) -> Plan:
     if options.executor == "local" or is_whole(problem):
         return solve(problem, gap=gap, time_limit_s=limit, workers=options.workers, progress=progress)
     with DaskCrew(BlockService(problem, blocks_of(problem)), options.scheduler, options.workers) as crew:
-        return decompose(problem, gap=gap, time_limit_s=limit, progress=progress, executor=crew).plan
+        plan = decompose(problem, gap=gap, time_limit_s=limit, progress=progress, executor=crew).plan
+    return with_held_reserve(problem, plan, gap=gap)
 
 
 @contextmanager

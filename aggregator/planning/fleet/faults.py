@@ -46,6 +46,9 @@ class ProblemFaults(ValueError):
 _MOST = 1e9
 """Of any power, energy or price."""
 
+_HALF = 0.5
+"""The twin has no battery that loses more than it stores."""
+
 
 def faults_of(problem: Problem) -> tuple[Fault, ...]:
     """Every fault of `problem`; shapes first, because values of the wrong shape cannot be named."""
@@ -171,7 +174,8 @@ def _evs(problem: Problem) -> Iterator[Fault]:
                      "above 0 for a car that sleeps in a pause")
     yield from where("taper_soc", ~((evs.taper_soc >= 0) & (evs.taper_soc <= 1)), "from 0 to 1")
     yield from where("standby_kw", ~(evs.standby_kw >= 0) | np.isinf(evs.standby_kw), "0 or more")
-    yield from where("charge_efficiency", evs.has_curves & (evs.charge_efficiency > 0) & (evs.charge_efficiency <= 0.5),  # noqa: PLR2004 - a loss as large as what is stored
+    loses_half = (evs.charge_efficiency > 0) & (evs.charge_efficiency <= _HALF)
+    yield from where("charge_efficiency", evs.has_curves & loses_half,
                      "above 0.5 for a car with taper_soc or standby_kw")
     yield from where("sleeps", (evs.sleeps != 0) & (evs.sleeps != 1), "0 or 1")
     for name in ("charge_efficiency", "discharge_efficiency"):

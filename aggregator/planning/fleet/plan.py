@@ -73,12 +73,26 @@ class Repair:
 
 
 @dataclass(frozen=True, eq=False)
+class ReserveCheck:
+    """What calls of the sold reserve came to when the batteries were judged by more than the linear program knows.
+
+    sold_kw: shape (product, block), before what does not hold was cut back. checks: steps with reserve up, and those
+    with reserve down. judged: of them, those that were called before the time for it ended.
+    """
+
+    sold_kw: Floats
+    checks: int
+    judged: int
+
+
+@dataclass(frozen=True, eq=False)
 class Plan:
     """The answer to a problem; shapes as in `Schedule` and `Evaluation`.
 
     bound: proven; no plan costs less. gap: how far the plan's cost lies above it, relative. status: optimal where the
     gap asked for is proven, time_limit where the time ended before, feasible where more time would not prove it either:
     what a repair costs lies in the gap, too. alarms: limits that no plan could keep, in words. seconds: by phase.
+    reserve_check: of the reserve that was sold first; None where none was.
     """
 
     schedule: Schedule
@@ -89,6 +103,7 @@ class Plan:
     repair: Repair = Repair()
     alarms: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    reserve_check: ReserveCheck | None = None
 
     @property
     def objective(self) -> float:

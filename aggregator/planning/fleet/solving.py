@@ -6,6 +6,7 @@ from aggregator.planning.fleet.blocks.decomposition import decompose
 from aggregator.planning.fleet.plan import Plan
 from aggregator.planning.fleet.problem import Problem
 from aggregator.planning.fleet.program.monolith import Progress, solve_whole
+from aggregator.planning.fleet.reserve.check import with_held_reserve
 
 WHOLE_EVS = 2_000
 """EVs up to which one program is the faster way; beyond, its time grows faster than the fleet."""
@@ -25,8 +26,10 @@ def solve(
         NoPlan: hard limits exclude every plan.
     """
     if is_whole(problem):
-        return solve_whole(problem, gap=gap, time_limit_s=time_limit_s, progress=progress)
-    return decompose(problem, gap=gap, time_limit_s=time_limit_s, workers=workers, progress=progress).plan
+        plan = solve_whole(problem, gap=gap, time_limit_s=time_limit_s, progress=progress)
+    else:
+        plan = decompose(problem, gap=gap, time_limit_s=time_limit_s, workers=workers, progress=progress).plan
+    return with_held_reserve(problem, plan, gap=gap)
 
 
 def is_whole(problem: Problem) -> bool:

@@ -19,6 +19,7 @@ _STATUSES: Final[dict[PlanStatus, str]] = {
     "time_limit": "the time ended before the gap was proven"}
 _SHOWN = 5e-4  # a price below shows as 0 in three digits
 _FELT_KWH = 1e-3
+_FELT_KW = 1e-6
 _NAMED = 5
 
 
@@ -62,3 +63,20 @@ def repair_words(plan: Plan) -> str:
     more = "".join(f", {kwh:.1f} kWh more {what}" for kwh, what in (
         (repair.event_kwh, "missed in events"), (repair.limits_kwh, "without room")) if kwh > _FELT_KWH)
     return f"{', '.join(parts)}, for {repair.cost:.2f}{more}"
+
+
+def reserve_words(plan: Plan) -> str:
+    """How much of the reserve that was sold first holds when it is called; nothing where none was."""
+    check = plan.reserve_check
+    if check is None:
+        return ""
+    sold, held = check.sold_kw, plan.schedule.reserve_kw
+    blocks = int((sold > _FELT_KW).any(axis=0).sum())
+    cut = (sold - held > _FELT_KW).any(axis=0)
+    found = f"{blocks - int(cut.sum())} of {blocks} blocks hold as sold"
+    if cut.any():
+        found += f", the others are cut back from {sold[:, cut].sum():.1f} to {held[:, cut].sum():.1f} kW"
+    if check.judged < check.checks:
+        found += (f"; {check.judged} of {check.checks} calls were judged before the time for it ended, the rest is as "
+                  "sold")
+    return found

@@ -27,10 +27,10 @@ from aggregator.planning.fleet.blocks.blocks import (
     BlockTask,
     Late,
     Prices,
-    block_problem,
     blocks_of,
 )
 from aggregator.planning.fleet.blocks.crew import Crew, Executor
+from aggregator.planning.fleet.blocks.market_bound import market_bound
 from aggregator.planning.fleet.blocks.master import Box, Coupling, Mix, Pool
 from aggregator.planning.fleet.blocks.mixing import recombined
 from aggregator.planning.fleet.blocks.sample import SampleAnswer, SampleTask
@@ -39,9 +39,7 @@ from aggregator.planning.fleet.checker import Schedule
 from aggregator.planning.fleet.idle import idle_schedule
 from aggregator.planning.fleet.plan import Duals, Plan, Repair, make_plan, relative_gap
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
-from aggregator.planning.fleet.program.arrays import assemble
 from aggregator.planning.fleet.program.monolith import Progress
-from aggregator.planning.linear_program import lower_bound
 
 _SAMPLE_EVS = 640
 _LARGE_FLEET_EVS = 20_000
@@ -278,32 +276,22 @@ class _Search:
         coupling = self.pool.coupling
         bounds = {answer.block: answer.bound for answer in answers}
         prices = coupling.prices(dual)
-        missing = set(self.pool.blocks) - set(bounds)
-        bounds.update({block: self._cheap_bound(block, prices.net) for block in missing})
-        proven = coupling.bound(dual, sum(bounds.values()))
+        missing = [sites for block, sites in self.pool.blocks.items() if block not in bounds]
+        rest = market_bound(self.problem, np.concatenate(missing), prices) if missing else 0.0
+        proven = coupling.bound(dual, sum(bounds.values()) + rest)
         if proven > self.bound:
             self.bound = proven
             if not missing:
                 self.dual, self.duals = dual, {answer.block: answer.duals for answer in answers}
         return proven
 
-    def _cheap_bound(self, block: int, net_price: Floats) -> float:
-        """A bound without a solve: every kWh at its market price, as if batteries had no energy to keep."""
-        program = assemble(block_problem(self.problem, self.blocks[block]))
-        cost = program.cost.copy()
-        cost[program.columns["bought"]] += np.tile(net_price, program.shape[0])
-        cost[program.columns["sold"]] -= np.tile(net_price, program.shape[0])
-        dual = np.zeros(len(program.row_lower))
-        market = np.minimum(self.problem.import_price, self.problem.export_price) * self.problem.step_h + net_price
-        dual[program.rows["balance"]] = np.tile(market, program.shape[0])
-        priced = replace(program, cost=cost)
-        return max(lower_bound(priced, dual), lower_bound(priced, 0.0 * dual))
-
     def result(self, replaced: int) -> Decomposition:
         """The plan of the last mix, judged without the solver."""
         if self.pool is None:
             raise RuntimeError("nothing has been planned yet")
         pool, mix = self.pool, self.mix
+        if np.isneginf(self.bound):
+            self._take((), np.zeros(len(pool.coupling)))
         planned = np.zeros(len(self.problem.sites), dtype=bool)
         planned[[plan.site for plan in pool.plans]] = True
         schedule = idle_schedule(self.problem)

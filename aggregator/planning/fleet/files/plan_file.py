@@ -34,9 +34,17 @@ def summary(problem: Problem, plan: Plan) -> dict[str, Any]:
         "shortfalls": [{"id": evs.ids[k], "missing_kwh": float(plan.outcome.shortfall_kwh[k]),
                         "possible_kwh": float(most_energy(problem)[k])} for k in short],
         "events": _events(problem, plan),
+        "reserve_check": _reserve_check(plan),
         "alarms": list(plan.alarms),
         "binding": [{**asdict(item), "in_words": str(item)} for item in binding(problem, plan)[:_NAMED]],
     }
+
+
+def _reserve_check(plan: Plan) -> dict[str, Any] | None:
+    check = plan.reserve_check
+    return None if check is None else {
+        "sold_first_kw": dict(zip(PRODUCTS, check.sold_kw.tolist(), strict=True)), "checks": check.checks,
+        "judged": check.judged}
 
 
 def most_energy(problem: Problem) -> Any:

@@ -29,7 +29,7 @@ def test_a_call_within_the_headroom_is_delivered_to_the_watt(
     schedule = solve_whole(problem).schedule
     room = ev_headroom(problem, schedule)[0 if sign > 0 else 1][:, step]
     planned = schedule.charge_kw[:, step] - schedule.discharge_kw[:, step]
-    change = sign * (planned - shared_out(problem, schedule, step, sign * share * room.sum()))
+    change = sign * (planned - shared_out(problem, planned, room, sign * share * room.sum()))
     assert change.sum() == pytest.approx(share * room.sum(), abs=1e-6)
     assert (change >= -1e-9).all()
     assert (change <= np.maximum(room, 0.0) + 1e-9).all()
@@ -43,7 +43,7 @@ def test_no_car_is_called_to_less_than_its_minimum(make_fleet: Make, seed: int, 
     for step in range(problem.steps):
         planned = schedule.charge_kw[:, step] - schedule.discharge_kw[:, step]
         room = ev_headroom(problem, schedule)[0 if sign > 0 else 1][:, step]
-        powers = shared_out(problem, schedule, step, sign * share * room.sum())
+        powers = shared_out(problem, planned, room, sign * share * room.sum())
         called = np.abs(powers - planned) > 1e-9
         weak = (powers > 1e-9) & (powers < evs.min_charge_kw - 1e-6)
         weak |= (powers < -1e-9) & (powers > -evs.min_discharge_kw + 1e-6)
@@ -55,7 +55,7 @@ def test_what_is_held_as_ordered_is_sold_as_planned(make_fleet: Make) -> None:
     problem = make_fleet(7, reserve=True, evs=12)
     schedule = solve_whole(problem).schedule
     assert schedule.reserve_kw.sum() > 0
-    np.testing.assert_allclose(held_reserve(problem, schedule, _as_ordered), schedule.reserve_kw, atol=1e-6)
+    np.testing.assert_allclose(held_reserve(problem, schedule, _as_ordered).reserve_kw, schedule.reserve_kw, atol=1e-6)
 
 
 def test_a_battery_that_tapers_sells_less_down_and_as_much_up(make_fleet: Make) -> None:
@@ -66,7 +66,7 @@ def test_a_battery_that_tapers_sells_less_down_and_as_much_up(make_fleet: Make) 
         soc = energy_kwh / problem.evs.capacity_kwh
         return np.where(ordered_kw > 0, ordered_kw * np.clip((1.0 - soc) / 0.5, 0.0, 1.0), ordered_kw)
 
-    held = held_reserve(problem, schedule, tapering)
+    held = held_reserve(problem, schedule, tapering).reserve_kw
     assert (held <= schedule.reserve_kw + 1e-9).all()
     asked, left = (problem.reserve.asked(kw) for kw in (schedule.reserve_kw, held))
     assert left[1].sum() < asked[1].sum() - 0.1 or asked[1].sum() == 0
