@@ -9,6 +9,7 @@ import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from twin.station.clock import ClockFileError, DomainClock
 from twin.station.fleetfile import FleetFileError, load_fleet
@@ -37,6 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--log-level", default="WARNING", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     chosen = parser.parse_args(arguments)
     logging.basicConfig(level=chosen.log_level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    fault_of_url = csms_url_fault(chosen.ocpp)
+    if fault_of_url is not None:
+        print(fault_of_url, file=sys.stderr)  # noqa: T201 - the answer to whoever called the command
+        return 1
     try:
         fleet = load_fleet(chosen.fleet)
         clock = DomainClock.wall() if chosen.clock is None else DomainClock.load(chosen.clock)
@@ -51,6 +56,21 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{chosen.fleet}: {fault}", file=sys.stderr)  # noqa: T201 - see above
         return 1
     return 0
+
+
+def csms_url_fault(url: str) -> str | None:
+    """What is wrong with the address of a CSMS, in one line, or None."""
+    expected = "expected ws://HOST[:PORT][/PATH] or wss://..."
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in {"ws", "wss"} and bool(parts.hostname) and parts.port != 0
+    except ValueError as fault:  # a port or an IPv6 address that is none
+        return f"--ocpp: {url!r}: {fault}; {expected}"
+    is_plain = url.isascii() and url.isprintable() and " " not in url
+    # The station's id is appended to the path, and its credentials come from the fleet file.
+    if not is_one or not is_plain or parts.query or parts.fragment or "@" in parts.netloc:
+        return f"--ocpp: {url!r}, {expected}"
+    return None
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:

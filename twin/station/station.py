@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 import random
+import time
+from collections import deque
 
 from twin.station.battery_car import BatteryCar
 from twin.station.clock import iso
@@ -29,6 +31,8 @@ from twin.station.settings import settings_of
 from twin.station.timeline import Event, Timeline
 
 METER_LEAST_WALL_S = 0.1
+NEEDS_BURST, NEEDS_WINDOW_S = 4, 8.0
+"""The CSMS plans anew for every change of a car's needs: it is told at most so many in so many wall seconds."""
 BEFORE_RESTART_S = 0.1  # wall time for the answer to a Reset to leave
 
 
@@ -61,6 +65,9 @@ class Station:
         self._told_status: str | None = None
         self._meter_tick: Event | None = None
         self._transaction_ids: dict[str, str] = {}
+        self._needs_posted: deque[float] = deque(maxlen=NEEDS_BURST)
+        self._is_needs_waiting = False
+        self._needs_look: Event | None = None
         self._seen: list[dict[str, object]] = []
         self.link = Link(
             csms_url, spec.id, spec.password, spec.version, listener=self, handle=self._handle, rng=rng
@@ -244,10 +251,40 @@ class Station:
             return
         if transaction.told_needs is not None and not needs.differs_from(transaction.told_needs):
             return
-        message = self.dialect.charging_needs(needs)
+        now = time.monotonic()
+        if self._is_needs_waiting:
+            return  # what is sent is what the car wants when it is sent
+        if len(self._needs_posted) == NEEDS_BURST and now < self._needs_posted[0] + NEEDS_WINDOW_S:
+            self._look_at_needs_in(self._needs_posted[0] + NEEDS_WINDOW_S - now)
+            return
+        message = self.dialect.charging_needs(self._take_needs)
         if message is not None:
-            transaction.told_needs = needs
+            message.failed = self._needs_failed
+            self._needs_posted.append(now)
+            self._is_needs_waiting = True
             self.link.post(message)
+
+    def _take_needs(self) -> CarNeeds | None:
+        """The newest, at the moment of sending; they count as told from then on."""
+        self._is_needs_waiting = False
+        if self._transaction is None or self._needs is None:
+            return None
+        self._transaction.told_needs = self._needs
+        return self._needs
+
+    def _needs_failed(self, why: str) -> None:
+        self._is_needs_waiting = False
+        if why == "offline" and self._transaction is not None:
+            self._transaction.told_needs = None  # the CSMS is told when it is back
+
+    def _look_at_needs_in(self, wall_s: float) -> None:
+        if self._needs_look is None:
+            at = self._timeline.now
+            self._needs_look = self._timeline.at(at + wall_s * self._timeline.clock.factor(at), self._look_at_needs)
+
+    def _look_at_needs(self, _: float) -> None:
+        self._needs_look = None
+        self._tell_needs()
 
     # ------------------------------------------------------------------ meter and state
 

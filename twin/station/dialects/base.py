@@ -140,6 +140,6 @@ class Dialect(ABC):
     @abstractmethod
     def ended(self, transaction: Transaction, sample: Sample, reason: EndReason) -> list[Message]: ...
 
-    def charging_needs(self, needs: CarNeeds) -> Message | None:  # noqa: ARG002 - see below
-        """What the car says about itself; nothing in OCPP 1.6."""
+    def charging_needs(self, take: Callable[[], CarNeeds | None]) -> Message | None:  # noqa: ARG002 - see below
+        """What the car says about itself, taken when it is sent; nothing in OCPP 1.6."""
         return None

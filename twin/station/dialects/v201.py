@@ -159,10 +159,17 @@ class Dialect201(Dialect):
 
         return Message("TransactionEvent", build, durable=True, parts=values)
 
-    def charging_needs(self, needs: CarNeeds) -> Message | None:
+    def charging_needs(self, take: Callable[[], CarNeeds | None]) -> Message | None:
         """NotifyEVChargingNeeds (2.0.1 K15)."""
-        payload = needs_payload_201(needs, self.station.spec.evse)
-        return Message("NotifyEVChargingNeeds", lambda: payload)
+        def build() -> Payload | None:
+            needs = take()
+            return None if needs is None else self.needs_payload(needs)
+
+        return Message("NotifyEVChargingNeeds", build)
+
+    def needs_payload(self, needs: CarNeeds) -> Payload:
+        """What NotifyEVChargingNeeds says in this version."""
+        return needs_payload_201(needs, self.station.spec.evse)
 
     def transaction_details(self) -> Payload:
         """What a later version adds to transactionInfo."""

@@ -7,7 +7,6 @@ from typing import ClassVar
 from twin.station.dialects.base import Payload
 from twin.station.dialects.needs import needs_payload_21
 from twin.station.dialects.v201 import Dialect201
-from twin.station.link import Message
 from twin.station.session import CarNeeds
 
 
@@ -23,7 +22,6 @@ class Dialect21(Dialect201):
             return {}
         return {"operationMode": "CentralSetpoint" if self.station.is_following_setpoint else "ChargingOnly"}
 
-    def charging_needs(self, needs: CarNeeds) -> Message | None:
-        """NotifyEVChargingNeeds (2.1 K15, K16, Q01)."""
-        payload = needs_payload_21(needs, self.station.spec.evse)
-        return Message("NotifyEVChargingNeeds", lambda: payload)
+    def needs_payload(self, needs: CarNeeds) -> Payload:
+        """NotifyEVChargingNeeds of 2.1 (K15, K16, Q01)."""
+        return needs_payload_21(needs, self.station.spec.evse)

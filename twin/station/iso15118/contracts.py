@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
 
 from twin.station.iso15118.pki import CERTIFICATES
 
@@ -39,14 +40,19 @@ def check_contract(leaf: bytes, sub_cas: Sequence[bytes], pki: Path, now: dt.dat
         raise UntrustedContract(f"contract: a certificate is none: {fault}") from None
     for _ in range(len(others) + 1):
         if not present.not_valid_before_utc <= now <= present.not_valid_after_utc:
-            raise UntrustedContract(f"contract: {present.subject.rfc4514_string()} is not valid now")
+            raise UntrustedContract(f"contract: {_name(present)} is not valid now")
         if _has_issued(root, present):
             return
         issuer = next((one for one in others if _has_issued(one, present)), None)
         if issuer is None:
-            raise UntrustedContract(f"contract: {present.subject.rfc4514_string()} has no trusted issuer")
+            raise UntrustedContract(f"contract: {_name(present)} has no trusted issuer")
         present = issuer
     raise UntrustedContract("contract: the chain does not end at the root")
+
+
+def _name(certificate: x509.Certificate) -> str:
+    """What names it in messages and logs; its subject is the driver's eMAID."""
+    return f"certificate {certificate.fingerprint(hashes.SHA256()).hex()[:16]} (SHA-256)"
 
 
 def _has_issued(issuer: x509.Certificate, issued: x509.Certificate) -> bool:

@@ -1,6 +1,9 @@
 """The charging station's controller, what all languages share: authorisation, set-point, power, the car's needs.
 
 order(kw) --> permitted() --> what the loop response offers --> what flows (stage.apply)
+
+Power flows only while the car stays in its charge loop. Any other request (PowerDelivery once more, a renegotiation)
+opens the contactors until the next loop request, however long the car makes of it.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ from iso15118.shared.states import State
 
 from twin.station.iso15118.needs import Memory, needs_of
 from twin.station.iso15118.numbers import quantised_kw
+from twin.station.iso15118.obedience import Obedience
 from twin.station.iso15118.plausible import impossible, impossible_target
 from twin.station.iso15118.services import DAY_S, Step
 from twin.station.iso15118.session import ImpossibleRequest
@@ -48,8 +52,11 @@ ASK_AGAIN_S = 1.0  # an authorisation request is held for so long before it is a
 class PowerStage(Protocol):
     """The EVSE's power electronics, contactors and meter."""
 
+    def switch(self, *, is_closed: bool) -> None:
+        """Close or open the contactors; open, nothing flows, whatever the car draws. Told only what is new."""
+
     def apply(self, power_kw: float) -> float:
-        """Let so much flow from now on; returns what really flows."""
+        """Let so much flow from now on (DC; over AC the car's charger does); returns what really flows."""
 
     def present_kw(self) -> float:
         """What the meter shows now."""
@@ -69,6 +76,7 @@ class EvseSettings:
 
     evse_id: as ISO 15118-2 Annex H writes it. now: domain POSIX seconds. meter: registers, if the station has a meter.
     offer: the schedule offered to cars that plan (Scheduled control, ISO 15118-2); by default the ratings for a day.
+    follow_within_s: how long an AC car may take to follow a smaller set-point before the contactors open.
     on_needs, on_loop: the car said something new; its charge loop began (True) or ended (False).
     """
 
@@ -76,12 +84,15 @@ class EvseSettings:
     now: Callable[[], float] = time.time
     meter: Callable[[], Registers] | None = None
     offer: Callable[[], Sequence[Step]] | None = None
+    follow_within_s: float = 10.0
     on_needs: Callable[[EvNeeds], None] = lambda _: None
     on_loop: Callable[[bool], None] = lambda _: None
 
 
 class EvseCore(SimEVSEController):
     """See the module. One object per EVSE; a new session starts with fresh contexts."""
+
+    refused: str | None  # what no car may ask or do, and this one did
 
     def __init__(self, ratings: EvseRatings, stage: PowerStage, settings: EvseSettings | None = None) -> None:
         super().__init__()
@@ -91,6 +102,10 @@ class EvseCore(SimEVSEController):
         self.is_in_loop = False
         self.order_kw = 0.0
         self._stage = stage
+        self._is_elsewhere = self._is_closed = False
+        self._given_kw = 0.0
+        self._obedience = Obedience(self.settings.follow_within_s)
+        self._judgement: asyncio.TimerHandle | None = None
         self._is_authorised = False
         self._decided = asyncio.Event()
         self._begin()
@@ -103,14 +118,29 @@ class EvseCore(SimEVSEController):
         self._decided.set()
 
     def order(self, power_kw: float) -> None:
-        """The set-point from now on, signed; it reaches the car in the next charge loop."""
+        """The set-point from now on, signed; it reaches the car in the next charge loop.
+
+        Over DC what flows is cut at once to what is still permitted: the electronics are the EVSE's. Over AC only the
+        contactors are; they open if the car has not followed within `follow_within_s`.
+        """
         self.order_kw = power_kw
+        if not self.is_in_loop:
+            return
+        charge_kw, discharge_kw = self.permitted()
+        if self.ratings.is_dc:
+            allowed_kw = min(max(self._given_kw, -discharge_kw), charge_kw)
+            if allowed_kw != self._given_kw:
+                self.apply(allowed_kw)
+        else:
+            self._obedience.permit(_now(), charge_kw, discharge_kw)
+            self._expect_judgement()
 
     def terminate(self) -> None:
         """Nothing flows any more, and the next loop response tells the car to end the session."""
         self.is_terminating = True
         self._decided.set()
         self.apply(0.0)
+        self._switch()
 
     def permitted(self) -> tuple[float, float]:
         """The most that may flow now in kW, as (charge, discharge), as the wire writes it; at most one is not 0.
@@ -128,7 +158,39 @@ class EvseCore(SimEVSEController):
 
     def apply(self, power_kw: float) -> float:
         """Let `power_kw` flow if the contactors are closed."""
-        return self._stage.apply(power_kw if self.is_in_loop else 0.0)
+        self._given_kw = (power_kw if self.is_in_loop and not self._is_elsewhere else 0.0) or 0.0  # no -0.0
+        return self._stage.apply(self._given_kw)
+
+    def heard(self, *, is_loop_request: bool) -> None:
+        """A request came, not yet answered. Raises an `ImpossibleRequest` if the car was found not to obey."""
+        self._is_elsewhere = not is_loop_request
+        if self._is_elsewhere and self._given_kw != 0.0:
+            self.apply(0.0)
+        self._switch()
+        self._refuse(self.refused)
+
+    # ------------------------------------------------------------------ contactors
+
+    def _switch(self) -> None:
+        is_closed = (
+            self.is_in_loop and not self._is_elsewhere and not self.is_terminating and self.refused is None
+        )
+        if is_closed != self._is_closed:
+            self._is_closed = is_closed
+            self._stage.switch(is_closed=is_closed)
+
+    def _expect_judgement(self) -> None:
+        at = self._obedience.judge_at()
+        if at is not None and self._judgement is None:
+            self._judgement = asyncio.get_running_loop().call_later(max(at - _now(), 0.0), self._judge)
+
+    def _judge(self) -> None:
+        self._judgement = None
+        if not self.is_in_loop:
+            return
+        self.refused = self.refused or self._obedience.breach(_now(), self._stage.present_kw())
+        self._switch()
+        self._expect_judgement()
 
     # ------------------------------------------------------------------ a session begins and ends
 
@@ -145,7 +207,7 @@ class EvseCore(SimEVSEController):
         self.language = Language.ISO_15118_20
         self.transfer = Transfer.DC if self.ratings.is_dc else self._ac_transfer()
         self.control = Control.SCHEDULED
-        self.refused: str | None = None
+        self.refused = None
         self.is_limiting = False
         self._memory = Memory()
         self.has_negative_discharge = False
@@ -169,9 +231,17 @@ class EvseCore(SimEVSEController):
         """PowerDelivery started or stopped the transfer: contactors close or open."""
         if not is_ongoing:
             self.apply(0.0)
-        if is_ongoing != self.is_in_loop:
-            self.is_in_loop = is_ongoing
-            self.settings.on_loop(is_ongoing)
+        if is_ongoing == self.is_in_loop:
+            return
+        self.is_in_loop = is_ongoing
+        self._is_elsewhere = False  # it is the PowerDelivery that leads into the loop
+        if is_ongoing:
+            self._obedience.begin(_now(), *self.permitted())
+        elif self._judgement is not None:
+            self._judgement.cancel()
+            self._judgement = None
+        self._switch()
+        self.settings.on_loop(is_ongoing)
 
     async def stop_charger(self) -> None:
         await self.set_hlc_charging(False)
@@ -247,6 +317,10 @@ class EvseCore(SimEVSEController):
         self.evse_data_context.present_active_power = power_kw * 1000.0
         self.evse_data_context.present_voltage = voltage_v
         self.evse_data_context.present_current = power_kw * 1000.0 / voltage_v if voltage_v > 0.0 else 0.0
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _din_id(evse_id: str) -> str:

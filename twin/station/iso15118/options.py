@@ -23,8 +23,10 @@ class WireOptions:
     pause_s: wall seconds the car waits between two loops. now: domain POSIX seconds, for schedules and departures.
     station_patience, car_patience: factors on the standard's timeouts. A car gives up a DC loop after 0.5 s; both ends
         share a process with others here, so by default it waits ten times as long, the station as long as it says.
-    loop_silence_s: how long a car may be silent in its charge loop, where power flows. ISO 15118-20 gives it 0.5 s, the
-        older languages 60 s; here a busy process must not look like a silent car.
+    loop_silence_s: how long a car may be silent in its charge loop, where power flows, and how long an AC car may take
+        to follow a smaller set-point. ISO 15118-20 gives it 0.5 s, the older languages 60 s; here a busy process must
+        not look like a silent car.
+    least_loop_s: a car that asks again sooner after its last loop request waits so long for its answer.
     terminate_s: how long a car may take to end its session after it was told to, before the line is cut.
     pki: folder of `python -m twin.station.iso15118 pki`; with it sessions use TLS. accepts_contracts: Plug & Charge is
         offered (only over TLS).
@@ -38,6 +40,7 @@ class WireOptions:
     station_patience: float = 1.0
     car_patience: float = 10.0
     loop_silence_s: float = 10.0
+    least_loop_s: float = 0.02
     terminate_s: float = 5.0
     most_bytes: int = MOST_BYTES
     pki: Path | None = None

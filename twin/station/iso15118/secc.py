@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from typing import Protocol
 
 from iso15118.secc.secc_settings import Config
@@ -22,6 +23,9 @@ from twin.station.iso15118.package import use_codec, use_pki
 from twin.station.iso15118.session import LineSettings, Outcome, SeccSession
 from twin.station.iso15118.tls import server_context
 from twin.station.rail import EvNeeds, EvseRatings, FaultKind, SessionFault
+
+BACKLOG = 8  # one car at a time stands at a plug
+HANDSHAKE_S = 5.0  # a TLS handshake that takes longer is none
 
 
 class SeccListener(Protocol):
@@ -70,11 +74,14 @@ class Secc:
 
     async def _open(self) -> asyncio.Server:
         options = self.options
-        context = None
         if options.pki is not None:
             use_pki(options.pki)
             context = server_context(options.pki)
-        return await asyncio.start_server(self._accept, options.host or loopback(), 0, ssl=context)
+            return await asyncio.start_server(
+                self._accept, options.host or loopback(), 0, backlog=BACKLOG, ssl=context,
+                ssl_handshake_timeout=HANDSHAKE_S,
+            )
+        return await asyncio.start_server(self._accept, options.host or loopback(), 0, backlog=BACKLOG)
 
     @property
     def is_by_contract(self) -> bool:
@@ -145,14 +152,14 @@ class Secc:
         options = self.options
         controller = EvseController(self.ratings, stage, EvseSettings(
             evse_id=options.evse_id, now=options.now, meter=options.meter, offer=options.offer,
-            on_needs=self._listener.said, on_loop=self._listener.loop,
+            follow_within_s=options.loop_silence_s, on_needs=self._listener.said, on_loop=self._listener.loop,
         ))
         controller.order(self.order_kw)
         if self._is_authorised:
             controller.authorise()
-        session = SeccSession((reader, writer), asyncio.Queue(), self._config(), controller, options.evse_id)
+        session = SeccSession((reader, writer), asyncio.Queue(), self._config(writer), controller, options.evse_id)
         session.line = LineSettings(
-            options.station_patience, options.loop_silence_s, options.most_bytes, options.tap
+            options.station_patience, options.loop_silence_s, options.least_loop_s, options.most_bytes, options.tap
         )
         session.pki = options.pki
         self.controller, self.session = controller, session
@@ -177,13 +184,13 @@ class Secc:
             self._deadline.cancel()
             self._deadline = None
 
-    def _config(self) -> Config:
+    def _config(self, writer: asyncio.StreamWriter) -> Config:
         config = Config()
         is_tls = self.options.pki is not None
-        config.supported_protocols = [
-            WireProtocol.ISO_15118_20_DC if self.ratings.is_dc else WireProtocol.ISO_15118_20_AC,
-            WireProtocol.ISO_15118_2,
-        ]
+        config.supported_protocols = [WireProtocol.ISO_15118_2]
+        if not is_tls or _is_mutual_1_3(writer.get_extra_info("ssl_object")):
+            newest = WireProtocol.ISO_15118_20_DC if self.ratings.is_dc else WireProtocol.ISO_15118_20_AC
+            config.supported_protocols.insert(0, newest)
         if self.ratings.is_dc and not is_tls:  # DIN 70121 knows no TLS [V2G-DC-618]
             config.supported_protocols.append(WireProtocol.DIN_SPEC_70121)
         config.supported_auth_options = [AuthEnum.EIM]
@@ -191,6 +198,11 @@ class Secc:
             config.supported_auth_options.append(AuthEnum.PNC)
         config.allow_cert_install_service = False  # not implemented by the package in -20
         return config
+
+
+def _is_mutual_1_3(line: ssl.SSLObject | None) -> bool:
+    """ISO 15118-20 asks for TLS 1.3 and a certificate of the car; less than that is -2."""
+    return line is not None and line.version() == "TLSv1.3" and bool(line.getpeercert())
 
 
 def loopback() -> str:

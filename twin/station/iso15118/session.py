@@ -26,6 +26,7 @@ from iso15118.shared.exi_codec import EXI
 from iso15118.shared.messages.enums import AuthEnum, Namespace, SessionStopAction
 from iso15118.shared.messages.iso15118_2.datatypes import ResponseCode as ResponseCodeV2
 from iso15118.shared.messages.iso15118_2.msgdef import V2GMessage as V2GMessageV2
+from iso15118.shared.messages.iso15118_20.common_messages import AuthorizationReq as AuthorizationReqV20
 from iso15118.shared.messages.iso15118_20.common_messages import SessionSetupReq as SessionSetupReqV20
 from iso15118.shared.messages.iso15118_20.common_types import V2GMessage as V2GMessageV20
 from iso15118.shared.messages.v2gtp import V2GTPMessage
@@ -34,6 +35,7 @@ from iso15118.shared.states import Pause, Terminate
 
 from twin.station.iso15118.contracts import UntrustedContract, check_contract
 from twin.station.iso15118.framing import MOST_BYTES, Frame, FrameError, read_frame
+from twin.station.iso15118.requests import is_loop_request, renegotiates
 from twin.station.iso15118.services import mend_failures
 from twin.station.rail import FaultKind, SessionEnd, SessionFault
 
@@ -53,12 +55,17 @@ _KINDS = {
 }
 
 
+class UnsupportedRequest(ValueError):
+    """The car asked for what this station does not do; it is answered with FAILED."""
+
+
 class ImpossibleRequest(ValueError):
     """The car asked what no car can mean or this EVSE cannot do; it is answered with FAILED_WrongChargeParameter."""
 
 
 _REASONS: dict[type[Exception], FaultKind] = {
-    ImpossibleRequest: FaultKind.IMPOSSIBLE, UntrustedContract: FaultKind.REFUSED,
+    ImpossibleRequest: FaultKind.IMPOSSIBLE, UnsupportedRequest: FaultKind.IMPOSSIBLE,
+    UntrustedContract: FaultKind.REFUSED,
 }
 
 
@@ -68,11 +75,14 @@ class LineSettings:
 
     patience: factor on the standard's timeouts (an emulation on a busy machine is slower than a car, a test is faster).
     loop_silence_s: how long the station lets a car be silent in its charge loop, where power flows.
+    least_loop_s: a loop request that follows the last one sooner waits so long: no car needs more, a hostile one would
+        take the process.
     tap: sees every V2GTP message of this end as bytes, `sent` or not.
     """
 
     patience: float = 1.0
     loop_silence_s: float = 10.0
+    least_loop_s: float = 0.02
     most_bytes: int = MOST_BYTES
     tap: Callable[[bytes, bool], None] | None = None
 
@@ -147,6 +157,7 @@ class FramedSession(V2GCommunicationSession):
         except (EXIDecodingError, ValueError, KeyError) as fault:
             return SessionFault(FaultKind.MALFORMED, state, _first_line(fault))
         try:
+            await self._pace(message)
             self._heard(message)
             await self.current_state.process_message(message, frame.payload)
         except Exception as fault:
@@ -186,6 +197,9 @@ class FramedSession(V2GCommunicationSession):
     def _fault(self, kind: FaultKind, detail: str) -> SessionFault:
         return SessionFault(kind, str(self.current_state), detail)
 
+    async def _pace(self, message: Any) -> None:
+        """Wait if messages of this kind come too fast."""
+
     def _heard(self, message: Any) -> None:
         """A message came and was understood; its state has not seen it yet."""
 
@@ -213,17 +227,32 @@ class SeccSession(FramedSession, SECCCommunicationSession):
     session_id: str
     is_stopped_by_station = False
     pki: Path | None = None
+    _next_loop_at = 0.0
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         mend_failures(self.failed_responses_isov20)
 
+    async def _pace(self, message: Any) -> None:
+        if is_loop_request(message):
+            now = asyncio.get_running_loop().time()
+            await asyncio.sleep(max(self._next_loop_at - now, 0.0))
+            self._next_loop_at = max(self._next_loop_at, now) + self.line.least_loop_s
+
     def _heard(self, message: Any) -> None:
+        self.evse_controller.heard(is_loop_request=is_loop_request(message))
+        if renegotiates(message, is_in_loop=self.evse_controller.is_in_loop):
+            raise UnsupportedRequest("PowerDelivery: a renegotiation, expected Start or Stop")
         if not self.session_id and isinstance(message, V2GMessageV20) and not isinstance(message, SessionSetupReqV20):
             self.session_id = NO_SESSION  # its FAILED_SequenceError could not be written without one
         if self.pki is not None:
             for leaf, sub_cas in _contracts(message):
                 check_contract(leaf, sub_cas, self.pki)
+        if isinstance(message, AuthorizationReqV20) and message.selected_auth_service is not AuthEnum.EIM:
+            # The package answers a signature over another session's challenge with a warning, and goes on.
+            said = message.pnc_params
+            if said is None or said.gen_challenge != self.gen_challenge:
+                raise UntrustedContract("contract: signed over another GenChallenge than that of this session")
         # The package forgets these in its AC loop, and takes a SoC of 0 for none in the DC loop.
         display = getattr(message, "display_parameters", None)
         if display is not None:
@@ -258,6 +287,11 @@ class SeccSession(FramedSession, SECCCommunicationSession):
         # A car that was told to terminate and hangs up has obeyed.
         return SessionEnd.STATION if self.is_stopped_by_station else super()._broken(detail)
 
+    async def _reply(self) -> None:
+        if self.current_state.next_state in {Terminate, Pause}:  # a peer that does not read holds up a response
+            await self.evse_controller.stop_charger()
+        await super()._reply()
+
     async def _reject(self, fault: V2GMessageValidationError, namespace: Namespace, state: str) -> Outcome:
         try:
             self.current_state.stop_state_machine(
@@ -270,7 +304,7 @@ class SeccSession(FramedSession, SECCCommunicationSession):
 
     async def _refuse(self, message: Any, state: str, kind: FaultKind, fault: Exception) -> Outcome:
         code: Any = ResponseCodeV2.FAILED
-        if kind is FaultKind.IMPOSSIBLE:
+        if isinstance(fault, ImpossibleRequest):
             code = ResponseCodeV2.FAILED_WRONG_CHARGE_PARAMETER
         try:
             self.current_state.stop_state_machine(_first_line(fault), message, code)

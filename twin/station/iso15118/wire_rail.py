@@ -178,13 +178,18 @@ class _Path:
 
     def __init__(self, car: Car, listener: RailListener) -> None:
         self._car, self._listener = car, listener
-        self._is_over = False
+        self._is_over = self._is_closed = False
         self._flowing_kw = 0.0
+
+    def switch(self, *, is_closed: bool) -> None:
+        self._is_closed = is_closed
+        if not is_closed and self._flowing_kw != 0.0:
+            self.apply(0.0)
 
     def apply(self, power_kw: float) -> float:
         if self._is_over:
             return 0.0
-        flowing = self._car.take(power_kw)
+        flowing = self._car.take(power_kw if self._is_closed else 0.0)
         if flowing != self._flowing_kw:
             self._flowing_kw = flowing
             self._listener.flowing(flowing)

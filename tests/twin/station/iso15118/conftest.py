@@ -53,6 +53,7 @@ class ScriptedCar:
             max_energy_kwh=24.0, min_energy_kwh=-18.0, max_v2x_energy_kwh=20.0, min_v2x_energy_kwh=-10.0,
         ), **said)
         self.most_kw = 1000.0
+        self.is_cut = True  # the contactors before it are open
         self.taken: list[float] = []
 
     def state(self) -> CarState:
@@ -108,8 +109,13 @@ class Stage:
     def __init__(self, car: ScriptedCar) -> None:
         self.car = car
 
+    def switch(self, *, is_closed: bool) -> None:
+        self.car.is_cut = not is_closed
+        if not is_closed and self.car.present_kw != 0.0:
+            self.car.take(0.0)
+
     def apply(self, power_kw: float) -> float:
-        return self.car.take(power_kw)
+        return self.car.take(0.0 if self.car.is_cut else power_kw)
 
     def present_kw(self) -> float:
         return self.car.present_kw
