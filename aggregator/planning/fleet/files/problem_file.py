@@ -7,9 +7,10 @@ that cannot be are named at once.
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -17,6 +18,12 @@ from aggregator.planning.fleet.files.problem_arrays import Unpackable, as_arrays
 from aggregator.planning.fleet.files.problem_reader import from_json, shown
 from aggregator.planning.fleet.files.problem_schema import DEFAULTS, FORMAT, Table, names
 from aggregator.planning.fleet.problem import Problem
+
+MOST_TEXT: Final = 1 << 28
+"""Bytes of a problem as JSON: a hundred thousand cars need a tenth of it."""
+
+_STDIN: Final = Path("/dev/stdin")
+_OPEN_ALREADY: Final = (Path("/dev/fd"), Path("/proc/self/fd"))  # what a shell hands over as a file
 
 
 class Unreadable(ValueError):
@@ -31,9 +38,10 @@ def read_problem(path: Path) -> Problem:
         ProblemFaults: names everything in it that cannot be.
     """
     try:
+        _require_file(path)
         if path.suffix == ".npz":
             return read_arrays(path)
-        raw = _decoded(path.read_text("utf-8-sig"))
+        raw = _decoded(_bounded(path).decode("utf-8-sig"))
     except OSError as error:
         raise Unreadable(f"{path}: {error.strerror or error}") from None
     except Unpackable as refusal:
@@ -102,14 +110,44 @@ def _row(table: Table, columns: object, k: int, fields: Sequence[str]) -> dict[s
     return found
 
 
+def _require_file(path: Path) -> None:
+    """Refuse what has no end or never begins: devices, and pipes that nobody may ever write into."""
+    if path.parent in _OPEN_ALREADY or path == _STDIN:
+        return
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise Unreadable(f"{path}: is {'a folder' if stat.S_ISDIR(mode) else 'no file'}, expected one "
+                         f"(or {_STDIN})")
+
+
+def _bounded(path: Path) -> bytes:
+    with path.open("rb") as file:
+        text = file.read(MOST_TEXT + 1)
+    if len(text) > MOST_TEXT:
+        raise _NoJson(f"it is longer than {MOST_TEXT >> 20} MB; a fleet of that size is an .npz file")
+    return text
+
+
 class _NoJson(ValueError):
     """Text that is no JSON, or more than a reader bears."""
 
 
 def _decoded(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
     except RecursionError:
         raise _NoJson("its values are nested too deeply") from None
+    except _NoJson:
+        raise
     except ValueError as error:  # JSONDecodeError, or an integer of more digits than Python reads
         raise _NoJson(str(error)) from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a file; of two values for one name none is more meant than the other."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for k, name in enumerate(names) if name in names[:k])
+        raise _NoJson(f"{shown(twice)} stands twice in one object")
+    return found

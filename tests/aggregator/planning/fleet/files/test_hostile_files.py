@@ -3,7 +3,10 @@
 import contextlib
 import io
 import json
+import os
 import pickle
+import subprocess
+import sys
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -17,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aggregator.planning.fleet import Problem, ProblemFaults, Unreadable, read_problem, write_problem
+from aggregator.planning.fleet.files import problem_file
 from aggregator.planning.fleet.files.problem_arrays import as_arrays, shapes
 from aggregator.planning.fleet.files.problem_file import as_json
 from aggregator.planning.fleet.files.problem_schema import as_markdown, json_schema
@@ -110,6 +114,41 @@ def test_what_no_reader_bears_is_one_line(text: str, tmp_path: Path) -> None:
     told = refusal(tmp_path / "p.json")
     assert told.startswith(f"{tmp_path / 'p.json'}: ")
     assert "\n" not in told
+
+
+@pytest.mark.parametrize("suffix", ["json", "npz"])
+def test_what_is_no_file_is_refused_before_it_is_opened(suffix: str, tmp_path: Path) -> None:
+    """A device has no end; a pipe that nobody writes into never begins."""
+    os.mkfifo(tmp_path / f"pipe.{suffix}")
+    (tmp_path / f"zero.{suffix}").symlink_to("/dev/zero")
+    (tmp_path / f"folder.{suffix}").mkdir()
+    for name, told in (("pipe", "is no file"), ("zero", "is no file"), ("folder", "is a folder")):
+        assert told in refusal(tmp_path / f"{name}.{suffix}")
+
+
+def test_a_text_without_end_is_read_no_further_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(problem_file, "MOST_TEXT", 1 << 20)
+    (tmp_path / "p.json").write_bytes(b" " * (1 << 22))
+    tracemalloc.start()
+    told = refusal(tmp_path / "p.json")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "longer than 1 MB" in told
+    assert most < 3 << 20
+
+
+def test_a_problem_may_come_through_stdin(problem: Problem) -> None:
+    asked = ("from pathlib import Path; from aggregator.planning.fleet import read_problem as read; "
+             "print(len(read(Path('/dev/stdin')).evs))")
+    done = subprocess.run([sys.executable, "-c", asked], input=json.dumps(as_json(problem)), capture_output=True,
+                          text=True, timeout=60, check=True)
+    assert done.stdout == "6\n"
+
+
+def test_a_name_that_stands_twice_in_one_object_is_refused(problem: Problem, tmp_path: Path) -> None:
+    text = json.dumps(as_json(problem)).replace('"step_h": 3.0', '"step_h": 3.0, "step_h": 99', 1)
+    (tmp_path / "p.json").write_text(text)
+    assert '"step_h" stands twice' in refusal(tmp_path / "p.json")
 
 
 def test_a_byte_order_mark_does_no_harm(problem: Problem, tmp_path: Path) -> None:
