@@ -76,7 +76,7 @@ def notable_sites(problem: Problem, plan: Plan) -> list[int]:
     cost = np.zeros(len(problem.sites))
     if plan.duals is not None:
         prices = plan.duals.site
-        cost = (np.abs(prices.cap) + np.abs(prices.peak) + np.abs(prices.feeder)).sum(axis=1)
+        cost = (prices.import_cap + np.abs(prices.export_cap) + np.abs(prices.peak) + np.abs(prices.feeder)).sum(axis=1)
     energy = np.bincount(problem.evs.site, np.abs(plan.power_kw).sum(axis=1), len(problem.sites))
     order: list[int] = np.lexsort((-energy, -np.round(cost, 6), -np.round(no_room, 6))).tolist()
     return order

@@ -5,10 +5,11 @@ A plan is made from a schedule alone, by the checker: whatever path found the sc
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aggregator.planning.fleet.alarms import alarms
 from aggregator.planning.fleet.checker import Evaluation, Schedule, evaluate
@@ -23,19 +24,46 @@ class SitePrices:
     """What a kWh costs at each site, shape (site, step), in money per kWh; the parts sum to `total`.
 
     market: the price of buying, or of selling where the site sells. event: for missing the event. peak: for a higher
-    peak. feeder: for lines and voltages. cap: for the import or export cap, and at a site that neither buys nor sells
-    what its own power is worth below the price of buying.
+    peak. feeder: for lines and voltages. import_cap, export_cap: for a cap that binds. own: at a site that neither buys
+    nor sells, what its own power is worth below the price of buying: no limit.
     """
 
     market: Floats
     event: Floats
     peak: Floats
-    cap: Floats
+    import_cap: Floats
+    export_cap: Floats
+    own: Floats
     feeder: Floats
 
     @property
+    def parts(self) -> dict[str, Floats]:
+        return {name: getattr(self, name) for name in PARTS}
+
+    @property
     def total(self) -> Floats:
-        return self.market + self.event + self.peak + self.cap + self.feeder
+        return np.asarray(sum(self.parts.values()))
+
+
+PARTS: Final = tuple(field.name for field in fields(SitePrices))
+"""What the price of a kWh at a site consists of."""
+
+
+def site_prices(problem: Problem, total: Floats, is_selling: NDArray[np.bool_], event: Floats, peak: Floats,
+                feeder: Floats) -> SitePrices:
+    """The price of a kWh at every site, taken apart; all of shape (site, step). is_selling: where a kW more is a kW
+    less sold.
+
+    At a site that neither buys nor sells a kWh is worth something between the prices of selling and of buying. What
+    lies beyond both is a cap.
+    """
+    peak = np.where(is_selling, 0.0, peak)
+    market = np.where(is_selling, problem.export_price, problem.import_price)
+    rest = total - market - event - peak - feeder
+    between = np.minimum(0.0, problem.export_price - problem.import_price - peak)
+    import_cap = np.where(is_selling, 0.0, np.maximum(0.0, rest))
+    own = np.where(is_selling, np.maximum(0.0, rest), np.clip(rest, between, 0.0))
+    return SitePrices(market, event, peak, import_cap, rest - import_cap - own, own, feeder)
 
 
 @dataclass(frozen=True, eq=False)

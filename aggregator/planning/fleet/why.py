@@ -20,9 +20,11 @@ from aggregator.planning.fleet.plan import Duals, Plan
 from aggregator.planning.fleet.problem import Floats, Problem
 
 _FELT = 1e-6  # kW, kWh and prices below are solver noise
+_NEAR_KW = 1e-4  # from a minimum power
 
-Decision = Literal["charger", "price", "balance", "vehicle", "mix"]
-"""charger: at full power, more would pay. price: at rest, neither direction pays. balance: between, where one more kW
+Decision = Literal["charger", "price", "full", "floor", "minimum", "balance", "vehicle", "mix"]
+"""charger: at full power, more would pay. price: at rest, neither direction pays. full, floor: what the battery has
+room for, or holds above its floor. minimum: at the least power that it can follow. balance: between, where one more kW
 would be worth exactly what it costs: the limit lies elsewhere. vehicle: it cannot discharge and charging does not pay.
 mix: the prices alone say otherwise; the plan mixes several, or a repair holds the car to one direction.
 """
@@ -31,11 +33,14 @@ Horizon = Literal["target", "missing", "full", "floor", "departure"]
 full or at its floor on the way, or a departure with more than the target, after which energy is worth nothing."""
 
 
+BindingKind = Literal["import cap", "export cap", "peak", "feeder", "event", "target"]
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
     """Why a car does what it does in one step.
 
-    site_price: what a kWh costs at the site; price_parts: market, event, peak, cap and feeder, which sum to it.
+    site_price: what a kWh costs at the site; price_parts: as in `SitePrices`, which sum to it.
     charge_worth, discharge_worth: what the first or next kWh in that direction earns at the connector, after losses,
         wear and the value of the energy; above 0 it pays. energy_value: of a kWh in the battery.
     until_step: the step after which `horizon` takes effect. forgone: money that the power forgoes at these prices, 0
@@ -60,7 +65,7 @@ class Reason:
 class Binding:
     """A limit that costs. per_unit: what one more kW throughout its steps (kWh for a target) would save."""
 
-    kind: Literal["import or export cap", "peak", "feeder", "event", "target"]
+    kind: BindingKind
     where: str
     steps: tuple[int, ...]
     per_unit: float
@@ -85,7 +90,7 @@ def reasons(problem: Problem, plan: Plan, ev: int) -> tuple[Reason, ...]:
 
 def _reasons(problem: Problem, plan: Plan, duals: Duals, ev: int) -> Iterator[Reason]:
     evs, site = problem.evs, int(problem.evs.site[ev])
-    parts = {name: getattr(duals.site, name)[site] for name in ("market", "event", "peak", "cap", "feeder")}
+    parts = {name: part[site] for name, part in duals.site.parts.items()}
     price, worth, energy = duals.site.total[site], duals.energy[ev], plan.outcome.energy_kwh[ev]
     stored, drawn, wear = evs.charge_efficiency[ev], evs.discharge_efficiency[ev], evs.wear_per_kwh[ev]
     may, power = bool(evs.may_discharge[ev]), plan.power_kw[ev]
@@ -97,17 +102,29 @@ def _reasons(problem: Problem, plan: Plan, duals: Duals, ev: int) -> Iterator[Re
         forgone = _forgone(kw, float(evs.max_charge_kw[ev]), charge)
         if discharge is not None:
             forgone += _forgone(-kw, float(evs.max_discharge_kw[ev]), discharge)
+        least = float(evs.min_charge_kw[ev] if kw > 0 else evs.min_discharge_kw[ev])
         decision: Decision
-        if forgone > _FELT * max(1.0, abs(limit)):
+        if abs(kw) > _FELT and abs(kw) < limit - _FELT and abs(abs(kw) - least) <= _NEAR_KW:
+            decision = "minimum"
+        elif forgone > _FELT * max(1.0, abs(limit)):
             decision = "mix"
         elif abs(kw) <= _FELT:
             decision = "price" if may else "vehicle"
+        elif abs(kw) >= limit - _FELT:
+            decision = "charger"
         else:
-            decision = "charger" if abs(kw) >= limit - _FELT else "balance"
+            decision = _in_between(problem, ev, kw, float(energy[t]))
         horizon, until = _horizon(problem, plan, ev, t)
         yield Reason(t, kw, float(energy[t]), decision, float(price[t]),
                      {name: float(value[t]) for name, value in parts.items()}, float(worth[t]), charge, discharge,
                      horizon, until, forgone * problem.step_h)
+
+
+def _in_between(problem: Problem, ev: int, kw: float, energy_kwh: float) -> Decision:
+    evs = problem.evs
+    if kw > 0 and energy_kwh >= evs.capacity_kwh[ev] - _FELT:
+        return "full"
+    return "floor" if kw < 0 and energy_kwh <= evs.floor_kwh[ev] + _FELT else "balance"
 
 
 def _forgone(kw: float, most: float, worth: float) -> float:
@@ -141,11 +158,10 @@ def binding(problem: Problem, plan: Plan) -> tuple[Binding, ...]:
 
 
 def _of_sites(problem: Problem, duals: Duals) -> Iterator[Binding]:
-    # Between buying and selling the price of a site's own power lies between both: no limit, no price of its own.
-    spread = np.minimum(0.0, problem.export_price - problem.import_price)
-    cap = np.where(duals.site.cap < 0, np.minimum(0.0, duals.site.cap - spread), duals.site.cap)
-    kinds: tuple[tuple[Literal["import or export cap", "peak", "feeder"], Floats], ...] = (
-        ("import or export cap", cap), ("peak", duals.site.peak), ("feeder", duals.site.feeder))
+    parts = duals.site
+    kinds: tuple[tuple[BindingKind, Floats], ...] = (
+        ("import cap", parts.import_cap), ("export cap", parts.export_cap), ("peak", parts.peak),
+        ("feeder", parts.feeder))
     for kind, prices in kinds:
         worth = np.abs(prices) * problem.step_h
         for site in np.flatnonzero((worth > _FELT).any(axis=1)):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.planning.fleet.plan import Duals, SitePrices
+from aggregator.planning.fleet.plan import Duals, site_prices
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
 
 
@@ -59,9 +59,7 @@ def gathered(problem: Problem, blocks: Sequence[Ints], duals: Sequence[BlockDual
     target[order] = np.concatenate([one.target for one in duals])
 
     price, feeder, is_selling = at_sites("site") / hours, at_sites("feeder") / hours, at_sites("is_selling")
-    peak = np.where(is_selling, 0.0, at_sites("peak") / hours)
     event = np.zeros_like(price)
     np.add.at(event.T, problem.event_steps, -event_dual[:, None] / hours)
-    market = np.where(is_selling, problem.export_price, problem.import_price)
-    return Duals(SitePrices(market, event, peak, price - market - event - peak - feeder, feeder), energy, target,
-                 np.abs(event_dual))
+    site = site_prices(problem, price, is_selling, event, at_sites("peak") / hours, feeder)
+    return Duals(site, energy, target, np.abs(event_dual))

@@ -14,8 +14,8 @@ from time import perf_counter
 import numpy as np
 
 from aggregator.planning.fleet.checker import Schedule, evaluate
-from aggregator.planning.fleet.idle import followable_schedule, idle_schedule
-from aggregator.planning.fleet.plan import Duals, Plan, Repair, SitePrices, make_plan, repair_of
+from aggregator.planning.fleet.idle import followable_schedule
+from aggregator.planning.fleet.plan import Duals, Plan, Repair, make_plan, repair_of, site_prices
 from aggregator.planning.fleet.problem import Floats, Problem
 from aggregator.planning.fleet.program.arrays import Program, assemble
 from aggregator.planning.fleet.program.solver import Solved, Solver
@@ -55,9 +55,11 @@ def solve_whole(
         righted = put_right(program, solver, relaxed, left, headroom, problem)
     answer = righted.answer
     repaired = perf_counter()
-    schedule = schedule_of(problem, program, answer.x) if answer.is_feasible else idle_schedule(problem)
-    if not righted.is_followable:
-        schedule = followable_schedule(problem, schedule)
+    schedule = schedule_of(problem, program, answer.x)
+    is_sound = answer.is_feasible and righted.is_followable
+    if not is_sound or problem.evs.has_minimums:
+        # What a solver has not finished is worth keeping close to, too.
+        schedule = followable_schedule(problem, () if is_sound else (schedule,), (schedule,) if is_sound else ())
     duals = duals_of(problem, program, relaxed) if relaxed.status == "optimal" else None
     plan = make_plan(
         problem, schedule, bound, wanted_gap=gap, duals=duals,
@@ -99,9 +101,7 @@ def duals_of(problem: Problem, program: Program, answer: Solved) -> Duals:
         event[:, step] += worth  # two events may speak of one step
     x = answer.x
     sells = program.by_site(x, "sold") > program.by_site(x, "bought")
-    market = np.where(sells, problem.export_price, problem.import_price)
-    peak = np.where(sells, 0.0, peak)
-    site = SitePrices(market, event, peak, price - market - event - peak - feeder, feeder)
+    site = site_prices(problem, price, sells, event, peak, feeder)
     energy = np.zeros((len(problem.evs), problem.steps))
     energy[program.cells.ev, program.cells.step] = -answer.row_dual[rows["dynamics"]]
     return Duals(site, energy, np.abs(answer.row_dual[rows["departure"]]), np.abs(answer.row_dual[rows["event"]]))
