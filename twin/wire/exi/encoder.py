@@ -42,7 +42,10 @@ class Encoder:
         self._places: dict[State, Place] = {}
 
     def name_bits(self, name: Name) -> str:
-        """A name of the schema as xs:any and xsi:type write it (7.1.7); those of the schema are known beforehand, and no others are written."""
+        """A name as xs:any and xsi:type write it (7.1.7).
+
+        Those of the schema are known beforehand, and no others are written.
+        """
         uris, local_names = self._strings
         known = local_names[name.uri]
         return (number_bits(uris.index(name.uri) + 1, width_for(len(uris) + 1)) + unsigned_bits(0)

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[4]
 
 
 def run(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
@@ -34,6 +40,7 @@ def test_without_a_protocol_all_that_fit_are_shown() -> None:
 def test_bad_input_is_one_line_and_exit_1() -> None:
     for arguments, text in (
         (("decode", "xyz"), "xyz is not hexadecimal"),
+        (("decode", "8040004"), "8040004 has 7 hexadecimal digits, expected two for each octet"),
         (("decode", "804000", "--protocol", "sap"), "supportedAppProtocolRes"),
         (("encode", "{}", "--protocol", "dc"), "one key"),
         (("encode", "{}", "--protocol", "gsm"), "protocol gsm, expected sap"),
@@ -45,3 +52,35 @@ def test_bad_input_is_one_line_and_exit_1() -> None:
         assert text in done.stderr
         assert done.stderr.count("\n") == 1
     assert run("explode").returncode == 2
+
+
+@pytest.mark.parametrize("count", ["-3", "0", "many"])
+def test_a_number_of_hostile_streams_that_is_none_is_refused(count: str) -> None:
+    done = run("fuzz", "--count", count)
+    assert done.returncode == 2
+    assert f"{count}, expected a number of at least 1" in done.stderr
+
+
+def test_as_many_hostile_streams_are_tried_as_were_asked_for() -> None:
+    assert "\n25 hostile streams in " in run("fuzz", "--count", "25").stdout
+
+
+def test_a_reader_that_leaves_early_is_no_fault() -> None:
+    with subprocess.Popen([sys.executable, "-m", "twin.wire.exi", "decode", "80400040", "--protocol", "sap"],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()  # before the command has started: whatever it writes finds no reader
+        assert running.stderr.read() == ""
+    assert running.returncode == 0
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/iso15118.md"])
+def test_the_examples_of_the_pages_work(page: str) -> None:
+    examples = re.findall(r"^v2g exi decode ([0-9a-f]+)(?: --protocol ([a-z0-9]+))?", (REPOSITORY / page).read_text(),
+                          re.MULTILINE)
+    assert examples
+    for octets, protocol in examples:
+        done = run("decode", octets, *(("--protocol", protocol) if protocol else ()))
+        assert done.returncode == 0, done.stderr
+        assert "OK_SuccessfulNegotiation" in done.stdout
