@@ -52,7 +52,7 @@ def in_blocks(problem: Problem, gap: float = 1e-3, time_limit_s: float = 0.5) ->
 
 
 @given(seed=st.integers(0, 1_000_000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_there_is_always_a_plan(make_fleet: Make, seed: int) -> None:
     problem = strange(make_fleet, seed)
     for plan in (solve_whole(problem, time_limit_s=3.0), in_blocks(problem)):

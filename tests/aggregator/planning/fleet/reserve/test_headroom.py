@@ -37,7 +37,7 @@ def test_the_power_rows_alone_would_sell_what_batteries_do_not_have(make_fleet: 
 @given(seed=st.integers(0, 10_000), sustain_h=st.sampled_from([1e-4, 0.1, 1.0, 24.0]))
 @settings(max_examples=15, deadline=None)
 def test_a_plan_sells_what_its_cars_have_and_no_less_than_pays(make_fleet: Make, seed: int, sustain_h: float) -> None:
-    problem = _selling(make_fleet(seed, evs=10), up=0.03, down=0.01, both=0.035, sustain_h=sustain_h)
+    problem = _selling(make_fleet(seed, evs=10, limit_per_kwh=1e6), up=0.03, down=0.01, both=0.035, sustain_h=sustain_h)
     plan = solve_whole(problem)
     assert violations(problem, plan.schedule) == ()
     assert plan.objective == pytest.approx(plan.bound + plan.repair.cost, rel=1e-5, abs=1e-4)

@@ -12,6 +12,7 @@ from aggregator.planning.fleet import solve, violations
 from aggregator.planning.fleet.checker import energies, ev_headroom
 from aggregator.planning.fleet.problem import Evs, Floats, Problem, ProblemFaults
 from aggregator.planning.fleet.program.monolith import solve_whole
+from aggregator.planning.fleet.reserve import check as check_module
 from aggregator.planning.fleet.reserve.call import held_reserve
 from aggregator.planning.fleet.reserve.check import with_held_reserve
 from aggregator.planning.fleet.reserve.twin_battery import TwinBatteries
@@ -140,6 +141,16 @@ def test_what_the_time_leaves_unjudged_is_counted(make_fleet: Make) -> None:
     assert plan.reserve_check.judged == 0 < plan.reserve_check.checks
     assert f"0 of {plan.reserve_check.checks} calls were judged" in reserve_words(plan)
     np.testing.assert_array_equal(plan.schedule.reserve_kw, plan.reserve_check.sold_kw)
+
+
+def test_too_many_batteries_to_judge_are_said_to_be_not_judged(
+    make_fleet: Make, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    problem = bent(make_fleet(7, reserve=True, evs=12), 1)
+    monkeypatch.setattr(check_module, "MOST_CURVED", 3)
+    plan = solve(problem)
+    assert plan.reserve_check is not None
+    assert plan.reserve_check.judged == 0 < plan.reserve_check.checks
 
 
 def test_a_battery_that_the_twin_does_not_have_is_a_fault(make_fleet: Make) -> None:
