@@ -61,14 +61,15 @@ def main(arguments: list[str] | None = None) -> int:
 def csms_url_fault(url: str) -> str | None:
     """What is wrong with the address of a CSMS, in one line, or None."""
     expected = "expected ws://HOST[:PORT][/PATH] or wss://..."
+    if "@" in url:  # not to be shown, and the stations' credentials come from the fleet file
+        return f"--ocpp: an address with credentials, {expected}"
     try:
         parts = urlsplit(url)
         is_one = parts.scheme in {"ws", "wss"} and bool(parts.hostname) and parts.port != 0
     except ValueError as fault:  # a port or an IPv6 address that is none
         return f"--ocpp: {url!r}: {fault}; {expected}"
     is_plain = url.isascii() and url.isprintable() and " " not in url
-    # The station's id is appended to the path, and its credentials come from the fleet file.
-    if not is_one or not is_plain or parts.query or parts.fragment or "@" in parts.netloc:
+    if not is_one or not is_plain or parts.query or parts.fragment:  # the station's id is appended to the path
         return f"--ocpp: {url!r}, {expected}"
     return None
 

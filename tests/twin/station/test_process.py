@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from twin.station.__main__ import csms_url_fault, main
 from twin.station.fleetfile import encode_fleet
 
 pytestmark = pytest.mark.anyio
@@ -135,6 +136,28 @@ def test_a_faulty_file_is_one_line_and_exit_1(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
     assert "stations.json: " in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("url", [
+    "nonsense", "http://127.0.0.1:9000", "ws://", "ws://:9000", "ws://127.0.0.1:99999", "ws://127.0.0.1:port", "ws://[::1",
+    "ws://127.0.0.1:9000/ocpp?key=1", "ws://127.0.0.1:9000/#1", "ws://me:secret@127.0.0.1:9000", "ws://a host:1", "",
+    "ws://127.0.0.1:0",
+])
+def test_an_address_that_no_csms_can_have_is_one_line_and_exit_1(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--fleet", "no-such-file.json", "--ocpp", url]) == 1
+    said = capsys.readouterr()
+    assert len(said.err.splitlines()) == 1
+    assert said.err.startswith("--ocpp: ")
+    assert "expected ws://HOST" in said.err
+    assert "secret" not in said.err
+    assert said.out == ""
+
+
+@pytest.mark.parametrize("url", ["ws://127.0.0.1:9000", "wss://csms.example/ocpp/1/", "ws://[::1]:80", "ws://localhost"])
+def test_an_address_that_a_csms_can_have_is_taken(url: str) -> None:
+    assert csms_url_fault(url) is None
 
 
 def test_the_station_pulls_in_nothing_of_the_aggregator() -> None:

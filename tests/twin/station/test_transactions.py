@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+import time
 from datetime import datetime
 from typing import Any
 
 import pytest
+
+from twin.station.rail import Control, EvNeeds, Language, Transfer
+from twin.station.station import NEEDS_BURST
 
 pytestmark = pytest.mark.anyio
 
@@ -133,6 +139,53 @@ async def test_a_bidirectional_car_tells_its_needs_and_soc_in_21(csms: Any, emul
     await csms.until(lambda: csms.events("Updated"))
     started = csms.events("Started")[0]
     assert register(started["meterValue"][0], "SoC") == 40.0
+
+
+def wishes(count: int) -> list[EvNeeds]:
+    """A car that wants something else every time it speaks."""
+    return [
+        EvNeeds(Language.ISO_15118_20, Transfer.DC_BPT, Control.DYNAMIC, max_charge_kw=5.0 + k / 1000.0)
+        for k in range(count)
+    ]
+
+
+def told_kw(csms: Any) -> list[float]:
+    return [
+        n["chargingNeeds"]["v2xChargingParameters"]["maxChargePower"] / 1000.0 for n in csms.of("NotifyEVChargingNeeds")
+    ]
+
+
+async def test_a_car_that_changes_its_mind_all_the_time_is_told_seldom_and_at_last_rightly(
+    csms: Any, emulate: Any, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twin.station.station.NEEDS_WINDOW_S", 1.0)
+    running = await emulate(kit.fleet(kit.station("ocpp2.1", kit.visit(v2g=True, for_min=600), v2g=True)), factor=60.0)
+    await csms.until(lambda: csms.of("NotifyEVChargingNeeds"))
+    station, begin = running.process.stations["CA-1"], time.monotonic()
+    for needs in wishes(500):
+        station.needs_told(needs)
+        await asyncio.sleep(0.001)
+    await csms.until(lambda: told_kw(csms)[-1] == 5.499)
+    assert len(told_kw(csms)) <= NEEDS_BURST * (1 + math.ceil(time.monotonic() - begin))
+
+
+async def test_one_message_of_needs_waits_while_the_csms_is_deaf(
+    csms: Any, emulate: Any, kit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twin.station.station.NEEDS_WINDOW_S", 1.0)
+    running = await emulate(kit.fleet(kit.station("ocpp2.1", kit.visit(v2g=True, for_min=600), v2g=True)), factor=60.0)
+    await csms.until(lambda: csms.of("NotifyEVChargingNeeds"))
+    station = running.process.stations["CA-1"]
+    csms.deaf_to = "NotifyEVChargingNeeds"
+    first, *_, last = wishes(500)
+    station.needs_told(first)
+    await csms.until(lambda: told_kw(csms)[-1] == first.max_charge_kw)
+    for needs in wishes(500):
+        station.needs_told(needs)
+    assert sum(m.action == "NotifyEVChargingNeeds" for m in station.link._queue) <= 2
+    csms.deaf_to = None
+    station.link.drop()
+    await csms.until(lambda: told_kw(csms)[-1] == last.max_charge_kw)  # the line comes back, the newest is told
 
 
 async def test_a_car_that_does_not_report_keeps_its_soc_to_itself(csms: Any, emulate: Any, kit: Any) -> None:

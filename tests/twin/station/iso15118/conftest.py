@@ -162,6 +162,20 @@ class Relay:
                     await asyncio.sleep(0)
         sink.close()
 
+    def mute(self) -> None:
+        """Pass nothing on any more, in either direction; the lines stay."""
+        self.cut = lambda _data, _is_from_car: []
+
+    async def ask(self, kind: int, message: dict[str, Any], namespace: Any) -> dict[str, Any]:
+        """Say a message of one's own to the station in the car's place; returns the answer."""
+        payload = EXI().get_exi_codec().encode_message(message, namespace)
+        begin = len(self.seen[False])
+        self._writers[1].write(b"\x01\xfe" + kind.to_bytes(2, "big") + len(payload).to_bytes(4, "big") + payload)
+        await until(lambda: len(self.seen[False]) > begin)
+        (_, answer), = frames(bytes(self.seen[False][begin:]))
+        decoded_answer: dict[str, Any] = EXI().get_exi_codec().decode_message(answer, namespace)
+        return decoded_answer
+
     def sever(self) -> None:
         """Pull the plug: both connections are gone at once."""
         for writer in self._writers:

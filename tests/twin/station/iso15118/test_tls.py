@@ -11,8 +11,13 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from iso15118.shared.exi_codec import EXI
+from iso15118.shared.messages.enums import Namespace
 
+from twin.station.iso15118 import secc
 from twin.station.iso15118.__main__ import main
+from twin.station.iso15118.contracts import UntrustedContract, check_contract
+from twin.station.iso15118.framing import HEADER
 from twin.station.iso15118.pki import CERTIFICATES, EMAID, KEYS, PASSWORD, make_pki
 from twin.station.iso15118.secc import Secc
 from twin.station.iso15118.tls import client_context
@@ -121,6 +126,123 @@ async def test_a_car_that_does_not_know_the_root_ends_the_handshake(
     with pytest.raises(ssl.SSLCertVerificationError):
         await asyncio.open_connection(host, port, ssl=strange)
     await there.close()
+
+
+def without_certificate(pki: Path, version: ssl.TLSVersion) -> ssl.SSLContext:
+    """A car that shows no certificate of its own, over either version of TLS."""
+    if version is ssl.TLSVersion.TLSv1_2:
+        return client_context(pki, is_newest=False)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.minimum_version = version
+    context.load_verify_locations(pki / CERTIFICATES / "v2gRootCACert.pem")
+    return context
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize(("protocol", "answer"), [
+    ("urn:iso:std:iso:15118:-20:DC", "Failed_NoNegotiation"),
+    ("urn:iso:15118:2:2013:MsgDef", "OK_SuccessfulNegotiation"),
+])
+async def test_iso_20_is_not_spoken_to_a_car_without_a_certificate(
+    bench: Any, pki: Path, version: ssl.TLSVersion, protocol: str, answer: str
+) -> None:
+    there = await _secc(bench, pki)
+    car = await Caller.connect(there, without_certificate(pki, version))
+    assert (await car.hello(protocol))["supportedAppProtocolRes"]["ResponseCode"] == answer
+    car.hang_up()
+    await there.close()
+
+
+@pytest.mark.anyio
+async def test_a_contract_signed_over_the_challenge_of_another_session_is_refused(
+    plug: Any, bench: Any, pki: Path
+) -> None:
+    said: list[bytes] = []
+    options = {"pki": pki, "accepts_contracts": True, "tap": lambda data, _: said.append(data)}
+    session = await plug(Speech(has_contract=True), options=options).charging()
+    session.rail.disconnect()
+    codec, space = EXI().get_exi_codec(), Namespace.ISO_V20_COMMON_MSG
+    common = (codec.decode_message(data[8:], space) for data in said if data[2:4] == b"\x80\x02")
+    recorded = next(message for message in common if "AuthorizationReq" in message)
+
+    notes = bench.Notes()
+    there = Secc(EvseRatings(max_charge_kw=11.0, max_discharge_kw=10.0), notes, bench.WireOptions(
+        pki=pki, accepts_contracts=True))
+    there.plug(bench.Stage(bench.ScriptedCar(Speech())))
+    there.authorise()
+    thief = await Caller.connect(there, client_context(pki, is_newest=True))
+    await thief.hello("urn:iso:std:iso:15118:-20:DC")
+    header = {"SessionID": "0" * 16, "TimeStamp": 1}
+    answer = await thief.ask(0x8002, {"SessionSetupReq": {"Header": header, "EVCCID": "WMIV1234567890ABCDEX"}}, space)
+    header = {"SessionID": answer["SessionSetupRes"]["Header"]["SessionID"], "TimeStamp": 1}
+    answer = await thief.ask(0x8002, {"AuthorizationSetupReq": {"Header": header}}, space)
+    assert "PnC_ASResAuthorizationMode" in answer["AuthorizationSetupRes"]
+    recorded["AuthorizationReq"]["Header"]["SessionID"] = header["SessionID"]  # it is not signed
+    answer = await thief.ask(0x8002, recorded, space)
+    assert answer["AuthorizationRes"]["ResponseCode"] == "FAILED"
+    await bench.until(lambda: bool(notes.ends))
+    assert notes.ends[0].kind is FaultKind.REFUSED
+    assert "GenChallenge" in notes.ends[0].detail
+    thief.hang_up()
+    await there.close()
+
+
+def test_a_message_about_a_contract_does_not_name_the_driver(pki: Path, tmp_path: Path) -> None:
+    stranger = make_pki(tmp_path / "stranger")
+    leaf = (stranger / CERTIFICATES / "contractLeafCert.der").read_bytes()
+    with pytest.raises(UntrustedContract) as unknown:
+        check_contract(leaf, [], pki)
+    with pytest.raises(UntrustedContract) as expired:
+        check_contract(leaf, [], stranger, dt.datetime(2100, 1, 1, tzinfo=dt.UTC))
+    for fault in (unknown, expired):
+        assert EMAID not in str(fault.value)
+        assert "SHA-256" in str(fault.value)
+
+
+@pytest.mark.anyio
+async def test_a_line_that_never_finishes_its_handshake_is_closed(
+    bench: Any, pki: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(secc, "HANDSHAKE_S", 0.2)
+    there = await _secc(bench, pki)
+    lines = [await asyncio.open_connection(*await there.listen()) for _ in range(20)]
+    async with asyncio.timeout(10):
+        ends = await asyncio.gather(*(reader.read(-1) for reader, _ in lines), return_exceptions=True)
+    assert all(end == b"" or isinstance(end, ConnectionError) for end in ends)
+    for _, writer in lines:
+        writer.transport.abort()
+    await there.close()
+
+
+class Caller:
+    """A car of the test's own: sends messages as bytes and reads the answers."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    @classmethod
+    async def connect(cls, there: Secc, context: ssl.SSLContext) -> Caller:
+        return cls(*await asyncio.open_connection(*await there.listen(), ssl=context, server_hostname="secc"))
+
+    async def hello(self, protocol: str) -> dict[str, Any]:
+        return await self.ask(0x8001, {"supportedAppProtocolReq": {"AppProtocol": [{
+            "ProtocolNamespace": protocol, "VersionNumberMajor": 1 + (":-20:" not in protocol),
+            "VersionNumberMinor": 0, "SchemaID": 1, "Priority": 1,
+        }]}}, Namespace.SAP)
+
+    async def ask(self, kind: int, message: dict[str, Any], namespace: Namespace) -> dict[str, Any]:
+        codec = EXI().get_exi_codec()
+        payload = codec.encode_message(message, namespace)
+        self.writer.write(HEADER.pack(1, 0xFE, kind, len(payload)) + payload)
+        async with asyncio.timeout(10):
+            *_, length = HEADER.unpack(await self.reader.readexactly(HEADER.size))
+            answer: dict[str, Any] = codec.decode_message(await self.reader.readexactly(length), namespace)
+        return answer
+
+    def hang_up(self) -> None:
+        self.writer.transport.abort()
 
 
 async def _secc(bench: Any, pki: Path) -> Secc:
