@@ -88,7 +88,7 @@ def _decode(codec: ExiCodec, options: argparse.Namespace) -> str:
         stream = bytes.fromhex(digits)
     except ValueError:
         is_odd = len(digits) % 2 and not set(digits) - set(hexdigits)
-        why = f"has {len(digits)} hexadecimal digits, expected two for each octet" if is_odd else "is not hexadecimal"
+        why = "has an odd number of hexadecimal digits, expected two for each octet" if is_odd else "is not hexadecimal"
         raise Malformed(f"{options.hex:.40} {why}") from None
     namespaces = [_SHORT.get(options.protocol, options.protocol)] if options.protocol else list(_SHORT.values())
     known = codec.schemas.namespaces

@@ -40,7 +40,7 @@ def test_without_a_protocol_all_that_fit_are_shown() -> None:
 def test_bad_input_is_one_line_and_exit_1() -> None:
     for arguments, text in (
         (("decode", "xyz"), "xyz is not hexadecimal"),
-        (("decode", "8040004"), "8040004 has 7 hexadecimal digits, expected two for each octet"),
+        (("decode", "01fe8001 00000004 8040004"), "8040004 has an odd number of hexadecimal digits, expected two for"),
         (("decode", "804000", "--protocol", "sap"), "supportedAppProtocolRes"),
         (("encode", "{}", "--protocol", "dc"), "one key"),
         (("encode", "{}", "--protocol", "gsm"), "protocol gsm, expected sap"),
