@@ -14,9 +14,9 @@ ISO2 = "urn:iso:15118:2:2013:MsgDef"
 ISO20 = "urn:iso:std:iso:15118:-20:"
 
 
-def test_twenty_thousand_hostile_streams_are_each_decoded_or_refused_by_name(codec: ExiCodec) -> None:
-    report = fuzz(codec, count=20_000, seed=3)
-    assert report.count == sum(report.outcomes.values()) == 20_000
+def test_ten_thousand_hostile_streams_are_each_decoded_or_refused_by_name(codec: ExiCodec) -> None:
+    report = fuzz(codec, count=10_000, seed=3)
+    assert report.count == sum(report.outcomes.values()) == 10_000
     truncated = [outcome for outcome in report.outcomes if outcome.startswith("truncated")]
     assert truncated == ["truncated: Truncated"]
     assert report.outcomes["longer: TrailingBits"] > 0.9 * sum(
