@@ -232,10 +232,11 @@ def plan(
 ) -> None:
     """Plan a fleet of one to many sites, and say what the plan costs, what is proven and what decided.
 
-    Ends with 0, with 1 if nothing keeps all limits, with 2 and every fault of the file if it cannot be planned.
+    Ends with 0, with 1 if nothing keeps all limits or a file cannot be written, with 2 for a wrong option or a problem
+    with faults, all of which are named.
     """
     from aggregator.planning.fleet import ProblemFaults  # noqa: PLC0415 - see serve
-    from aggregator.planning.fleet.command import PlanOptions, run_plan  # noqa: PLC0415 - see serve
+    from aggregator.planning.fleet.command import PlanOptions, UsageFault, run_plan  # noqa: PLC0415 - see serve
     from aggregator.planning.fleet.files.problem_file import Unreadable  # noqa: PLC0415 - see serve
     from aggregator.studies.watching import Stopped  # noqa: PLC0415 - see serve
 
@@ -253,6 +254,9 @@ def plan(
         typer.echo(str(refusal), err=True)
         # At once: a thread that is still in the solver's own code aborts an interpreter that takes its leave in order.
         os._exit(1)
+    except UsageFault as refusal:
+        typer.echo(str(refusal), err=True)
+        raise typer.Exit(2) from None
     except Refused as refusal:
         fail(str(refusal))
     typer.echo(json.dumps(planned.written) if as_json else planned.in_words)

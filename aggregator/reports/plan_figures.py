@@ -13,6 +13,7 @@ import numpy as np
 
 from aggregator.planning.fleet.plan import Plan
 from aggregator.planning.fleet.problem import Event, Floats, Ints, Problem
+from aggregator.planning.fleet.words import counted
 from aggregator.reports.figures import Figure, Layout, Trace
 from aggregator.reports.simulation_figures import band, line
 
@@ -24,6 +25,8 @@ _MOST_STACKED = 16
 _NEAR_CAP = 1.6
 _MARGIN_H = 2.0
 _FELT = 1e-6
+_NAMED = 3
+_ROOM = 0.25  # of what is planned, for an event's line beyond it
 
 
 def named(text: str) -> str:
@@ -172,9 +175,9 @@ def _fleet(problem: Problem, plan: Plan, axis: HourAxis) -> Figure:
     sites = np.arange(len(problem.sites))
     net, cap = plan.outcome.net_kw.sum(axis=0), problem.sites.import_cap_kw.sum(axis=0)
     is_one = len(sites) == 1
-    data = _stack(problem, plan, axis, sites)
+    power = _stack(problem, plan, axis, sites)
     capped = _cap(axis, cap, net, "Cap" if is_one else "All caps together")
-    data += capped + _asked(problem.events, axis)
+    data = power + capped + _asked(problem.events, axis)
     apart = (plan.schedule.charge_kw.sum(axis=0) > _FELT) & (plan.schedule.discharge_kw.sum(axis=0) > _FELT)
     caption = ("Building below, charging on top; PV and discharging below zero. The line on top is what is "
                "left: net import.")
@@ -182,7 +185,16 @@ def _fleet(problem: Problem, plan: Plan, axis: HourAxis) -> Figure:
         caption += " Some cars charge while others discharge, so areas may reach beyond the cap; the net line may not."
     if not is_one:
         caption += f" All {len(sites):,} connection points together; each has a cap of its own."
-    layout = {"xaxis": axis.layout, "yaxis": {"title": {"text": "kW, import positive"}, "zeroline": True},
+    yaxis: Layout = {"title": {"text": "kW, import positive"}, "zeroline": True}
+    low, high = _span([*power, *capped])
+    beyond = [event.id for event in problem.events if len(event.steps)
+              and not low <= event.max_net_kw.min() <= event.max_net_kw.max() <= high]
+    if beyond:
+        # What nobody can deliver must not squash what is planned.
+        yaxis["range"] = [low, high]
+        caption += (f" What {', '.join(beyond[:_NAMED])} ask{'s' * (len(beyond) == 1)} for lies beyond the figure and "
+                    "is drawn with the event itself.")
+    layout = {"xaxis": axis.layout, "yaxis": yaxis,
               "showlegend": True, "legend": {"traceorder": "normal"}, "shapes": washes(problem.events, axis)}
     title = "Power at the connection point, under its cap" if is_one else "Power of the whole fleet"
     return Figure("fleet-power", title, caption, data, layout, 460)
@@ -196,7 +208,7 @@ def _site(problem: Problem, plan: Plan, axis: HourAxis, site: int) -> Figure:
         data.append(line("Export cap", axis.x, axis.y(-export), "--cap", dash="dot", shape="hv", width=1.5))
     lost = plan.schedule.unserved_kw[site].sum() + plan.schedule.spilled_kw[site].sum()
     evs = int((problem.evs.site == site).sum())
-    caption = f"{evs} EV{'s' * (evs != 1)}, peak {plan.outcome.peak_kw[site]:.1f} kW."
+    caption = f"{counted(evs, 'EV')}, peak {plan.outcome.peak_kw[site]:.1f} kW."
     if lost > _FELT:
         caption += f" {lost * problem.step_h:.1f} kWh have no room under its limits."
     if not any(trace["name"] == "Import cap" for trace in data):
@@ -265,12 +277,29 @@ def _events(problem: Problem, plan: Plan, axis: HourAxis) -> Iterator[Figure]:
         else:
             words = "Delivered in every step."
         asked, given = rest[event.steps] - event.max_net_kw, rest[event.steps] - net[event.steps]
-        words += (f" Against all EVs at rest, {asked.mean():.1f} kW less were asked on average and "
-                  f"{given.mean():.1f} kW are planned.")
+        words += (f" Against all EVs at rest, {_less(asked.mean())} were asked on average and {_less(given.mean())} "
+                  "are planned.")
         layout = {
             "xaxis": {**axis.layout, "range": [x[0], x[-1]], "dtick": None}, "showlegend": True,
             "yaxis": {"title": {"text": "kW, net import of the fleet"}}, "shapes": washes([event], axis)}
         yield Figure(f"event-{number}", f"{event.id}: asked and planned", words, data, layout, 320)
+
+
+def _less(kw: float) -> str:
+    return f"{abs(kw):.1f} kW {'less' if kw >= 0 else 'more'}"
+
+
+def _span(data: Sequence[Trace]) -> tuple[float, float]:
+    """What the traces cover in kW, those that stand on each other together, with a margin for lines near by."""
+    sums: dict[str, Floats] = {}
+    for number, trace in enumerate(data):
+        values = np.array([np.nan if value is None else value for value in trace["y"]], dtype=float)
+        group = str(trace.get("stackgroup", number))
+        sums[group] = sums[group] + np.nan_to_num(values) if group in sums else np.nan_to_num(values)
+    low = min(float(values.min()) for values in sums.values())
+    high = max(float(values.max()) for values in sums.values())
+    room = max(1.0, _ROOM * (high - low))
+    return low - room, high + room
 
 
 def _rounded(values: Sequence[float] | Floats, digits: int = 2) -> list[float | None]:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from aggregator.planning.fleet.plan import Plan
 from aggregator.planning.fleet.problem import Problem
 from aggregator.planning.fleet.why import Reason
-from aggregator.planning.fleet.words import alarm_words, status_words
+from aggregator.planning.fleet.words import alarm_words, counted, status_words
 from aggregator.reports.figure_svg import figures_svg
 from aggregator.reports.figures import Figure
 from aggregator.reports.plan_car_figures import car_figures
@@ -63,7 +63,7 @@ def plan_page(problem: Problem, plan: Plan, title: str, explained: Explained = (
     warning = [] if plan.status == "optimal" else [
         f"{status_words(plan).capitalize()}: no plan costs less than {plan.bound:,.2f}"]
     return Page(
-        title=title, where=f"Fleet plan · {len(problem.evs):,} EVs · {len(problem.sites):,} sites",
+        title=title, where=f"Fleet plan · {counted(len(problem.evs), 'EV')} · {counted(len(problem.sites), 'site')}",
         summary=summary(problem, plan), headline=headline(problem, plan),
         sections=tuple(section for section in sections if section.figures or section.tables),
         notes=tuple(notes), footer="A plan: nothing here has been dispatched or measured.",

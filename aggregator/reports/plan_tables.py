@@ -6,11 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from aggregator.planning.fleet.files.plan_file import most_energy
 from aggregator.planning.fleet.plan import Plan
 from aggregator.planning.fleet.problem import PRODUCTS, Problem
+from aggregator.planning.fleet.short import lacks
 from aggregator.planning.fleet.why import Reason, binding
-from aggregator.planning.fleet.words import decision_words, horizon_words, repair_words, reserve_words, status_words
+from aggregator.planning.fleet.words import (
+    counted,
+    decision_words,
+    horizon_words,
+    lack_words,
+    repair_words,
+    reserve_words,
+    status_words,
+)
 from aggregator.reports.plan_figures import notable_sites
 from aggregator.reports.tables import Table, figure
 
@@ -27,13 +35,13 @@ def headline(problem: Problem, plan: Plan) -> tuple[tuple[str, str, str], ...]:
         ("Cost", figure(plan.objective, digits=2), f"proven not below {figure(plan.bound, digits=2)}"),
         ("Gap", figure(100 * plan.gap, "%", 3), status_words(plan)),
         ("Short of their target", f"{int(short.sum()):,}",
-         f"of {len(problem.evs):,} EVs, by {figure(float(plan.outcome.shortfall_kwh.sum()), 'kWh')} in all"),
+         f"of {counted(len(problem.evs), 'EV')}, by {figure(float(plan.outcome.shortfall_kwh.sum()), 'kWh')} in all"),
         ("Highest net import", figure(float(plan.outcome.net_kw.sum(axis=0).max(initial=0.0)), "kW"),
-         f"of {len(problem.sites):,} site{'s' * (len(problem.sites) != 1)} together"),
+         f"of {counted(len(problem.sites), 'site')} together"),
     ]
-    if problem.events:
+    if asked := sum(len(event.steps) > 0 for event in problem.events):
         found.append(("Events", "delivered" if missed.max(initial=0.0) <= _FELT else
-                      figure(float(missed.max()), "kW short"), f"{len(problem.events)} asked"))
+                      figure(float(missed.max()), "kW short"), f"{asked} asked"))
     return tuple(found)
 
 
@@ -41,7 +49,7 @@ def summary(problem: Problem, plan: Plan) -> str:
     """The plan in a sentence or two."""
     hours, power = problem.step_h, plan.power_kw
     charged, given = float(power[power > 0].sum()) * hours, -float(power[power < 0].sum()) * hours
-    where = f"{len(problem.evs):,} EVs at {len(problem.sites):,} site{'s' * (len(problem.sites) != 1)}"
+    where = f"{counted(len(problem.evs), 'EV')} at {counted(len(problem.sites), 'site')}"
     text = (f"{where} over {problem.steps * hours:g} hours in steps of {60 * hours:g} minutes: "
             f"{figure(charged, 'kWh', 0)} are charged")
     return text + (f" and {figure(given, 'kWh', 0)} given back." if given > _FELT else ".")
@@ -90,14 +98,12 @@ def _binding(problem: Problem, plan: Plan) -> Table:
 
 def _short(problem: Problem, plan: Plan) -> Table:
     evs, missing = problem.evs, plan.outcome.shortfall_kwh
-    worst = np.argsort(-missing, kind="stable")[:int((missing > _FELT).sum())]
-    possible = most_energy(problem)
+    count = int((missing > _FELT).sum())
     rows = tuple((
-        evs.ids[k], problem.sites.ids[evs.site[k]], figure(float(missing[k])), figure(float(evs.target_kwh[k])),
-        figure(float(possible[k])),
-        "its stay is too short" if possible[k] < evs.target_kwh[k] - _FELT else "that costs less than charging",
-    ) for k in worst[:_MOST_ROWS])
-    more = f"The {_MOST_ROWS} that miss most of {len(worst):,}." if len(worst) > _MOST_ROWS else ""
+        evs.ids[lack.ev], problem.sites.ids[evs.site[lack.ev]], figure(lack.missing_kwh),
+        figure(float(evs.target_kwh[lack.ev])), figure(lack.possible_kwh), lack_words(lack),
+    ) for lack in lacks(problem, plan, _MOST_ROWS))
+    more = f"The {_MOST_ROWS} that miss most of {count:,}." if count > _MOST_ROWS else ""
     return Table("short", "Who falls short", (
         ("EV", False), ("site", False), ("kWh missing", True), ("target", True), ("possible at full power", True),
         ("because", False)), rows, more)
@@ -161,8 +167,11 @@ def _run(plan: Plan) -> Table:
 def _why(problem: Problem, ev: int, reasons: Sequence[Reason]) -> Table:
     rows = tuple((
         str(reason.step), figure(reason.power_kw, digits=2), figure(reason.energy_kwh), decision_words(reason),
-        figure(reason.site_price, digits=3), figure(reason.energy_value, digits=3), horizon_words(reason),
+        figure(reason.site_price, digits=3), figure(reason.energy_value, digits=3),
+        figure(reason.charge_worth, digits=3),
+        "" if reason.discharge_worth is None else figure(reason.discharge_worth, digits=3), horizon_words(reason),
     ) for reason in reasons)
     return Table(f"why-table-{ev}", f"{problem.evs.ids[ev]}, step by step", (
         ("step", True), ("kW", True), ("kWh after", True), ("does so", False), ("a kWh costs", True),
-        ("is worth", True), ("because of", False)), rows)
+        ("is worth", True), ("charging gains", True), ("discharging gains", True), ("because of", False)), rows,
+        "What charging and discharging gain is per kWh at the connector, with losses and wear.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -28,9 +28,17 @@ from aggregator.planning.fleet.problem import Problem
 from aggregator.planning.fleet.program.monolith import Progress
 from aggregator.planning.fleet.program.solver import NoPlan
 from aggregator.planning.fleet.reserve.check import with_held_reserve
+from aggregator.planning.fleet.short import lacks
 from aggregator.planning.fleet.solving import is_whole, solve
 from aggregator.planning.fleet.why import Reason, binding, reasons
-from aggregator.planning.fleet.words import alarm_words, reason_words, repair_words, reserve_words
+from aggregator.planning.fleet.words import (
+    alarm_words,
+    counted,
+    lack_words,
+    reasons_words,
+    repair_words,
+    reserve_words,
+)
 from aggregator.refusal import Refused
 from aggregator.reports.figure_svg import BEGINNING as SVG_BEGINNING
 from aggregator.reports.plan_page import plan_svg, render_plan
@@ -43,6 +51,10 @@ _LISTEN_S = 0.1
 _PICTURES = (".html", ".svg")
 
 Executor = Literal["local", "dask"]
+
+
+class UsageFault(Refused):
+    """An option whose value means nothing here; the message is the one line to print."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +108,8 @@ class Planned:
         costs = ", ".join(f"{name.replace('_', ' ')} {cost:.2f}" for name, cost in plan.outcome.costs.items()
                           if abs(cost) >= 0.005)  # noqa: PLR2004 - half a cent is what two digits show
         lines = [
-            (f"{len(problem.evs)} EVs at {len(problem.sites)} sites, {problem.steps} steps: {plan.status}, cost "
+            (f"{counted(len(problem.evs), 'EV')} at {counted(len(problem.sites), 'site')}, "
+             f"{counted(problem.steps, 'step')}: {plan.status}, cost "
              f"{plan.objective:.2f}, proven not below {plan.bound:.2f} (gap {100 * plan.gap:.4f} %), "
              f"{sum_of(plan.seconds):.2f} s"),
             *(f"ALARM {alarm}" for alarm in alarm_words(plan)),
@@ -108,25 +121,27 @@ class Planned:
             lines.append("not explained: there are no prices yet that could")
         for ev, found in self.reasons.items():
             lines.append(f"{problem.evs.ids[ev]}:")
-            lines += [f"  {reason_words(reason)}" for reason in found]
+            lines += [f"  {line}" for line in reasons_words(found)]
         return "\n".join(lines)
 
     def _short(self) -> list[str]:
-        missing, found = self.plan.outcome.shortfall_kwh, self.written["shortfalls"]
-        if not found:
+        missing, evs = self.plan.outcome.shortfall_kwh, self.problem.evs
+        count = int((missing > _FELT).sum())
+        if not count:
             return []
-        worst = sorted(found, key=lambda one: -one["missing_kwh"])[:_SHOWN]
-        evs = self.problem.evs
-        number = {name: k for k, name in enumerate(evs.ids)}
-        return [f"short: {len(found)} EVs by {missing.sum():.1f} kWh in all", *(
-            f"  {one['id']} by {one['missing_kwh']:.1f} kWh of {evs.target_kwh[number[one['id']]]:.1f}; at full power "
-            f"it could have {one['possible_kwh']:.1f}" for one in worst)]
+        return [f"short: {counted(count, 'EV')} by {missing.sum():.1f} kWh in all", *(
+            f"  {evs.ids[lack.ev]} by {lack.missing_kwh:.1f} kWh of {evs.target_kwh[lack.ev]:.1f}; {lack_words(lack)}"
+            for lack in lacks(self.problem, self.plan, _SHOWN))]
 
     def _events(self) -> list[str]:
-        found = []
-        for event in self.written["events"]:
-            short = max(event["shortfall_kw"], default=0.0)
-            found.append(f"event {event['id']}: " + ("delivered" if short <= _FELT else f"up to {short:.1f} kW short"))
+        found, at = [], 0
+        for event in self.problem.events:
+            short_kw = self.plan.outcome.event_shortfall_kw[at:at + len(event.steps)]
+            at += len(event.steps)
+            most, kwh = short_kw.max(initial=0.0), self.problem.step_h * short_kw.sum()
+            found.append(f"event {event.id}: " + (
+                "asks for nothing, it has no steps" if not len(event.steps) else "delivered" if most <= _FELT else
+                f"up to {most:.1f} kW and in all {kwh:.1f} kWh short"))
         return found
 
     def _decides(self) -> list[str]:
@@ -134,7 +149,7 @@ class Planned:
         targets = [item for item in found if item.kind == "target"]
         lines = [f"decides: {item}" for item in found if item.kind != "target"][:_SHOWN]
         if targets:
-            lines.append(f"decides: {len(targets)} targets, most of all the {targets[0]}")
+            lines.append(f"decides: {counted(len(targets), 'target')}, most of all the {targets[0]}")
         return lines
 
     def _repaired(self) -> list[str]:
@@ -152,8 +167,8 @@ def run_plan(path: Path, options: PlanOptions, console: Console) -> Planned:
 
     Raises:
         Unreadable, ProblemFaults: the file is no problem that could be planned.
-        Refused: hard limits exclude every plan, the solver failed, an EV cannot be explained, or a file cannot be
-            written. Nothing was.
+        UsageFault: an option names an EV that is not there, or a file of a kind that is not written.
+        Refused: hard limits exclude every plan, the solver failed, or a file cannot be written. Nothing was.
     """
     with stopped_cleanly():
         _require_names(path, options)
@@ -161,7 +176,7 @@ def run_plan(path: Path, options: PlanOptions, console: Console) -> Planned:
         number = {name: k for k, name in enumerate(problem.evs.ids)}
         for name in options.explain:
             if name not in number:
-                raise Refused(f"--explain {name}: no such EV in {path}")
+                raise UsageFault(f"--explain {name}: no such EV in {path}")
         plan = _planned(path, problem, options, console)
         chosen = dict.fromkeys(number[name] for name in options.explain) if plan.duals is not None else {}
         planned = Planned(problem, plan, options, f"Plan of {path.name}",
@@ -174,9 +189,9 @@ def _require_names(path: Path, options: PlanOptions) -> None:
     """Refuse before the work what could not be written after it."""
     out, picture = options.out, options.picture
     if picture is not None and picture.suffix not in _PICTURES:
-        raise Refused(f"--picture {picture}: ends with {picture.suffix or 'nothing'!r}, expected .html or .svg")
+        raise UsageFault(f"--picture {picture}: ends with {picture.suffix or 'nothing'!r}, expected .html or .svg")
     if out.suffix in _PICTURES:
-        raise Refused(f"{out}: is the name of a picture, expected .json or .npz (the picture is --picture)")
+        raise UsageFault(f"{out}: is the name of a picture, expected .json or .npz (the picture is --picture)")
     try:
         for name in (out, *(() if picture is None else (picture,))):
             if name.exists() and path.exists() and name.samefile(path):
@@ -191,8 +206,11 @@ def _require_names(path: Path, options: PlanOptions) -> None:
         place = next((one for one in name.absolute().parents if one.exists()), Path("/"))
         if not place.is_dir():
             raise Refused(f"{name}: {place} is no folder")
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise Refused(f"{name}: nothing may be written into {place}")
+        try:
+            with tempfile.TemporaryFile(dir=place):
+                pass
+        except OSError as error:
+            raise Refused(f"{name}: nothing can be written into {place} ({error.strerror or error})") from None
     if out.suffix == ".npz" and out.is_file() and out.stat().st_size and not _is_plan(out):
         raise Refused(f"{out}: is there and is no plan, expected a new name")
     if picture is not None and picture.suffix == ".html" and picture.is_file() and picture.stat().st_size:

@@ -76,6 +76,35 @@ def test_a_cap_is_drawn_where_it_is_near_and_the_stack_of_cars_stays_under_it() 
     assert [trace["name"] for trace in one.data if trace["name"].startswith("car-") or "by car" in trace["name"]]
 
 
+def test_an_event_that_asks_for_what_nobody_has_does_not_squash_the_power() -> None:
+    problem = one_site(events=(Event("wish", np.array([9, 10]), np.full(2, -500.0), 5.0),))
+    plan = solve(problem)
+    one, own = (figure(power_figures(problem, plan), name) for name in ("fleet-power", "event-0"))
+    low, high = one.layout["yaxis"]["range"]
+    net = plan.outcome.net_kw.sum(axis=0)
+    assert -100 < low < net.min()
+    assert net.max() < high < 100
+    assert "What wish asks for lies beyond the figure" in one.caption
+    assert "range" not in own.layout["yaxis"]
+    assert -500.0 in trace(own, "Asked: at most")
+    near = figure(power_figures(one_site(), solve(one_site())), "fleet-power")
+    assert "range" not in near.layout["yaxis"]
+
+
+def test_a_plan_that_takes_more_than_cars_at_rest_is_said_to() -> None:
+    problem = one_site(events=(Event("soak", np.array([5]), np.array([1000.0]), 5.0),))
+    plan = solve(problem)
+    more = plan.outcome.net_kw[0, 5] - 5.0
+    words = figure(power_figures(problem, plan), "event-0").caption
+    assert "995.0 kW more were asked on average" in words
+    assert f"{more:.1f} kW more are planned" in words
+
+
+def test_an_event_without_steps_is_not_counted_as_delivered() -> None:
+    problem = one_site(events=(Event("nothing", np.zeros(0), np.zeros(0), 5.0),))
+    assert "Events" not in [label for label, _, _ in plan_page(problem, solve(problem), "A plan").headline]
+
+
 def test_an_event_in_pieces_is_drawn_in_pieces_and_told_as_the_plan_has_it() -> None:
     problem = one_site()
     plan = solve(problem)
@@ -134,7 +163,7 @@ def test_words_and_tables_name_cost_bound_shortfalls_and_reasons(planned: tuple[
     assert page.headline[0][1] == f"{plan.objective:.2f}"
     assert tables["costs"].rows[-1] == ("Total", f"{plan.objective:.2f}")
     assert [row[0] for row in tables["short"].rows] == ["visitor"]
-    assert tables["short"].rows[0][-1] == "its stay is too short"
+    assert tables["short"].rows[0][-1].startswith("its stay is too short: at full power it could have ")
     van = problem.evs.ids.index("van-1")
     assert len(tables[f"why-table-{van}"].rows) == problem.evs.depart[van] - problem.evs.arrive[van]
     assert {row[0] for row in tables["sites"].rows} == set(problem.sites.ids)

@@ -14,25 +14,24 @@ import numpy as np
 
 from aggregator.planning.fleet.plan import Plan
 from aggregator.planning.fleet.problem import PRODUCTS, Problem
+from aggregator.planning.fleet.short import lacks
 from aggregator.planning.fleet.why import Reason, binding
+from aggregator.planning.fleet.words import lack_words
 
 FORMAT: Final = "v2g-fleet-plan/1"
 Why = Mapping[int, tuple[Reason, ...]]
 NOTHING: Final[Why] = MappingProxyType({})
-_FELT: Final = 1e-6  # kWh; below is solver noise
 _NAMED: Final = 20  # binding limits that a file names, dearest first
 
 
 def summary(problem: Problem, plan: Plan) -> dict[str, Any]:
     """What a plan comes to, without its series."""
     evs = problem.evs
-    short = np.flatnonzero(plan.outcome.shortfall_kwh > _FELT)
     return {
         "format": FORMAT, "status": plan.status, "objective": plan.objective, "bound": plan.bound, "gap": plan.gap,
         "costs": plan.outcome.costs, "seconds": plan.seconds, "repair": asdict(plan.repair),
         "evs": len(evs), "sites": len(problem.sites), "steps": problem.steps,
-        "shortfalls": [{"id": evs.ids[k], "missing_kwh": float(plan.outcome.shortfall_kwh[k]),
-                        "possible_kwh": float(most_energy(problem)[k])} for k in short],
+        "shortfalls": _short(problem, plan),
         "events": _events(problem, plan),
         "reserve_check": _reserve_check(plan),
         "alarms": list(plan.alarms),
@@ -47,11 +46,10 @@ def _reserve_check(plan: Plan) -> dict[str, Any] | None:
         "judged": check.judged}
 
 
-def most_energy(problem: Problem) -> Any:
-    """Shape (ev,): what each car could leave with at full power over its whole stay, in kWh."""
-    evs = problem.evs
-    stay = problem.step_h * (evs.depart - evs.arrive)
-    return np.minimum(evs.capacity_kwh, evs.energy_kwh + stay * evs.max_charge_kw * evs.charge_efficiency)
+def _short(problem: Problem, plan: Plan) -> list[dict[str, Any]]:
+    return [{"id": problem.evs.ids[lack.ev], "missing_kwh": lack.missing_kwh, "possible_kwh": lack.possible_kwh,
+             "beyond_kw": lack.beyond_kw, "more_kw": lack.more_kw, "steps": list(lack.steps),
+             "limits": dict(lack.limits), "in_words": lack_words(lack)} for lack in lacks(problem, plan)]
 
 
 def _events(problem: Problem, plan: Plan) -> list[dict[str, Any]]:
@@ -62,7 +60,8 @@ def _events(problem: Problem, plan: Plan) -> list[dict[str, Any]]:
         found.append({
             "id": event.id, "steps": event.steps.tolist(), "max_net_kw": event.max_net_kw.tolist(),
             "net_kw": plan.outcome.event_net_kw[own].tolist(),
-            "shortfall_kw": plan.outcome.event_shortfall_kw[own].tolist()})
+            "shortfall_kw": plan.outcome.event_shortfall_kw[own].tolist(),
+            "shortfall_kwh": problem.step_h * float(plan.outcome.event_shortfall_kw[own].sum())})
     return found
 
 

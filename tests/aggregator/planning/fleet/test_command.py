@@ -75,7 +75,7 @@ def test_refusals_are_one_line(problem: Problem, tmp_path: Path) -> None:
     path = tmp_path / "problem.json"
     assert _run(tmp_path / "none.json", "-o", tmp_path / "x")[0] == 2
     code, _, told = _run(path, "-o", tmp_path / "x", "--explain", "nobody")
-    assert (code, told.count("\n")) == (1, 1)
+    assert (code, told.count("\n")) == (2, 1)
     assert "--explain nobody: no such EV" in told
     before = path.read_bytes()
     code, _, told = _run(path, "-o", path)

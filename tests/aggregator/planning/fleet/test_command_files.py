@@ -85,11 +85,18 @@ def test_what_is_not_its_own_is_never_written_over(
     contents = {path: path.read_bytes() for path in room.iterdir() if path.is_file()}
     request.getfixturevalue("kept")
     code, said, refused = _run(file, *(one.format(room=room) for one in arguments))
-    assert (code, said) == (1, "")
+    assert (code, said) == (2 if arguments[-1].endswith(("plan.html", ".png")) else 1, "")
     lines = [line for line in refused.splitlines() if not line.startswith("pass ")]
     assert len(lines) == 1
     assert told in lines[0]
     assert {path: path.read_bytes() for path in contents} == contents
+
+
+def test_a_place_that_takes_no_file_is_told_before_the_planning(file: Path) -> None:
+    code, _, told = _run(file, "-o", "/proc/plan.json")
+    assert code == 1
+    assert "nothing can be written into /proc" in told
+    assert "pass 1" not in told
 
 
 def test_a_folder_that_is_not_there_is_made(file: Path) -> None:
@@ -146,7 +153,9 @@ def test_any_ev_of_a_fleet_that_is_planned_in_blocks_is_explained(make_fleet: Ma
     for name in ("car-7", "car-2099"):
         ev = problem.evs.ids.index(name)
         steps = said.partition(f"{name}:\n")[2].split("\ncar-")[0].splitlines()
-        assert len(steps) == problem.evs.depart[ev] - problem.evs.arrive[ev]
+        named = [re.match(r" *steps? (\d+)(?: to (\d+))?: ", step) for step in steps]
+        told_of = [step for one in named if one for step in range(int(one[1]), int(one[2] or one[1]) + 1)]
+        assert told_of == list(range(problem.evs.arrive[ev], problem.evs.depart[ev]))
         assert all("a kWh costs" in step for step in steps)
     with np.load(tmp_path / "plan.npz") as found:
         assert set(json.loads(str(found["summary"]))["why"]) == {"car-7", "car-2099"}
