@@ -116,7 +116,7 @@ class EvseController(EvseOlder):
 
     async def get_ac_charge_loop_params_v20(self, control_mode: ControlMode, selected_service: ServiceV20) -> Any:
         """The signed target of all phases together: without the values of phases two and three it is their sum."""
-        charge_kw, discharge_kw = self.permitted()
+        charge_kw, discharge_kw = self.offered()
         self.measure(self.ratings.voltage_v)
         kind = _AC_LOOPS[selected_service is ServiceV20.AC_BPT, control_mode is ControlMode.DYNAMIC]
         return kind(

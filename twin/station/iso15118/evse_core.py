@@ -126,14 +126,11 @@ class EvseCore(SimEVSEController):
         self.order_kw = power_kw
         if not self.is_in_loop:
             return
-        charge_kw, discharge_kw = self.permitted()
+        charge_kw, discharge_kw = self.offered()
         if self.ratings.is_dc:
             allowed_kw = min(max(self._given_kw, -discharge_kw), charge_kw)
             if allowed_kw != self._given_kw:
                 self.apply(allowed_kw)
-        else:
-            self._obedience.permit(_now(), charge_kw, discharge_kw)
-            self._expect_judgement()
 
     def terminate(self) -> None:
         """Nothing flows any more, and the next loop response tells the car to end the session."""
@@ -156,6 +153,14 @@ class EvseCore(SimEVSEController):
             return 0.0, 0.0
         return 0.0, quantised_kw(min(-self.order_kw, self.ratings.max_discharge_kw))
 
+    def offered(self) -> tuple[float, float]:
+        """`permitted`, as the car is told now; over AC it is judged by this."""
+        permit = self.permitted()
+        if self.is_in_loop and not self.ratings.is_dc:
+            self._obedience.permit(_now(), *permit)
+            self._expect_judgement()
+        return permit
+
     def apply(self, power_kw: float) -> float:
         """Let `power_kw` flow if the contactors are closed."""
         self._given_kw = (power_kw if self.is_in_loop and not self._is_elsewhere else 0.0) or 0.0  # no -0.0
@@ -166,7 +171,7 @@ class EvseCore(SimEVSEController):
         self._is_elsewhere = not is_loop_request
         if self._is_elsewhere and self._given_kw != 0.0:
             self.apply(0.0)
-        self._switch()
+        self._look_at_flow()
         self._refuse(self.refused)
 
     # ------------------------------------------------------------------ contactors
@@ -186,11 +191,13 @@ class EvseCore(SimEVSEController):
 
     def _judge(self) -> None:
         self._judgement = None
-        if not self.is_in_loop:
-            return
-        self.refused = self.refused or self._obedience.breach(_now(), self._stage.present_kw())
-        self._switch()
+        self._look_at_flow()
         self._expect_judgement()
+
+    def _look_at_flow(self) -> None:
+        if self.is_in_loop and not self.ratings.is_dc and self.refused is None:
+            self.refused = self._obedience.breach(_now(), self._stage.present_kw())
+        self._switch()
 
     # ------------------------------------------------------------------ a session begins and ends
 

@@ -132,7 +132,7 @@ class EvseOlder(EvseCore):
         """AC: the set-point as current per phase. DC: the rating, for the power limit carries the set-point."""
         if self.ratings.is_dc:
             return physical(PVEVSEMaxCurrentLimit, self.ratings.max_current_a, UnitSymbol.AMPERE)
-        return physical(PVEVSEMaxCurrent, self._phase_current(self.permitted()[0]), UnitSymbol.AMPERE)
+        return physical(PVEVSEMaxCurrent, self._phase_current(self.offered()[0]), UnitSymbol.AMPERE)
 
     async def get_evse_max_power_limit(self) -> PVEVSEMaxPowerLimit:
         return physical(PVEVSEMaxPowerLimit, self.permitted()[0] * 1000.0, UnitSymbol.WATT)

@@ -26,7 +26,8 @@ class Obedience:
     def permit(self, at: float, charge_kw: float, discharge_kw: float) -> None:
         """From now on so much is permitted."""
         self._forget(at)
-        self._permits.append((at, charge_kw, discharge_kw))
+        if not self._permits or self._permits[-1][1:] != (charge_kw, discharge_kw):
+            self._permits.append((at, charge_kw, discharge_kw))
 
     def judge_at(self) -> float | None:
         """When what was permitted first counts no longer, or None while there was but one permit."""

@@ -138,6 +138,26 @@ async def test_an_ac_car_that_does_not_follow_is_cut_off(
     await left(there, driving)
 
 
+class Boundless(EvController):
+    """Its charger takes all it can in the direction it is offered."""
+
+    def obey(self, target_kw: float) -> None:
+        super().obey(11.0 if target_kw > 0.0 else -10.0)
+
+
+@pytest.mark.parametrize("order_kw", [3.0, -3.0])
+async def test_an_ac_car_that_takes_more_than_it_was_ever_offered_is_cut_off(
+    stand: Any, order_kw: float
+) -> None:
+    there = await stand(AC_BPT, order_kw=order_kw)
+    driving = there.drive(Boundless)
+    fault = await there.over()
+    assert fault.kind is FaultKind.IMPOSSIBLE
+    assert there.car.present_kw == 0.0
+    assert there.car.is_cut
+    await left(there, driving)
+
+
 async def test_an_ac_car_that_falls_silent_does_not_keep_the_old_set_point(stand: Any, bench: Any) -> None:
     there = await stand(AC_BPT, order_kw=-5.0, options={"loop_silence_s": 0.3})
     driving = there.drive(car_patience=1000.0)
