@@ -14,13 +14,15 @@ import numpy as np
 
 from aggregator.planning.fleet.plan import Plan
 from aggregator.planning.fleet.problem import PRODUCTS, Problem
-from aggregator.planning.fleet.short import lacks
+from aggregator.planning.fleet.short import lacks, most_energy
 from aggregator.planning.fleet.why import Reason, binding
 from aggregator.planning.fleet.words import lack_words
 
 FORMAT: Final = "v2g-fleet-plan/1"
 Why = Mapping[int, tuple[Reason, ...]]
 NOTHING: Final[Why] = MappingProxyType({})
+_FELT_KWH: Final = 1e-6  # below is solver noise
+_LOOKED_INTO: Final = 1000  # cars that leave short, of which the file says what was in the way
 _NAMED: Final = 20  # binding limits that a file names, dearest first
 
 
@@ -28,7 +30,8 @@ def summary(problem: Problem, plan: Plan) -> dict[str, Any]:
     """What a plan comes to, without its series."""
     evs = problem.evs
     return {
-        "format": FORMAT, "status": plan.status, "objective": plan.objective, "bound": plan.bound, "gap": plan.gap,
+        "format": FORMAT, "status": plan.status, "objective": plan.objective,
+        "bound": _finite(plan.bound), "gap": _finite(plan.gap),
         "costs": plan.outcome.costs, "seconds": plan.seconds, "repair": asdict(plan.repair),
         "evs": len(evs), "sites": len(problem.sites), "steps": problem.steps,
         "shortfalls": _short(problem, plan),
@@ -39,6 +42,11 @@ def summary(problem: Problem, plan: Plan) -> dict[str, Any]:
     }
 
 
+def _finite(value: float) -> float | None:
+    """JSON knows no infinity."""
+    return value if np.isfinite(value) else None
+
+
 def _reserve_check(plan: Plan) -> dict[str, Any] | None:
     check = plan.reserve_check
     return None if check is None else {
@@ -47,9 +55,14 @@ def _reserve_check(plan: Plan) -> dict[str, Any] | None:
 
 
 def _short(problem: Problem, plan: Plan) -> list[dict[str, Any]]:
-    return [{"id": problem.evs.ids[lack.ev], "missing_kwh": lack.missing_kwh, "possible_kwh": lack.possible_kwh,
-             "beyond_kw": lack.beyond_kw, "more_kw": lack.more_kw, "steps": list(lack.steps),
-             "limits": dict(lack.limits), "in_words": lack_words(lack)} for lack in lacks(problem, plan)]
+    ids, missing, possible = problem.evs.ids, plan.outcome.shortfall_kwh, most_energy(problem)
+    found = [
+        {"id": ids[lack.ev], "missing_kwh": lack.missing_kwh, "possible_kwh": lack.possible_kwh,
+         "beyond_kw": lack.beyond_kw, "more_kw": lack.more_kw, "steps": list(lack.steps), "limits": dict(lack.limits),
+         "in_words": lack_words(lack)} for lack in lacks(problem, plan, _LOOKED_INTO)]
+    order = np.argsort(-missing, kind="stable")[_LOOKED_INTO:]
+    return found + [{"id": ids[ev], "missing_kwh": float(missing[ev]), "possible_kwh": float(possible[ev])}
+                    for ev in order[missing[order] > _FELT_KWH].tolist()]
 
 
 def _events(problem: Problem, plan: Plan) -> list[dict[str, Any]]:

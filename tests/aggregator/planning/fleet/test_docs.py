@@ -1,6 +1,8 @@
 """The examples of the docs run as they stand there, and the shipped problem is one."""
 
+import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,10 @@ from typer.testing import CliRunner
 
 from aggregator.cli import app
 from aggregator.planning.fleet import read_problem, solve, violations
+from aggregator.planning.fleet.files import plan_file
 from aggregator.planning.fleet.files.problem_file import as_json
+from aggregator.planning.fleet.plan import ReserveCheck
+from aggregator.planning.fleet.why import reasons
 
 ROOT = Path(__file__).parents[4]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "planner.md").read_text("utf-8"), flags=re.DOTALL)
@@ -43,6 +48,28 @@ def test_the_example_of_a_cluster_gives_the_same_plan(capsys: pytest.CaptureFixt
     assert found.objective == pytest.approx(plan.objective, rel=1e-3)
     assert not violations(problem, found.schedule)
     assert capsys.readouterr().out
+
+
+def test_every_field_of_a_plan_is_in_its_table() -> None:
+    text = (ROOT / "docs" / "planner.md").read_text("utf-8")
+    fields, _, arrays = text[text.index("## The plan"):text.index("**Bound.**")].partition("In the summary of")
+    rows, array_rows = ({name: row for row in part.splitlines() if row.startswith("| `")
+                         for name in re.findall(r"`(\w+)(?:\[\])?`", row.split("|")[1])} for part in (fields, arrays))
+    problem = read_problem(ROOT / "examples" / "fleet_three_sites.json")
+    plan = solve(problem)
+    written = plan_file.as_json(problem, plan, {0: reasons(problem, plan, 0)})
+    written["reserve_check"] = plan_file.summary(problem, replace(plan, reserve_check=ReserveCheck(
+        np.zeros((3, 1)), 1, 1)))["reserve_check"]
+    assert written["shortfalls"]
+    assert written["binding"]
+    for name, value in written.items():
+        assert name in rows, name
+        inner = next(iter(value.values())) if name == "why" else value
+        inner = inner[0] if isinstance(inner, list) and inner else inner
+        for field in inner if isinstance(inner, dict) and name != "seconds" else ():
+            assert f"`{field}`" in rows[name], f"{name}.{field}"
+    with np.load(io.BytesIO(plan_file.plan_bytes(problem, plan, Path("plan.npz")))) as found:
+        assert set(found) == set(array_rows)
 
 
 def test_the_shipped_problem_has_something_of_everything() -> None:
