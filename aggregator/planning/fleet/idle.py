@@ -1,109 +1,95 @@
 """A plan without a solver, for what a solver has not reached when the time is up: cars charge as they come.
 
-Under the import cap of each site the cars that are plugged share the room in proportion to their power. Sites on a
-feeder whose lines or voltages that would break do not charge at all; where the buildings alone break them, no power
-flows there, at the price of power that limits have no room for.
+Step by step, what caps, lines and voltages have room for goes to those who came first, or to those who leave first,
+whichever is cheaper. Nobody's power is lowered in a step in which there is room for all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from aggregator.planning.fleet.checker import Schedule, evaluate
-from aggregator.planning.fleet.problem import Feeders, Floats, Problem
-from aggregator.planning.fleet.repair.by_hand import lowered, within_caps
+from aggregator.planning.fleet.checker import Schedule, curtailment_of, evaluate
+from aggregator.planning.fleet.problem import Floats, Ints, Problem
+from aggregator.planning.fleet.repair.by_hand import followed
 from aggregator.planning.fleet.reserve.headroom import best_offer
+from aggregator.planning.fleet.room import Limits, settled
 
-_TOLERANCE = 5e-7  # kW, and p.u. of the squared voltage
+HARD_PER_KWH = 1e9
+"""What power beyond limits counts in a comparison where no plan may have any."""
 
 
 def idle_schedule(problem: Problem) -> Schedule:
-    """Charging on arrival up to the target, within the caps; no discharge and no reserve."""
+    """Charging on arrival up to the target, under caps, lines and voltages; no discharge and no reserve."""
+    limits = Limits(problem)
+    charge, was_crowded = _as_they_come(problem, limits, np.arange(len(problem.evs)))
+    found = _settled(problem, limits, charge)
+    if not was_crowded:
+        return found
+    other, _ = _as_they_come(problem, limits, np.argsort(problem.evs.depart, kind="stable"))
+    return cheapest(problem, [found, _settled(problem, limits, other)])
+
+
+def followable_schedule(problem: Problem, loose: Sequence[Schedule], sound: Sequence[Schedule] = ()) -> Schedule:
+    """The cheapest schedule that cars and meters can follow; its reserve is what its cars then have.
+
+    loose: to keep close to, whatever they are. sound: to choose from as they are. Cars that charge as they come are
+    always a choice.
+    """
+    limits = Limits(problem)
+    close = [found for schedule in loose for found in followed(problem, limits, schedule)]
+    return cheapest(problem, [*sound, *with_offers(problem, [*close, idle_schedule(problem)])])
+
+
+def with_offers(problem: Problem, schedules: Sequence[Schedule]) -> list[Schedule]:
+    """Each with the reserve that its cars have."""
+    return [replace(schedule, reserve_kw=best_offer(problem, schedule)) for schedule in schedules]
+
+
+def cheapest(problem: Problem, schedules: Sequence[Schedule]) -> Schedule:
+    """The first of those that cost least; what breaks a hard limit, only where nothing else is left."""
+
+    def cost(schedule: Schedule) -> float:
+        beyond = 0.0
+        if problem.limit_per_kwh is None:
+            beyond = HARD_PER_KWH * problem.step_h * float(schedule.unserved_kw.sum() + schedule.spilled_kw.sum())
+        return evaluate(problem, schedule).objective + beyond
+
+    return min(schedules, key=cost)
+
+
+def _settled(problem: Problem, limits: Limits, charge: Floats) -> Schedule:
+    none, blocks = np.zeros_like(problem.sites.base_kw), 0 if problem.reserve is None else len(problem.reserve)
+    discharge = np.zeros_like(charge)
+    return settled(problem, limits, Schedule(
+        charge, discharge, curtailment_of(problem, charge, discharge), none, none, np.zeros((3, blocks))))
+
+
+def _as_they_come(problem: Problem, limits: Limits, order: Ints) -> tuple[Floats, bool]:
+    """Charge of shape (ev, step) where room goes to the cars in an order; whether there was too little of it."""
     evs, sites, hours = problem.evs, problem.sites, problem.step_h
     charge = np.zeros((len(evs), problem.steps))
+    # A car takes the sun before it is held back; what is still held back later counts as the site's own.
     own = sites.base_kw - sites.pv_kw
-    curtailed = np.clip(-own - sites.export_cap_kw, 0.0, sites.pv_kw)
-    curtailed = np.where(problem.export_price < 0, np.clip(-own, 0.0, sites.pv_kw), curtailed)
-    room = np.maximum(0.0, sites.import_cap_kw - own - curtailed)
-    missing = np.maximum(0.0, evs.target_kwh - evs.energy_kwh)
+    missing, asleep, was_crowded = np.maximum(0.0, evs.target_kwh - evs.energy_kwh), np.zeros(len(evs), bool), False
     for step in range(problem.steps):
         plugged = (evs.arrive <= step) & (step < evs.depart)
-        power = np.where(plugged, np.minimum(evs.max_charge_kw, missing / (hours * evs.charge_efficiency)), 0.0)
-        charge[:, step] = _under(room[:, step], np.maximum(power, np.where(power > 0, evs.min_charge_kw, 0.0)), problem)
-        missing = np.maximum(0.0, missing - charge[:, step] * hours * evs.charge_efficiency)
-    blocks = 0 if problem.reserve is None else len(problem.reserve)
-    if evs.has_minimums:
-        charge, _ = lowered(problem, charge, np.zeros_like(charge))
-    schedule = _with_limits(problem, charge, curtailed, blocks)
-    if problem.feeders is None:
-        return schedule
-    broken = np.asarray(_broken(problem, problem.feeders, schedule).any(axis=1))
-    if not broken.any():
-        return schedule
-    charge[broken[problem.feeders.feeder[evs.site]]] = 0.0
-    schedule = _with_limits(problem, charge, curtailed, blocks)
-    if problem.limit_per_kwh is not None:
-        # What the buildings alone bring about is priced like any other power that the limits have no room for.
-        crowded = _broken(problem, problem.feeders, schedule)[problem.feeders.feeder]
-        net = evaluate(problem, schedule).net_kw
-        schedule.unserved_kw[crowded] += np.maximum(0.0, net[crowded])
-        schedule.spilled_kw[crowded] += np.maximum(0.0, -net[crowded])
-    return schedule
-
-
-def followable_schedule(problem: Problem, schedule: Schedule) -> Schedule:
-    """A schedule that cars and meters can follow, from any; its reserve is what its cars then have.
-
-    Where lowering powers breaks a line or a voltage, the feeder's cars charge as they come.
-    """
-    charge, discharge = lowered(problem, schedule.charge_kw, schedule.discharge_kw)
-    found = within_caps(problem, replace(schedule, charge_kw=charge, discharge_kw=discharge))
-    feeders = problem.feeders
-    if feeders is not None and (broken := np.asarray(_broken(problem, feeders, found).any(axis=1))).any():
-        idle, sites = idle_schedule(problem), broken[feeders.feeder]
-        evs = sites[problem.evs.site]
-        found = replace(
-            found, charge_kw=np.where(evs[:, None], idle.charge_kw, found.charge_kw),
-            discharge_kw=np.where(evs[:, None], idle.discharge_kw, found.discharge_kw),
-            **{name: np.where(sites[:, None], getattr(idle, name), getattr(found, name))
-               for name in ("curtailed_kw", "unserved_kw", "spilled_kw")})
-    return replace(found, reserve_kw=best_offer(problem, found))
-
-
-def _under(room: Floats, power: Floats, problem: Problem) -> Floats:
-    """What of the powers fits into the room of each site: in proportion, or with minimums the first to leave first."""
-    evs = problem.evs
-    if not evs.has_minimums:
-        asked = np.bincount(evs.site, power, len(room))
-        return np.asarray(power * np.minimum(1.0, room / np.maximum(asked, 1e-12))[evs.site])
-    order = np.lexsort((evs.depart, evs.site))
-    own, site = power[order], evs.site[order]
-    before = np.cumsum(own) - own
-    before -= np.repeat(before[np.flatnonzero(np.diff(site, prepend=-1))], np.bincount(site)[np.unique(site)])
-    found = np.zeros_like(power)
-    found[order] = np.clip(room[site] - before, 0.0, own)
-    return np.where(found < evs.min_charge_kw, 0.0, found)
-
-
-def _broken(problem: Problem, feeders: Feeders, schedule: Schedule) -> NDArray[np.bool_]:
-    """Shape (feeder, step): whether a line or a voltage is over its limit."""
-    flow = feeders.carried(evaluate(problem, schedule).net_kw)
-    voltage, (low, high) = feeders.squared_voltage(flow), problem.voltage_limits
-    at_site = (np.abs(flow) > feeders.line_kw[:, None] + _TOLERANCE) | (
-        voltage < low - _TOLERANCE) | (voltage > high + _TOLERANCE)
-    broken = np.zeros((len(feeders.ids), problem.steps), dtype=bool)
-    np.logical_or.at(broken, feeders.feeder, at_site)
-    return broken
-
-
-def _with_limits(problem: Problem, charge: np.ndarray, curtailed: np.ndarray, blocks: int) -> Schedule:
-    """The schedule of these powers, with what the caps have no room for as the building itself leaves it."""
-    sites = problem.sites
-    ev_kw = np.zeros_like(sites.base_kw)
-    np.add.at(ev_kw, problem.evs.site, charge)
-    net = ev_kw + sites.base_kw - sites.pv_kw + curtailed
-    unserved, spilled = np.maximum(0.0, net - sites.import_cap_kw), np.maximum(0.0, -net - sites.export_cap_kw)
-    return Schedule(charge, np.zeros_like(charge), curtailed, unserved, spilled, np.zeros((3, blocks)))
+        power = np.minimum(evs.max_charge_kw, missing / (hours * evs.charge_efficiency))
+        power = np.where(plugged & ~asleep & (power >= evs.min_charge_kw), power, 0.0)
+        net = own[:, step] + np.bincount(evs.site, power, len(sites))
+        crowded = limits.crowded(limits.upper[:, step] - limits.weights @ net)
+        if len(crowded):
+            was_crowded = True
+            slack = limits.upper[:, step] - limits.weights @ own[:, step]
+            at = limits.group[evs.site[order]]
+            for group in crowded.tolist():
+                cars = order[at == group]
+                cars = cars[power[cars] > 0]
+                power[cars] = limits.given(group, slack, evs.site[cars], power[cars], evs.min_charge_kw[cars])
+        charge[:, step] = power
+        missing = np.maximum(0.0, missing - power * hours * evs.charge_efficiency)
+        is_full = evs.target_kwh - missing >= evs.capacity_kwh
+        asleep |= plugged & (evs.sleeps > 0) & (power == 0.0) & ~is_full
+    return charge, was_crowded

@@ -35,7 +35,7 @@ from aggregator.planning.fleet.blocks.master import Box, Coupling, Mix, Pool
 from aggregator.planning.fleet.blocks.mixing import recombined
 from aggregator.planning.fleet.blocks.sample import SampleAnswer, SampleTask
 from aggregator.planning.fleet.blocks.site_repair import RepairAnswer, RepairTask, is_repaired, put_together, tasks_of
-from aggregator.planning.fleet.checker import Schedule
+from aggregator.planning.fleet.checker import Schedule, evaluate
 from aggregator.planning.fleet.idle import idle_schedule
 from aggregator.planning.fleet.plan import Duals, Plan, Repair, make_plan, relative_gap
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
@@ -294,16 +294,16 @@ class _Search:
             self._take((), np.zeros(len(pool.coupling)))
         planned = np.zeros(len(self.problem.sites), dtype=bool)
         planned[[plan.site for plan in pool.plans]] = True
-        schedule = idle_schedule(self.problem)
+        idle = idle_schedule(self.problem)
         if mix is None:
             # The time was up before every site had a plan: those that have one follow their last.
             latest = {plan.site: k for k, plan in enumerate(pool.plans)}
             shares = np.zeros(len(pool.plans))
             shares[list(latest.values())] = 1.0
-            mix = Mix(shares, np.zeros(len(pool.coupling)), np.inf, schedule.reserve_kw)
-        schedule, netted = recombined(self.problem, pool.plans, mix, schedule)
+            mix = Mix(shares, np.zeros(len(pool.coupling)), np.inf, idle.reserve_kw)
+        schedule, netted = recombined(self.problem, pool.plans, mix, idle)
         self._note("recombination")
-        schedule, repair = self._put_right(schedule)
+        schedule, repair = self._put_right(schedule, idle)
         self.is_late |= monotonic() >= self.deadline
         plan = make_plan(self.problem, schedule, self.bound, wanted_gap=self.gap, duals=self._prices(),
                          repair=replace(repair, cells=netted + repair.cells),
@@ -311,13 +311,15 @@ class _Search:
         self._note("repair")
         return Decomposition(plan, planned, tuple(self.passes), replaced)
 
-    def _put_right(self, schedule: Schedule) -> tuple[Schedule, Repair]:
+    def _put_right(self, schedule: Schedule, idle: Schedule) -> tuple[Schedule, Repair]:
         """What cars and meters can follow, block by block where the mix is not that, and what it costs."""
         left = max(0.0, self.until - monotonic())
         tasks = tasks_of(self.problem, self.blocks, schedule, left, self.executor.workers)
+        if not tasks and relative_gap(evaluate(self.problem, schedule).objective, self.bound) <= self.gap:
+            return schedule, Repair()
         answers = [answer for _, answer in self.executor.map(tasks, self.until)] if tasks else []
         return put_together(self.problem, self.blocks, schedule,
-                            [answer for answer in answers if isinstance(answer, RepairAnswer)])
+                            [answer for answer in answers if isinstance(answer, RepairAnswer)], idle)
 
     def _prices(self) -> Duals | None:
         """Those that prove the bound; none if the time was up before every block had answered to them."""

@@ -15,19 +15,24 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregator.planning.fleet.blocks.choices import cheapest_choice
 from aggregator.planning.fleet.checker import Schedule, ev_headroom, evaluate, unfollowable
-from aggregator.planning.fleet.idle import followable_schedule
+from aggregator.planning.fleet.idle import cheapest, with_offers
 from aggregator.planning.fleet.plan import Repair, repair_of
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
 from aggregator.planning.fleet.program.arrays import Program, assemble
 from aggregator.planning.fleet.program.monolith import schedule_of
 from aggregator.planning.fleet.program.solver import NoPlan, Solver
+from aggregator.planning.fleet.repair.by_hand import followed
 from aggregator.planning.fleet.repair.followable import Righted, put_right
 from aggregator.planning.fleet.repair.one_way import choose_directions, tempted
-from aggregator.planning.fleet.reserve.headroom import Headroom, best_offer
+from aggregator.planning.fleet.reserve.headroom import Headroom
+from aggregator.planning.fleet.room import Limits
 
 _TOLERANCE = 1e-6
 _GAP = 1e-4
+_OF_EVS = ("charge_kw", "discharge_kw")
+_OF_SITES = ("curtailed_kw", "unserved_kw", "spilled_kw")
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,22 +158,44 @@ def _at_sites(problem: Problem, of_evs: Floats) -> Floats:
     return total
 
 
-def put_together(problem: Problem, blocks: Sequence[Ints], schedule: Schedule,
-                 answers: Sequence[RepairAnswer]) -> tuple[Schedule, Repair]:
-    """The schedule with what the blocks have answered, the rest put right by hand, and what all this costs."""
+def put_together(problem: Problem, blocks: Sequence[Ints], schedule: Schedule, answers: Sequence[RepairAnswer],
+                 idle: Schedule) -> tuple[Schedule, Repair]:
+    """The cheapest schedule that every block can follow, block by block, and what all this costs.
+
+    Each block does what it has answered, or what it did where it can follow that, or stays close to it, or its cars
+    charge as they come; whichever costs the fleet least beside what the others do.
+    """
     before = evaluate(problem, schedule)
-    found = Schedule(*(np.array(getattr(schedule, name)) for name in Schedule.__dataclass_fields__))
+    answered = _copy(schedule)
     for answer in answers:
-        if answer.schedule is None:
-            continue
-        sites = blocks[answer.block]
-        evs = np.flatnonzero(np.isin(problem.evs.site, sites))
-        for name in ("charge_kw", "discharge_kw"):
-            getattr(found, name)[evs] = getattr(answer.schedule, name)
-        for name in ("curtailed_kw", "unserved_kw", "spilled_kw"):
-            getattr(found, name)[sites] = getattr(answer.schedule, name)
-    if _unfollowable_evs(problem, found).any():
-        found = followable_schedule(problem, found)
-    found = replace(found, reserve_kw=best_offer(problem, found))
+        if answer.schedule is not None:
+            _write(problem, blocks[answer.block], answer.schedule, answered, is_part=True)
+    choices = [answered] if not answers else [answered, schedule]
+    if not _sound_blocks(problem, blocks, answered).all():
+        choices += followed(problem, Limits(problem), answered)
+    choices.append(idle)
+    is_sound = np.array([_sound_blocks(problem, blocks, choice) for choice in choices])
+    found, picked = _copy(idle), cheapest_choice(problem, blocks, choices, is_sound)
+    for sites, number in zip(blocks, picked.tolist(), strict=True):
+        _write(problem, sites, choices[number], found, is_part=False)
+    found = cheapest(problem, with_offers(problem, [found, idle]))
     counts = (sum(getattr(answer, name) for answer in answers) for name in ("cells", "meters", "minimums"))
     return found, repair_of(problem, before, found, *counts)
+
+
+def _copy(schedule: Schedule) -> Schedule:
+    return Schedule(*(np.array(getattr(schedule, name)) for name in Schedule.__dataclass_fields__))
+
+
+def _write(problem: Problem, sites: Ints, source: Schedule, target: Schedule, *, is_part: bool) -> None:
+    """Copy what some sites do; is_part: the source has them alone."""
+    evs = np.flatnonzero(np.isin(problem.evs.site, sites))
+    for names, rows in ((_OF_EVS, evs), (_OF_SITES, sites)):
+        for name in names:
+            getattr(target, name)[rows] = getattr(source, name) if is_part else getattr(source, name)[rows]
+
+
+def _sound_blocks(problem: Problem, blocks: Sequence[Ints], schedule: Schedule) -> NDArray[np.bool_]:
+    """Shape (block,): whether all of its cars can follow."""
+    bad = np.bincount(problem.evs.site[_unfollowable_evs(problem, schedule)], minlength=len(problem.sites)) > 0
+    return np.array([not bad[sites].any() for sites in blocks])

@@ -20,8 +20,8 @@ from aggregator.planning.fleet.repair.minimums import SEEN_KW, Decisions
 
 _MOST_CELLS = 1_500
 _NODES = 300
-_GAP = 1e-4
-_LEAST_S, _MOST_S = 0.05, 5.0
+_GAP = 5e-4
+_LEAST_S = 0.05
 
 
 def choose_cells(
@@ -56,7 +56,7 @@ def choose_cells(
         mixed.set_kind(number, highspy.HighsVarType.kInteger)
     mixed.set_option("mip_rel_gap", _GAP)
     mixed.set_option("mip_max_nodes", _NODES)
-    mixed.set_option("time_limit", min(_MOST_S, time_limit_s))
+    mixed.set_option("time_limit", time_limit_s)
     found = mixed.choose()
     if found is None:
         return None

@@ -3,8 +3,10 @@
 A linear program may charge and discharge one car at once, buy and sell at one meter, and order less than a charger or a
 car can do: a power is 0 or at least a minimum, and a car that falls asleep in a pause takes nothing more. Such cells
 are decided, and the program is solved again from its last basis, so that all it knows (caps, events, feeders, reserve,
-targets) decides where the moved energy goes. Rounding carries its error on within each car, never raises a power into
-a cap or an event, and lets go of what turns out to have no room.
+targets) decides where the moved energy goes. There are up to three ways to decide minimums, the cheapest plan counts:
+cell by cell as powers put right by hand have them, which has room for every one of them; by rounding, which carries its
+error on within each car, never raises a power into a cap or an event, and lets go of what turns out to have no room;
+and for few cells by a mixed-integer program.
 """
 
 from __future__ import annotations
@@ -14,14 +16,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from aggregator.planning.fleet.plan import relative_gap
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
 from aggregator.planning.fleet.program.arrays import NONE, Program
 from aggregator.planning.fleet.program.solver import LazyRows, NoPlan, Solved, Solver
 from aggregator.planning.fleet.repair.choice import choose_cells
+from aggregator.planning.fleet.repair.close import close_cells
 from aggregator.planning.fleet.repair.minimums import SEEN_KW, Decisions, Rounding, discharge_of
 
 _ROUNDS = 12
 _LAST = 2
+_SHARE = 0.5
+_CHOICE_SHARE = 0.25
+_CLOSE = 5e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,24 +56,56 @@ def put_right(
     """
     if problem is None or not problem.evs.has_minimums:
         return _rounds(program, solver, relaxed, left, limits, None)
-    free = solver.lower.copy(), solver.upper.copy()
-    found = _rounds(program, solver, relaxed, left, limits, Rounding(problem, program, relaxed.x))
-    choice = choose_cells(problem, program, solver, free, 0.5 * left())
-    if choice is None or left() <= 0:
-        return found
-    choice.hold(solver)
+    if not _is_loose(problem, program, solver, relaxed):
+        return Righted(relaxed)
+    free, best = (solver.lower.copy(), solver.upper.copy()), Righted(relaxed, is_followable=False)
+    ways: tuple[Callable[[], Decisions | None], ...] = (
+        lambda: close_cells(problem, program, relaxed.x, free),
+        Decisions.none,
+        lambda: choose_cells(problem, program, solver, free, _CHOICE_SHARE * left()))
+    for way in ways:
+        is_close = relative_gap(best.answer.objective, relaxed.bound) <= _CLOSE
+        if best.is_followable and (is_close or left() <= 0):
+            break
+        solver.set_bounds(np.arange(len(free[0])), *free)
+        held = way()
+        tried = None if held is None else _tried(problem, program, solver, held, relaxed, _share_of(left), limits)
+        if tried is not None and (not best.is_followable or (
+                tried.is_followable and tried.answer.objective < best.answer.objective)):
+            best = tried
+    return best
+
+
+def _is_loose(problem: Problem, program: Program, solver: Solver, answer: Solved) -> bool:
+    """Whether anything is left to decide."""
+    cars, meters = both_ways(program, answer.x)
+    return bool(len(cars) or len(meters) or len(Rounding(problem, program, answer.x).decide(
+        answer.x, solver, is_last=False)))
+
+
+def _share_of(left: Callable[[], float]) -> Callable[[], float]:
+    """The time left for one way, so that another has some after it."""
+    rest = (1.0 - _SHARE) * left()
+    return lambda: left() - rest
+
+
+def _tried(
+    problem: Problem, program: Program, solver: Solver, held: Decisions, relaxed: Solved, left: Callable[[], float],
+    limits: LazyRows | None,
+) -> Righted | None:
+    """Solve with what is held, and round what is left to decide; None if it leaves no plan."""
+    if not len(held):
+        return _rounds(program, solver, relaxed, left, limits, Rounding(problem, program, relaxed.x))
+    held.hold(solver)
     try:
-        chosen = solver.run(left(), limits)
+        answer = solver.run(left(), limits)
     except NoPlan:
-        return found
-    if not chosen.is_feasible:
-        return found
-    rounding = Rounding(problem, program, chosen.x)
-    better = _rounds(program, solver, chosen, left, limits, rounding, first=_ROUNDS - _LAST)
-    if not better.is_followable or (found.is_followable and better.answer.objective >= found.answer.objective):
-        return found
-    return replace(better, cells=found.cells + better.cells, meters=found.meters + better.meters,
-                   minimums=len(choice.columns))
+        return None
+    if not answer.is_feasible:
+        return None
+    rounding = Rounding(problem, program, answer.x)
+    found = _rounds(program, solver, answer, left, limits, rounding, first=_ROUNDS - _LAST)
+    return replace(found, minimums=found.minimums + len(held))
 
 
 def _rounds(
