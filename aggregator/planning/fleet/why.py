@@ -20,6 +20,7 @@ from aggregator.planning.fleet.plan import Duals, Plan
 from aggregator.planning.fleet.problem import Floats, Problem
 
 _FELT = 1e-6  # kW, kWh and prices below are solver noise
+_WRITTEN_OUT = 1e4  # from here on four digits would be a power of ten
 _NEAR_KW = 1e-4  # from a minimum power
 
 Decision = Literal["charger", "price", "full", "floor", "minimum", "balance", "vehicle", "mix"]
@@ -74,7 +75,8 @@ class Binding:
         first, last = min(self.steps), max(self.steps)
         when = f"step {first}" if first == last else f"{len(self.steps)} steps from {first} to {last}"
         unit = "kWh" if self.kind == "target" else "kW"
-        return f"{self.kind} of {self.where}, {when}: {self.per_unit:.4g} per {unit}"
+        worth = f"{self.per_unit:.4g}" if self.per_unit < _WRITTEN_OUT else f"{self.per_unit:.0f}"
+        return f"{self.kind} of {self.where}, {when}: {worth} per {unit}"
 
 
 def reasons(problem: Problem, plan: Plan, ev: int) -> tuple[Reason, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from aggregator.planning.fleet import Problem, solve
-from aggregator.planning.fleet.why import Reason, reasons
+from aggregator.planning.fleet.why import Binding, Reason, reasons
 from aggregator.planning.fleet.words import counted, reasons_words
 
 Make = Callable[..., Problem]
@@ -49,6 +49,11 @@ def test_a_power_at_its_minimum_or_into_a_full_battery_is_called_so(make_fleet: 
                     assert reason.power_kw < 0 or reason.energy_kwh < evs.capacity_kwh[ev] - 1e-6
                 seen[reason.decision] = seen.get(reason.decision, 0) + 1
     assert all(seen.values())
+
+
+def test_a_price_in_a_small_currency_is_written_out() -> None:
+    assert str(Binding("event", "evening", (30, 31), 37_500.0)).endswith(" 2 steps from 30 to 31: 37500 per kW")
+    assert str(Binding("target", "car", (7,), 0.52514)) == "target of car, step 7: 0.5251 per kWh"
 
 
 def test_one_is_one_and_two_are_several() -> None:
