@@ -192,8 +192,8 @@ def _fleet(problem: Problem, plan: Plan, axis: HourAxis) -> Figure:
     if beyond:
         # What nobody can deliver must not squash what is planned.
         yaxis["range"] = [low, high]
-        caption += (f" What {', '.join(beyond[:_NAMED])} ask{'s' * (len(beyond) == 1)} for lies beyond the figure and "
-                    "is drawn with the event itself.")
+        named_so = f"event {beyond[0]} asks" if len(beyond) == 1 else f"events {', '.join(beyond[:_NAMED])} ask"
+        caption += f" What {named_so} for lies beyond the figure and is drawn apart."
     layout = {"xaxis": axis.layout, "yaxis": yaxis,
               "showlegend": True, "legend": {"traceorder": "normal"}, "shapes": washes(problem.events, axis)}
     title = "Power at the connection point, under its cap" if is_one else "Power of the whole fleet"

@@ -84,7 +84,7 @@ def test_an_event_that_asks_for_what_nobody_has_does_not_squash_the_power() -> N
     net = plan.outcome.net_kw.sum(axis=0)
     assert -100 < low < net.min()
     assert net.max() < high < 100
-    assert "What wish asks for lies beyond the figure" in one.caption
+    assert "What event wish asks for lies beyond the figure" in one.caption
     assert "range" not in own.layout["yaxis"]
     assert -500.0 in trace(own, "Asked: at most")
     near = figure(power_figures(one_site(), solve(one_site())), "fleet-power")
