@@ -49,7 +49,7 @@ _FORGET_AFTER = 3
 _FIRST_RADIUS = 0.05
 _LEAST_RADIUS = 0.01
 _PARTS = 4
-_PASSES_SHARE = {False: 0.95, True: 0.7}
+_PASSES_SHARE = {False: 0.95, True: 0.5}
 _LEAST_IN_PART = 10
 _SPREAD = 0.5
 _STILL = 4
@@ -303,7 +303,7 @@ class _Search:
             mix = Mix(shares, np.zeros(len(pool.coupling)), np.inf, idle.reserve_kw)
         schedule, netted = recombined(self.problem, pool.plans, mix, idle)
         self._note("recombination")
-        schedule, repair = self._put_right(schedule, idle)
+        schedule, repair = self._put_right(schedule, idle, planned)
         self.is_late |= monotonic() >= self.deadline
         plan = make_plan(self.problem, schedule, self.bound, wanted_gap=self.gap, duals=self._prices(),
                          repair=replace(repair, cells=netted + repair.cells),
@@ -311,10 +311,10 @@ class _Search:
         self._note("repair")
         return Decomposition(plan, planned, tuple(self.passes), replaced)
 
-    def _put_right(self, schedule: Schedule, idle: Schedule) -> tuple[Schedule, Repair]:
+    def _put_right(self, schedule: Schedule, idle: Schedule, planned: NDArray[np.bool_]) -> tuple[Schedule, Repair]:
         """What cars and meters can follow, block by block where the mix is not that, and what it costs."""
         left = max(0.0, self.until - monotonic())
-        tasks = tasks_of(self.problem, self.blocks, schedule, left, self.executor.workers)
+        tasks = tasks_of(self.problem, self.blocks, schedule, planned, left, self.executor.workers)
         if not tasks and relative_gap(evaluate(self.problem, schedule).objective, self.bound) <= self.gap:
             return schedule, Repair()
         answers = [answer for _, answer in self.executor.map(tasks, self.until)] if tasks else []

@@ -65,9 +65,11 @@ def repair_block(problem: Problem, sites: Ints, task: RepairTask) -> RepairAnswe
     """Solve one task."""
     until = monotonic() + task.time_limit_s
     own = _own(problem, sites, task.most_kw)
+    if not task.up_kw.any() and not task.down_kw.any():
+        own = replace(own, reserve=None, trusted=True)
     program = _without_sales(own, assemble(own))
     righted = _righted(own, program, task, until)
-    if righted is None and problem.reserve is not None:
+    if righted is None and own.reserve is not None:
         # Minimums and the reserve in hand may leave nothing; the fleet then sells what there is.
         none = np.zeros_like(task.up_kw)
         righted = _righted(own, program, replace(task, up_kw=none, down_kw=none), until)
@@ -135,10 +137,13 @@ def _unfollowable_evs(problem: Problem, schedule: Schedule) -> NDArray[np.bool_]
     return bad
 
 
-def tasks_of(problem: Problem, blocks: Sequence[Ints], schedule: Schedule, time_limit_s: float,
-             workers: int) -> list[RepairTask]:
-    """A task for each block with something to put right; together they take the time limit at most."""
-    wanted = to_repair(problem, schedule)
+def tasks_of(problem: Problem, blocks: Sequence[Ints], schedule: Schedule, planned: NDArray[np.bool_],
+             time_limit_s: float, workers: int) -> list[RepairTask]:
+    """A task for each block with something to put right, or without a plan; together they take the time limit at most.
+
+    planned: shape (site,), whether a solver has. The others are planned without reserve, which is much less work.
+    """
+    wanted = to_repair(problem, schedule) | ~planned
     numbers = [number for number, sites in enumerate(blocks) if wanted[sites].any()]
     truth, steps = evaluate(problem, schedule), problem.event_steps
     net, room = truth.net_kw[:, steps], np.maximum(0.0, problem.event_limit_kw - truth.event_net_kw)
@@ -147,6 +152,7 @@ def tasks_of(problem: Problem, blocks: Sequence[Ints], schedule: Schedule, time_
         asked = problem.reserve.asked(schedule.reserve_kw)
         up, down = (there * np.minimum(1.0, kw / np.maximum(there.sum(axis=0), 1e-9))
                     for there, kw in zip((up, down), asked, strict=True))
+    up, down = (np.where(planned[:, None], there, 0.0) for there in (up, down))
     each = time_limit_s * workers / max(1, len(numbers))
     return [RepairTask(number, net[blocks[number]].sum(axis=0) + room / max(1, len(numbers)), up[blocks[number]],
                        down[blocks[number]], min(time_limit_s, 4.0 * each)) for number in numbers]
