@@ -12,6 +12,7 @@ import pickle
 import queue
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -91,18 +92,27 @@ class DaskCrew(Generic[Task, Answer]):
         """
         answered: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         left: dict[int, Any] = {}
-        places = self._hand_out(tasks, range(len(tasks)), left, answered)
-        losses, looked = 0, monotonic()
+        places, losses, looked = self._hand_out(tasks, range(len(tasks)), left, answered), 0, monotonic()
+        idle: set[int] = set()
+        forgotten: Counter[int] = Counter()
         try:
             while left and (patience := deadline - monotonic()) > 0:
-                if monotonic() - looked >= _LOOK_AROUND_S:
-                    now, looked = self._addresses(), monotonic()
-                    if now and places.isdisjoint(now):
+                if monotonic() - looked >= _LOOK_AROUND_S and (now := self._addresses()):
+                    looked = monotonic()
+                    if places.isdisjoint(now):
                         # What Dask keeps for workers that are all gone it does not give to others that come.
                         losses += 1
                         if losses >= LIVES:
                             raise CrewFault(f"all workers of the Dask cluster were lost {LIVES} times")
-                        places = self._hand_out(tasks, list(left), left, answered)
+                        places, idle = self._hand_out(tasks, list(left), left, answered), set()
+                    before, idle = idle, self._idle(left)
+                    # Between the death of a worker and the start of the next Dask can lose sight of a task.
+                    forgotten.update(idle & before)
+                    if idle & before:
+                        number, times = forgotten.most_common(1)[0]
+                        if times >= LIVES:
+                            raise CrewFault(f"the workers of task {number} were lost {LIVES} times")
+                        places |= self._hand_out(tasks, sorted(idle & before), left, answered)
                 try:
                     number, future = answered.get(timeout=min(_LOOK_AROUND_S, patience))
                 except queue.Empty:
@@ -159,6 +169,11 @@ class DaskCrew(Generic[Task, Answer]):
             left[number] = future
             future.add_done_callback(partial(_tell, answered, number))
         return set(places)
+
+    def _idle(self, left: dict[int, Any]) -> set[int]:
+        """Tasks that are neither done nor with any worker, as the scheduler sees it."""
+        held = {key for keys in self._client.processing().values() for key in keys}
+        return {number for number, future in left.items() if not future.done() and future.key not in held}
 
     def _content(self, future: Any, deadline: float) -> Any:
         try:
