@@ -19,10 +19,12 @@ async def test_a_car_whose_driver_says_nothing_is_planned_for_by_its_own_word(tm
         tmp_path, cars, speed=20.0, wire=["S00"], drivers_declare=False, incentive_per_kwh=100.0
     ) as site:
         async def is_known() -> bool:
-            found = (await site.sessions()).get("S00")
-            return found is not None and found["departure_by"] == "car" and found["soc_source"] == "reported"
+            sessions = await site.sessions()
+            found = sessions.get("S00")
+            return (found is not None and found["departure_by"] == "car" and found["soc_source"] == "reported"
+                    and "S01" in sessions)
 
-        await site.until(is_known, "the car's word")
+        await site.until(is_known, "the car's word, and the other car")
         session = (await site.sessions())["S00"]
         departure = datetime.fromisoformat(session["departure"])
         assert abs(departure - (NOON + timedelta(hours=5))) < timedelta(minutes=1)
