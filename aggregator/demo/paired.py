@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from aggregator.assets_file import AssetsFile
 from aggregator.config import load_settings
+from aggregator.configured import permit_book, site_defaults, site_model
 from aggregator.demo.scene import Scene, load_scene, target_of
 from aggregator.fleet.beliefs import Beliefs
 from aggregator.fleet.model import LiveSession
 from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate
-from aggregator.service import permit_book, site_defaults, site_model
 from aggregator.signals.limits import LimitBook
 from aggregator.signals.model import GridSignal
 from aggregator.studies.loop import LoopController, LoopLog

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from aggregator.assets_file import AssetsFile
 from aggregator.config import load_settings
+from aggregator.configured import site_defaults, site_model
 from aggregator.demo.paired import SimulatedDay
 from aggregator.demo.scene import Scene, target_of
 from aggregator.demo.stored import Stored
 from aggregator.fleet.beliefs import Beliefs
 from aggregator.ocpp.events import MeterSample
 from aggregator.reports import SocTrace, VisitFact
-from aggregator.service import site_defaults, site_model
 from aggregator.store import MeterSeries, SessionRecord
 from markets.rate import load_rate
 from twin.assets import Visit

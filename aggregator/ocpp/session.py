@@ -11,7 +11,7 @@ import logging
 import random
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -246,11 +246,7 @@ class StationSession:
 
     async def needs(self, evse_number: int, needs: CarNeeds, at: datetime) -> None:
         address = self._require(evse_number)
-        await self._events.handle(EvNeeds(
-            address.evse_id, at, needs.soc, needs.capacity_kwh, needs.departure,
-            needs.max_charge_kw, needs.max_discharge_kw, needs.bidirectional, needs.target_soc,
-            needs.target_energy_kwh, needs.min_energy_kwh, needs.min_v2x_energy_kwh,
-        ))
+        await self._events.handle(EvNeeds(address.evse_id, at, **asdict(needs)))
 
     def evse_number_of(self, transaction_id: str) -> int | None:
         address = self._locate(None, transaction_id)
