@@ -30,14 +30,12 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import acn_data
 import numpy as np
-from scipy.optimize import linprog
-from scipy.sparse import csr_array, vstack
+from acn_foresight import foresight
 
 from aggregator.fleet.beliefs import Beliefs, SiteDefaults, VehicleModel
 from aggregator.fleet.departures import DepartureErrors, DepartureHistory, PastStay
@@ -53,7 +51,7 @@ from aggregator.signals.model import GridSignal, Obligation, Programme, SignalIn
 from aggregator.studies.loop import LoopController
 from markets.bill import bill
 from markets.rate import shipped_rate
-from twin.assets import Battery, Current, Evse, LossCurve, PowerCurve, Schedule, Site, TimeGrid, Vehicle, Visit, World
+from twin.assets import Battery, Current, Evse, LossCurve, PowerCurve, Site, TimeGrid, Vehicle, Visit, World
 from twin.controllers import FollowSchedule, Uncontrolled
 from twin.engine import run
 from twin.engine.of_world import WorldController, ensemble_of
@@ -304,7 +302,11 @@ def score_of(month: Month, control: str | Variant) -> Score:
     if control == "foresight":
         # Spared the least power of AC charging, too, so that nothing that knows less can be better.
         ensemble = replace(ensemble, evses=tuple(replace(evse, min_charge_kw=0.0) for evse in ensemble.evses))
-        return judged(month, run(ensemble, visits, FollowSchedule(foresight(world))), free, None)
+        event_steps = sorted({step for _, start, end in events_of(world.grid)
+                              for step in range(world.grid.index(start), world.grid.index(end))})
+        foreseen = foresight(world, shipped_rate("sce_tou_ev_4"), event_steps, event_net_kw=EVENT_NET_KW,
+                             event_per_kwh=EVENT_PER_KWH, wear_per_kwh=WEAR_PER_KWH, loss=LOSS)
+        return judged(month, run(ensemble, visits, FollowSchedule(foreseen)), free, None)
     return judged(month, free, free, None)
 
 
@@ -429,80 +431,6 @@ def planner_of(month: Month, world: World, variant: Variant) -> Watched:
         book=LimitBook(world.site.id, {PROGRAMME: Programme(PROGRAMME, "grid", Obligation.COMMITTED, 0.0,
                                                             EVENT_PER_KWH)}))
     return watched
-
-
-def foresight(world: World) -> Schedule:
-    """The cheapest month for who knows all of it, as one linear program written apart from the planner's.
-
-    A car that is there for part of a step can charge for that part. Columns: charge, discharge and energy of each
-    plugged (car, step); what is bought, what an event is exceeded by, what a car misses; the month's peak.
-    """
-    grid, rate = world.grid, shipped_rate("sce_tou_ev_4")
-    hours = grid.step_hours
-    event_steps = sorted({step for _, start, end in events_of(grid)
-                          for step in range(grid.index(start), grid.index(end))})
-    cars, steps, shares, firsts = [], [], [], []
-    for number, visit in enumerate(world.visits):
-        begin, end = ((when - grid.start).total_seconds() / grid.step_s for when in (visit.arrival, visit.departure))
-        own = np.arange(int(begin), int(np.ceil(end)))
-        firsts.append(len(cars))
-        cars += [number] * len(own)
-        steps += own.tolist()
-        shares += (np.minimum(own + 1, end) - np.maximum(own, begin)).tolist()
-    car_of, step_of, share = np.array(cars), np.array(steps), np.array(shares)
-    cells, count, width = len(car_of), len(world.visits), grid.steps
-    of = {name: np.array([getattr(visit.vehicle, name) for visit in world.visits])
-          for name in ("max_charge_kw", "max_discharge_kw")}
-    energy, target, floor = (np.array([getattr(visit, name) for visit in world.visits])
-                             for name in ("energy_kwh", "target_kwh", "floor_kwh"))
-    capacity = np.array([visit.vehicle.battery.capacity_kwh for visit in world.visits])
-    places = np.cumsum([0, cells, cells, cells, width, len(event_steps), count, 1])
-    charge, discharge, held, bought, over, missing, peak = (
-        np.arange(a, b) for a, b in pairwise(places))
-    cost = np.zeros(places[-1])
-    cost[charge] = cost[discharge] = WEAR_PER_KWH * hours * share
-    cost[bought] = hours * rate.prices(grid.start, grid.step_s, width).import_per_kwh
-    cost[over], cost[missing], cost[peak] = EVENT_PER_KWH * hours, 100.0, rate.demand_price_per_kw
-    lower, upper = np.zeros(places[-1]), np.full(places[-1], np.inf)
-    upper[charge], upper[discharge] = of["max_charge_kw"][car_of], of["max_discharge_kw"][car_of]
-    lower[held], upper[held] = floor[car_of], capacity[car_of]
-    lower[held] = np.minimum(lower[held], energy[car_of])
-    upper[bought] = world.import_cap_kw
-    first = np.array(firsts)
-    is_first = np.zeros(cells, dtype=bool)
-    is_first[first] = True
-    cell, later = np.arange(cells), np.flatnonzero(~is_first)
-
-    def rows(height: int, *terms: tuple[np.ndarray, np.ndarray, np.ndarray | float]) -> csr_array:
-        at, column, value = (np.concatenate([np.broadcast_to(term[k], term[0].shape) for term in terms])
-                             for k in range(3))
-        return csr_array((value, (at, column)), shape=(height, places[-1]))
-
-    # energy after = energy before + stored - drawn
-    dynamics = rows(cells, (cell, held, 1.0), (later, held[later] - 1, -1.0),
-                    (cell, charge, -hours * share / (1.0 + LOSS)), (cell, discharge, hours * share * (1.0 + LOSS)))
-    starts = np.where(is_first, energy[car_of], 0.0)
-    step = np.arange(width)
-    balance = rows(width, (step, bought, 1.0), (step_of, charge, -share), (step_of, discharge, share))
-    last = np.append(first[1:], cells) - 1
-    at_most = vstack((
-        rows(count, (np.arange(count), held[last], -1.0), (np.arange(count), missing, -1.0)),
-        rows(width, (step, bought, 1.0), (step, np.repeat(peak, width), -1.0)),
-        rows(len(event_steps), (np.arange(len(event_steps)), bought[event_steps], 1.0),
-             (np.arange(len(event_steps)), over, -1.0)),
-    ))
-    limit = np.concatenate((-target, np.zeros(width), np.full(len(event_steps), EVENT_NET_KW)))
-    answer = linprog(cost, at_most, limit, vstack((dynamics, balance)),
-                     np.concatenate((starts, world.base_load_kw)), np.column_stack((lower, upper)), method="highs")
-    if answer.status != 0:
-        raise SystemExit(f"foresight: {answer.message}")
-    power = np.zeros((len(world.evses), width))
-    row = {evse.id: number for number, evse in enumerate(world.evses)}
-    at = np.array([row[visit.evse_id] for visit in world.visits])[car_of]
-    # Of two cars that share an EVSE and a step, the one that is there longer is followed.
-    order = np.argsort(share, kind="stable")
-    power[at[order], step_of[order]] = (answer.x[charge] - answer.x[discharge])[order]
-    return Schedule(grid, tuple(row), power)
 
 
 def table_of(total: Mapping[str, Score]) -> str:
