@@ -139,6 +139,7 @@ class ChangingSite:
 async def soak(solves: int, fault_share: float, seed: int, *, timeout_s: float = 6.0) -> Figures:
     """Plan `solves` times; a share of the cycles but the last third has its child killed or stopped."""
     figures, site, draw = Figures(), ChangingSite(seed), np.random.default_rng(seed + 1)
+    others = set(children())  # of whoever runs us
     planner = PlannerProcess(timeout_s, start_timeout_s=START_TIMEOUT_S)
     await planner.start()
     life, born, pid = 0, 0, planner.pid
@@ -164,11 +165,11 @@ async def soak(solves: int, fault_share: float, seed: int, *, timeout_s: float =
             if pid is not None:
                 figures.child_rss_kb.append((life, cycle - born, rss_kb(pid)))
             # One that has just been killed is not reaped yet; one of the cycle before is forgotten.
-            before, dead = dead, {child for child, state in children().items() if state == "Z"}
+            before, dead = dead, {child for child, state in children().items() if state == "Z" and child not in others}
             figures.zombies += len(before & dead)
     finally:
         await planner.aclose()
-    figures.left_over = len(children())
+    figures.left_over = len(set(children()) - others)
     return figures
 
 
