@@ -29,6 +29,13 @@ class Feed:
         self.fault: Exception | None = None
         self.picture = LiveSnapshot("site", "UTC", NOON, 1.0, 100.0, net_kw=10.0)
 
+    async def is_looked_at(self) -> None:
+        """Wait for the next tick."""
+        asked = self.asked
+        async with asyncio.timeout(60):
+            while self.asked == asked:  # noqa: ASYNC110 - the ticker tells only who has news
+                await asyncio.sleep(0.001)
+
     def snapshot(self) -> LiveSnapshot:
         self.asked += 1
         if self.fault is not None:
@@ -41,7 +48,7 @@ def parts(snapshot: LiveSnapshot) -> dict[str, str]:
 
 
 def ticker(feed: Feed) -> LiveTicker:
-    return LiveTicker(feed, parts, interval_s=TICK_S, keepalive_s=5.0)
+    return LiveTicker(feed, parts, interval_s=TICK_S, keepalive_s=120.0)
 
 
 def parsed(message: bytes) -> tuple[str, str, dict[str, Any]]:
@@ -96,7 +103,7 @@ async def test_a_slow_reader_gets_a_snapshot_next() -> None:
     await taken(stream)
     for net_kw in (20.0, 30.0, 40.0):
         feed.picture = replace(feed.picture, net_kw=net_kw)
-        await asyncio.sleep(3 * TICK_S)
+        await feed.is_looked_at()
     _, kind, whole = parsed(await taken(stream))
     assert (kind, whole["cells"]["site.net"]) == ("snapshot", "40.0")
     feed.picture = replace(feed.picture, net_kw=50.0)
@@ -144,7 +151,7 @@ async def test_a_feed_that_fails_once_does_not_end_the_stream(caplog: pytest.Log
     stream = ticker(feed).subscribe()
     await taken(stream)
     feed.fault = RuntimeError("the store is busy")
-    await asyncio.sleep(3 * TICK_S)
+    await feed.is_looked_at()
     feed.fault, feed.picture = None, replace(feed.picture, net_kw=33.0)
     assert parsed(await taken(stream))[2]["cells"]["site.net"] == "33.0"
     assert "the feed gave no snapshot" in caplog.text
@@ -198,7 +205,7 @@ def test_deltas_lead_to_the_same_picture_as_a_snapshot(shown: list[LiveSnapshot]
         applied(pages, await taken(reader))
         for picture, is_slow in zip(shown, pauses, strict=True):
             feed.picture = picture
-            await asyncio.sleep(0.003)
+            await feed.is_looked_at()
             if not is_slow and ticks_has_news(ticks):
                 applied(pages, await taken(reader))
         while ticks_has_news(ticks):
