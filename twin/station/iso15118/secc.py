@@ -16,6 +16,7 @@ from iso15118.shared.messages.enums import AuthEnum
 from iso15118.shared.messages.enums import Protocol as WireProtocol
 from iso15118.shared.messages.timeouts import Timeouts
 
+from twin.station.iso15118.door import Door
 from twin.station.iso15118.evse import EvseController
 from twin.station.iso15118.evse_core import EvseSettings, PowerStage
 from twin.station.iso15118.options import WireOptions
@@ -23,9 +24,6 @@ from twin.station.iso15118.package import use_codec, use_pki
 from twin.station.iso15118.session import LineSettings, Outcome, SeccSession
 from twin.station.iso15118.tls import server_context
 from twin.station.rail import EvNeeds, EvseRatings, FaultKind, SessionFault
-
-BACKLOG = 8  # one car at a time stands at a plug
-HANDSHAKE_S = 5.0  # a TLS handshake that takes longer is none
 
 
 class SeccListener(Protocol):
@@ -50,7 +48,7 @@ class Secc:
         self.controller: EvseController | None = None
         self.session: SeccSession | None = None
         self._listener = listener
-        self._opening: asyncio.Task[asyncio.Server] | None = None
+        self._opening: asyncio.Task[Door] | None = None
         self._stage: PowerStage | None = None
         self._only_from: int | None = None
         self._is_authorised = False
@@ -65,23 +63,19 @@ class Secc:
             self._opening = asyncio.create_task(self._open())
         try:
             # Shielded: whoever waits for it may be unplugged, and the next one waits for the same.
-            server = await asyncio.shield(self._opening)
+            door = await asyncio.shield(self._opening)
         except OSError:
             self._opening = None
             raise
-        host, port = server.sockets[0].getsockname()[:2]
-        return str(host), int(port)
+        return door.address
 
-    async def _open(self) -> asyncio.Server:
+    async def _open(self) -> Door:
         options = self.options
+        context = None
         if options.pki is not None:
             use_pki(options.pki)
             context = server_context(options.pki)
-            return await asyncio.start_server(
-                self._accept, options.host or loopback(), 0, backlog=BACKLOG, ssl=context,
-                ssl_handshake_timeout=HANDSHAKE_S,
-            )
-        return await asyncio.start_server(self._accept, options.host or loopback(), 0, backlog=BACKLOG)
+        return await Door.open(options.host or loopback(), self._expects, self._accept, context)
 
     @property
     def is_by_contract(self) -> bool:
@@ -137,18 +131,22 @@ class Secc:
         self.unplug()
         if self._opening is not None:
             with contextlib.suppress(OSError):
-                (await self._opening).close()
+                await (await self._opening).close()
             self._opening = None
         await asyncio.gather(*self._past, return_exceptions=True)
 
     # ------------------------------------------------------------------ sessions
 
+    def _expects(self, _: str, port: int) -> bool:
+        return self._stage is not None and self.session is None and self._only_from in {None, port}
+
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         stage = self._stage
-        is_strange = self._only_from is not None and writer.get_extra_info("peername")[1] != self._only_from
-        if stage is None or is_strange or self.session is not None:
+        if stage is None or not self._expects(*writer.get_extra_info("peername")[:2]):  # not since its handshake began
             writer.transport.abort()
             return
+        if self._opening is not None:
+            self._opening.result().clear()
         options = self.options
         controller = EvseController(self.ratings, stage, EvseSettings(
             evse_id=options.evse_id, now=options.now, meter=options.meter, offer=options.offer,

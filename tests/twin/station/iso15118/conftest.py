@@ -37,7 +37,7 @@ if IS_STATION:
     )
 
 PAUSE_S = 0.005
-SOON_S = 10.0
+SOON_S = 60.0
 
 
 class ScriptedCar:
@@ -141,7 +141,11 @@ class Relay:
         return host, port
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there_writer = await asyncio.open_connection(*self._station)
+        try:
+            there_reader, there_writer = await asyncio.open_connection(*self._station)
+        except ConnectionResetError:  # the station sends it away
+            writer.transport.abort()
+            return
         self._writers += [writer, there_writer]
         for source, sink, is_from_car in ((reader, there_writer, True), (there_reader, writer, False)):
             task = asyncio.create_task(self._pump(source, sink, is_from_car))

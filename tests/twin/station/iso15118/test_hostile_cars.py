@@ -37,7 +37,10 @@ def hello(*protocols: str, major: int = 1) -> bytes:
 
 async def say(address: tuple[str, int], data: bytes, *, listens: bool = True) -> bytes:
     """Connect, say `data` and return what comes back until the station closes."""
-    reader, writer = await asyncio.open_connection(*address)
+    try:
+        reader, writer = await asyncio.open_connection(*address)
+    except ConnectionResetError:  # sent away before the connection was told that it stands
+        return b""
     writer.write(data)
     await writer.drain()
     answer = b""

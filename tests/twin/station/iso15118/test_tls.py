@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from iso15118.shared.exi_codec import EXI
 from iso15118.shared.messages.enums import Namespace
 
-from twin.station.iso15118 import secc
 from twin.station.iso15118.__main__ import main
 from twin.station.iso15118.contracts import UntrustedContract, check_contract
 from twin.station.iso15118.framing import HEADER
@@ -199,21 +198,6 @@ def test_a_message_about_a_contract_does_not_name_the_driver(pki: Path, tmp_path
     for fault in (unknown, expired):
         assert EMAID not in str(fault.value)
         assert "SHA-256" in str(fault.value)
-
-
-@pytest.mark.anyio
-async def test_a_line_that_never_finishes_its_handshake_is_closed(
-    bench: Any, pki: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(secc, "HANDSHAKE_S", 0.2)
-    there = await _secc(bench, pki)
-    lines = [await asyncio.open_connection(*await there.listen()) for _ in range(20)]
-    async with asyncio.timeout(10):
-        ends = await asyncio.gather(*(reader.read(-1) for reader, _ in lines), return_exceptions=True)
-    assert all(end == b"" or isinstance(end, ConnectionError) for end in ends)
-    for _, writer in lines:
-        writer.transport.abort()
-    await there.close()
 
 
 class Caller:

@@ -1,0 +1,160 @@
+"""The TCP port of one EVSE: who may come in, and how many may stand in the doorway at a time.
+
+    accept --> is anyone expected? --> TLS handshake (bounded in time and number) --> session
+
+Who is not expected is closed before a byte of TLS is answered, so that a flood of connections costs a running session
+nothing. While a car is expected, a peer may hold `MOST_PER_PEER` unfinished handshakes, all peers together
+`MOST_UNFINISHED`; beyond that a peer's newest is refused, and among peers the oldest goes, so that a car that comes
+last still finds room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+MOST_UNFINISHED = 8
+MOST_PER_PEER = 2
+HANDSHAKE_S = 5.0  # a TLS handshake that takes longer is none
+BACKLOG = 64
+ACCEPTED_AT_ONCE = 16  # then the other sockets of the process have their turn
+NO_FILES_PAUSE_S = 0.5  # the process has no file descriptors left: accept again when some may be free
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST and keep no memory of the connection
+
+Entered = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
+
+
+@dataclass(eq=False, slots=True)
+class _Guest:
+    """A connection in the doorway."""
+
+    peer: str
+    line: socket.socket
+
+
+class Door:
+    """A listening socket and the handshakes before it.
+
+    expects: whether a connection from this (host, port) may come in now. entered: gets those that are in.
+    context: TLS, or None for plain TCP. refused: how many connections were sent away.
+    """
+
+    def __init__(
+        self, listening: socket.socket, expects: Callable[[str, int], bool], entered: Entered,
+        context: ssl.SSLContext | None,
+    ) -> None:
+        self.refused = 0
+        self._listening, self._expects, self._entered, self._context = listening, expects, entered, context
+        self._loop = asyncio.get_running_loop()
+        self._guests: list[_Guest] = []
+        self._past: set[asyncio.Task[None]] = set()
+        self._pause: asyncio.TimerHandle | None = None
+        self._loop.add_reader(listening.fileno(), self._accept)
+
+    @classmethod
+    async def open(
+        cls, host: str, expects: Callable[[str, int], bool], entered: Entered, context: ssl.SSLContext | None = None
+    ) -> Door:
+        """Listen on a free port of `host` (a link-local address with its `%interface`). Raises an `OSError`."""
+        found = await asyncio.get_running_loop().getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = found[0]
+        listening = socket.socket(family, kind, protocol)
+        try:
+            listening.setblocking(False)
+            listening.bind(address)
+            listening.listen(BACKLOG)
+        except OSError:
+            listening.close()
+            raise
+        return cls(listening, expects, entered, context)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, port = self._listening.getsockname()[:2]
+        return str(host), int(port)
+
+    @property
+    def unfinished(self) -> int:
+        """Connections that are neither in nor sent away."""
+        return len(self._guests)
+
+    def clear(self) -> None:
+        """Send away whoever stands in the doorway."""
+        for guest in list(self._guests):
+            self._send_away(guest)
+
+    async def close(self) -> None:
+        """Listen no more; connections that are in stay."""
+        if self._pause is not None:
+            self._pause.cancel()
+        self._loop.remove_reader(self._listening.fileno())
+        self._listening.close()
+        self.clear()
+        await asyncio.gather(*self._past, return_exceptions=True)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                line, address = self._listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:
+                # The listening socket stays readable: without a pause this would be called without end.
+                self._loop.remove_reader(self._listening.fileno())
+                self._pause = self._loop.call_later(NO_FILES_PAUSE_S, self._listen_again)
+                return
+            self._meet(line, str(address[0]), int(address[1]))
+
+    def _listen_again(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self._listening.fileno(), self._accept)
+
+    def _meet(self, line: socket.socket, host: str, port: int) -> None:
+        if not self._expects(host, port) or sum(guest.peer == host for guest in self._guests) >= MOST_PER_PEER:
+            self.refused += 1
+            _reset(line)
+            return
+        if len(self._guests) >= MOST_UNFINISHED:
+            self._send_away(self._guests[0])
+        line.setblocking(False)
+        guest = _Guest(host, line)
+        self._guests.append(guest)
+        task = self._loop.create_task(self._bring_in(guest))
+        self._past.add(task)
+        task.add_done_callback(self._past.discard)
+
+    def _send_away(self, guest: _Guest) -> None:
+        """Its handshake reads the end of the line and fails: in whatever state it is, its socket is closed in order."""
+        self.refused += 1
+        self._guests.remove(guest)
+        with contextlib.suppress(OSError):
+            guest.line.shutdown(socket.SHUT_RDWR)
+
+    async def _bring_in(self, guest: _Guest) -> None:
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        try:
+            transport, _ = await self._loop.connect_accepted_socket(
+                lambda: protocol, guest.line, ssl=self._context,
+                ssl_handshake_timeout=None if self._context is None else HANDSHAKE_S,
+            )
+        except OSError:  # also a TLS error or its time-out
+            if guest in self._guests:
+                self._guests.remove(guest)
+            return
+        if guest not in self._guests:  # sent away meanwhile
+            transport.abort()
+            return
+        self._guests.remove(guest)
+        self._entered(reader, asyncio.StreamWriter(transport, protocol, reader, self._loop))
+
+
+def _reset(line: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    line.close()
