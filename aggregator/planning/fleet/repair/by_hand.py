@@ -58,11 +58,12 @@ def _tracked(problem: Problem, limits: Limits, schedule: Schedule) -> tuple[Floa
     for step in range(problem.steps):
         plugged = (evs.arrive <= step) & (step < evs.depart)
         planned = schedule.charge_kw[:, step], schedule.discharge_kw[:, step]
-        # A car that would sleep through a pause gets all it is to have at once.
+        # A car that would sleep through a pause gets all it is to have, at its minimum where its plan has less.
         lacks = np.where(sleeps, wanted[:, -1], wanted[:, step]) - energy
         most = np.maximum(0.0, evs.capacity_kwh - energy) / (hours * evs.charge_efficiency)
         up = np.clip(lacks, 0.0, None) / (hours * evs.charge_efficiency)
-        up = np.minimum(up, np.where(called[step] & ~sleeps, planned[0], evs.max_charge_kw))
+        planned_up = np.where(sleeps, _awake(problem, step, planned[0], up), planned[0])
+        up = np.minimum(up, np.where(called[step] | sleeps, planned_up, evs.max_charge_kw))
         up = np.where(plugged & ~asleep & (sleeps | (planned[0] > SEEN_KW)), np.minimum(up, most), 0.0)
         up = _whole(up, evs.min_charge_kw, most, may_raise=not called[step], may_fill=True)
         down = np.minimum(np.clip(-lacks, 0.0, None) * evs.discharge_efficiency / hours, evs.max_discharge_kw)
@@ -81,6 +82,13 @@ def _tracked(problem: Problem, limits: Limits, schedule: Schedule) -> tuple[Floa
         asleep |= plugged & sleeps & (up == 0.0) & (energy < evs.capacity_kwh - HELD)
         charge[:, step], discharge[:, step] = up, down
     return charge, discharge
+
+
+def _awake(problem: Problem, step: int, planned: Floats, lacks: Floats) -> Floats:
+    """Powers of cars that must not pause: at least the minimum, and as much as later steps cannot make up for."""
+    evs = problem.evs
+    later = np.maximum(0, evs.depart - step - 1) * evs.max_charge_kw
+    return np.clip(np.maximum(planned, lacks - later), evs.min_charge_kw, evs.max_charge_kw)
 
 
 def _whole(power: Floats, least: Floats, most: Floats, *, may_raise: bool, may_fill: bool) -> Floats:

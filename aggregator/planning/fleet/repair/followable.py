@@ -29,6 +29,7 @@ _LAST = 2
 _SHARE = 0.5
 _CHOICE_SHARE = 0.25
 _CLOSE = 5e-4
+_CLOSER = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,13 +61,16 @@ def put_right(
         return Righted(relaxed)
     free, best = (solver.lower.copy(), solver.upper.copy()), Righted(relaxed, is_followable=False)
     ways: tuple[Callable[[], Decisions | None], ...] = (
-        lambda: close_cells(problem, program, relaxed.x, free),
         Decisions.none,
+        # What rounding has left undone is little, mostly: nothing is closer than what it has.
+        lambda: close_cells(problem, program, best.answer.x, free),
         lambda: choose_cells(problem, program, solver, free, _CHOICE_SHARE * left()))
-    for way in ways:
+    for number, way in enumerate(ways):
         is_close = relative_gap(best.answer.objective, relaxed.bound) <= _CLOSE
         if best.is_followable and (is_close or left() <= 0):
             break
+        if best.is_followable and number == _CLOSER:
+            continue
         solver.set_bounds(np.arange(len(free[0])), *free)
         held = way()
         tried = None if held is None else _tried(problem, program, solver, held, relaxed, _share_of(left), limits)

@@ -77,7 +77,8 @@ class Rounding:
     def decide(self, x: Floats, solver: Solver, *, is_last: bool) -> Decisions:
         """What to hold from the next run on; nothing where the answer is followable.
 
-        is_last: cars with a weak cell get no further freedom, so that no new one can come of it.
+        is_last: if there is a weak cell left, no car goes from nothing to something any more, so that no new one can
+        come of it: what is taken from one car is free to become the weak cell of another.
         """
         powers = x[self.program.columns["charge"]], discharge_of(self.program, x)
         full = x[self.program.columns["energy"]] >= self.problem.evs.capacity_kwh[self.ev] - HELD
@@ -90,9 +91,8 @@ class Rounding:
         for cell in np.flatnonzero(self.let_go & crowded):
             found[int(self.column[1][cell])] = float(self.least[1][cell]), float(self.most[1][cell])
         self.let_go &= ~crowded
-        weak_evs = self._weak(powers, full, solver, found)
-        if is_last:
-            self._freeze(powers, np.isin(self.ev, weak_evs), found)
+        if self._weak(powers, full, solver, found) and is_last:
+            self._freeze(powers, found)
         self._asleep(x, powers, full, found)
         columns = np.array(list(found), dtype=np.int64)
         bounds = np.array(list(found.values()), dtype=float).reshape(-1, 2)
@@ -145,9 +145,9 @@ class Rounding:
         return self.program.by_site(x, "unserved").ravel()
 
     def _weak(self, powers: tuple[Floats, Floats], full: Mask, solver: Solver,
-              found: dict[int, tuple[float, float]]) -> Ints:
-        """Decide cells between nothing and their minimum; the EVs that had one."""
-        evs: list[Ints] = []
+              found: dict[int, tuple[float, float]]) -> int:
+        """Decide cells between nothing and their minimum; how many there were."""
+        count = 0
         for way in (0, 1):
             power, least, most, column = powers[way], self.least[way], self.most[way], self.column[way]
             weak = (power > SEEN_KW) & (power < least - HELD)
@@ -155,6 +155,7 @@ class Rounding:
                 weak &= ~full  # what the battery takes no more of, a car leaves by itself
             cells = np.flatnonzero(weak)
             raised = _carried(power[cells] / least[cells], self.ev[cells])
+            raised |= self._is_spared(power, least, cells)
             if way == 0:
                 raised &= ~self.is_called[cells] & ~self.crowded[self.place[cells]]
                 raised &= self._fits(cells, raised, least, solver.lower[column])
@@ -163,8 +164,18 @@ class Rounding:
                 self.let_go[cells[~raised]] = True
             for cell, up in zip(cells.tolist(), raised.tolist(), strict=True):
                 found.setdefault(int(column[cell]), (float(least[cell]), float(most[cell])) if up else (0.0, 0.0))
-            evs.append(self.ev[cells])
-        return np.unique(np.concatenate(evs))
+            count += len(cells)
+        return count
+
+    def _is_spared(self, power: Floats, least: Floats, cells: Ints) -> Mask:
+        """Whether the car's other powers have as much above their minimums as its weak ones lack: they make up for it.
+
+        What is let go of moves into yet another weak cell, because the powers that pay are at their most already.
+        """
+        count = len(self.problem.evs)
+        lacks = np.bincount(self.ev[cells], least[cells] - power[cells], count)
+        above = np.bincount(self.ev, np.where(power >= least, power - least, 0.0), count)
+        return np.asarray((above >= lacks)[self.ev[cells]])
 
     def _fits(self, cells: Ints, raised: Mask, least: Floats, held: Floats) -> Mask:
         """Whether the minimums of a site's step fit under its cap, the earlier cells first."""
@@ -178,11 +189,11 @@ class Rounding:
         fits[order] = taken[place] + total - before <= self.room[place] + HELD
         return fits
 
-    def _freeze(self, powers: tuple[Floats, Floats], cells: Mask, found: dict[int, tuple[float, float]]) -> None:
-        """No power of these cells may go from nothing to something, or from its minimum to less."""
+    def _freeze(self, powers: tuple[Floats, Floats], found: dict[int, tuple[float, float]]) -> None:
+        """No power may go from nothing to something, or from its minimum to less."""
         for way in (0, 1):
             power, least = powers[way], self.least[way]
-            there = cells & (self.can if way else True)
+            there = self.can if way else np.ones(len(power), dtype=bool)
             for cell in np.flatnonzero(there & (power <= SEEN_KW)):
                 found.setdefault(int(self.column[way][cell]), (0.0, 0.0))
             for cell in np.flatnonzero(there & (power >= least - HELD) & (power > SEEN_KW)):
