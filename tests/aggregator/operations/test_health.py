@@ -65,11 +65,11 @@ def test_a_name_is_used_once() -> None:
 
 async def test_what_must_happen_now_and_then_is_watched() -> None:
     last: list[float | None] = [None]
-    check = fresh_within(5.0, lambda: last[0], "dispatch")
+    check = fresh_within(60.0, lambda: last[0], "dispatch")
     with pytest.raises(UnhealthyError, match="dispatch: never yet"):
         await check()
     last[0] = time.monotonic()
     await check()
     last[0] -= 100
-    with pytest.raises(UnhealthyError, match="100 s ago, expected within 5 s"):
+    with pytest.raises(UnhealthyError, match=r"1\d\d s ago, expected within 60 s"):
         await check()

@@ -149,7 +149,7 @@ class RecordingCsms:
     def events(self, kind: str) -> list[dict[str, Any]]:
         return [payload for payload in self.of("TransactionEvent") if payload["eventType"] == kind]
 
-    async def until(self, what: Callable[[], Any], timeout_s: float = 30.0) -> Any:
+    async def until(self, what: Callable[[], Any], timeout_s: float = 60.0) -> Any:
         deadline = time.monotonic() + timeout_s
         while not (found := what()):
             if time.monotonic() > deadline:

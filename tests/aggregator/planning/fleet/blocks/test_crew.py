@@ -42,7 +42,7 @@ def test_a_worker_found_dead_while_its_answers_still_wait_gives_its_tasks_back()
     """Its death is seen before its last answers have been taken: when it is to be given the next task."""
     with Crew(operator.neg, 1) as crew:
         done = {}
-        for number, answer in crew.map(list(range(8)), monotonic() + 10.0):
+        for number, answer in crew.map(list(range(8)), monotonic() + SOON):
             done[number] = answer
             if number == 0:
                 time.sleep(0.3)  # what it has in hand is answered meanwhile
