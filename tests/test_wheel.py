@@ -20,7 +20,7 @@ import jinja2
 
 import aggregator, markets, twin
 from aggregator.demo.scene import load_scene
-from aggregator.reports import day
+from aggregator.reports import page
 from aggregator.store import Store
 from aggregator.web import assets, pages
 from markets.rate import shipped_rate
@@ -35,10 +35,10 @@ assert shipped_rate("sce_tou_ev_4").demand_price_per_kw > 0
 for name in ("tokens.css", "live.js", "figures.js", "icon.svg"):
     assert assets.asset(name).body
 assert pages._environment().get_template("live.html")
-templates = jinja2.PackageLoader("aggregator.reports").list_templates()
-assert {"day.html", "simulation.html"} <= set(templates), templates
-for name in ("tokens.css", "report.css", "figures.js", "report.js"):
-    assert day._own(name)
+templates = jinja2.PackageLoader("aggregator.reports.page").list_templates()
+assert {"day.html", "sections.html"} <= set(templates), templates
+for name in ("tokens.css", "report.css", "figures.js", "report.js", "sections.css"):
+    assert page.static(name)
 
 async def migrate():
     async with await Store.open(f"sqlite+aiosqlite:///{data / 'v2g.sqlite'}") as store:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aggregator.demo.scene import Scene
-from aggregator.reports import Assumption, Attribution, WireFact
+from aggregator.reports.day import Assumption, Attribution, WireFact
 
 
 def assumptions(scene: Scene, wire: Sequence[WireFact] = ()) -> tuple[Assumption, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from aggregator.planning.street.known import Street
 from aggregator.planning.street.lessons import element_words
-from aggregator.reports import CarriedFact, FeederFact, StepSeries
+from aggregator.reports.day import CarriedFact, FeederFact, StepSeries
 from twin.assets import TimeGrid
 from twin.feeder.second_engine.check import Checker
 from twin.feeder.watched import Kind, Watched

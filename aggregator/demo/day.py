@@ -38,7 +38,7 @@ from aggregator.demo.scene import Scene, load_scene
 from aggregator.demo.stored import read_store
 from aggregator.demo.wire import WireLog, WirePlan, wire_plan
 from aggregator.refusal import Refused
-from aggregator.reports import judge, render_report, result_json
+from aggregator.reports.day import judge, render_report, result_json
 from twin.lease import LeaseError, LeaseKeeper
 from twin.scenario import ScenarioError, resource_path
 

@@ -25,7 +25,7 @@ from aggregator.demo.scene import Scene
 from aggregator.demo.stored import Stored
 from aggregator.demo.visits_seen import visit_facts
 from aggregator.live import refusals_of
-from aggregator.reports import (
+from aggregator.reports.day import (
     BillFact,
     BillLine,
     CreditFact,

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from aggregator.config import load_clock, load_settings
 from aggregator.demo.scene import Scene
-from aggregator.reports import MessageCount
+from aggregator.reports.day import MessageCount
 from aggregator.signals.model import Decision, GridSignal
 from aggregator.store import MeterSeries, PlanRecord, SessionRecord, SiteSeries, Store
 from aggregator.store import tables as store_tables

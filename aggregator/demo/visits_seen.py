@@ -18,7 +18,7 @@ from aggregator.demo.scene import Scene, target_of
 from aggregator.demo.stored import Stored
 from aggregator.fleet.beliefs import Beliefs
 from aggregator.ocpp.events import MeterSample
-from aggregator.reports import SocTrace, VisitFact
+from aggregator.reports.day import SocTrace, VisitFact
 from aggregator.store import MeterSeries, SessionRecord
 from markets.rate import load_rate
 from twin.assets import Visit

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from aggregator.demo.scene import Scene
-from aggregator.reports import WireFact
+from aggregator.reports.day import WireFact
 from aggregator.stations import NoStationInterpreter, station_interpreter
 from twin.assets import Visit
 

@@ -17,7 +17,7 @@ from aggregator.feeder.flow_words import shortened
 from aggregator.feeder.given import Given, Unusable, given
 from aggregator.feeder.output import require_writable, write_files
 from aggregator.refusal import Refused
-from aggregator.reports.feeder_pictures import BEGINNING, one_line, side_by_side
+from aggregator.reports.feeder import BEGINNING, one_line, side_by_side
 from twin.feeder.envelopes.dynamic import EnvelopeError, Envelopes, Guarantee, Rule, corners, envelopes, worst_mix
 from twin.feeder.envelopes.files import beginning, envelope_bytes
 from twin.feeder.powerflow.flow import FeederInvalid, Solution

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from aggregator.feeder.flow_words import FlowRun, Told
 from aggregator.feeder.output import RESULT
-from aggregator.reports.feeder_pictures import heat_strip, one_line
+from aggregator.reports.feeder import heat_strip, one_line
 from twin.feeder.powerflow.parts import Part, loading_by_part, most_loaded
 
 Floats = NDArray[np.float64]

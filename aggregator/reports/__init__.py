@@ -1,35 +1,6 @@
-"""Reports of what was measured and stored: one self-contained HTML file each, the same as JSON, and the verdict.
+"""Reports of what was planned, simulated, measured and stored: one self-contained HTML file or picture each.
 
-`facts` says what a report needs, `verdict` judges it, `totals` adds it up; figures, tables and JSON only show that.
+Each report has a room: `day` (a real day and its verdict), `simulation` and `comparison` (runs of the twin), `plan` (a
+fleet's plan) and `feeder` (pictures of a street's grid). In each, `facts` says what the report needs, and figures,
+tables and sentences only show that. `page` is what they are all made of; `words` says in words what the gate refused.
 """
-
-from aggregator.reports.day import render_report, result_json
-from aggregator.reports.facts import (
-    Assumption,
-    Attribution,
-    BillFact,
-    BillLine,
-    CarriedFact,
-    CreditFact,
-    DayFacts,
-    EventFact,
-    EventInterval,
-    FeederChange,
-    FeederFact,
-    LimitFact,
-    MessageCount,
-    PlanFact,
-    RoundFact,
-    SocTrace,
-    StepSeries,
-    VisitFact,
-    WireFact,
-)
-from aggregator.reports.verdict import Check, Verdict, judge
-from aggregator.reports.words import Refusal
-
-__all__ = [
-    "Assumption", "Attribution", "BillFact", "BillLine", "CarriedFact", "Check", "CreditFact", "DayFacts", "EventFact",
-    "EventInterval", "FeederChange", "FeederFact", "LimitFact", "MessageCount", "PlanFact", "Refusal", "RoundFact",
-    "SocTrace", "StepSeries", "Verdict", "VisitFact", "WireFact", "judge", "render_report", "result_json",
-]

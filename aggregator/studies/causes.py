@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.reports.simulation_facts import CAUSES, SHORT_KWH, Cause
+from aggregator.reports.simulation import CAUSES, SHORT_KWH, Cause
 from aggregator.studies.gather import Rows
 from twin.assets import Evse, TimeGrid
 from twin.controllers import Uncontrolled

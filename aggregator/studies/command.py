@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
-from aggregator.reports.simulation_comparison import differences_in_words, render_comparison
-from aggregator.reports.simulation_page import GENERATOR
+from aggregator.reports.comparison import differences_in_words, render_comparison
+from aggregator.reports.page import GENERATOR
 from aggregator.studies.compare import compare, comparison_json
 from aggregator.studies.folder import new_file
 from aggregator.studies.in_words import in_words

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from aggregator.refusal import Refused
-from aggregator.reports.simulation_comparison import MOST_RUNS, ComparisonFacts, DifferenceFact, RunFact
-from aggregator.reports.simulation_facts import MEASURES, Measure
+from aggregator.reports.comparison import MOST_RUNS, ComparisonFacts, DifferenceFact, RunFact
+from aggregator.reports.simulation import MEASURES, Measure
 from aggregator.studies.folder import KIND, RESULT
 from aggregator.studies.result import SCHEMA
 from aggregator.studies.settings import in_words

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.reports.simulation_facts import EventFact
+from aggregator.reports.simulation import EventFact
 from twin.ensemble import Ensemble, Outcome
 from twin.scenario.experiment import Event
 

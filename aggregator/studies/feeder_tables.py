@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from aggregator.reports.simulation_feeder_facts import FeederFact, InverterRows
+from aggregator.reports.simulation.feeder import FeederFact, InverterRows
 from aggregator.studies.on_feeder import QUANTITIES
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.reports.simulation_facts import (
+from aggregator.reports.simulation import (
     CAUSES,
     Band,
     Cause,
@@ -17,8 +17,8 @@ from aggregator.reports.simulation_facts import (
     SocFan,
     VisitColumns,
     WearColumns,
+    WearTotals,
 )
-from aggregator.reports.simulation_wear import WearTotals
 from twin.ensemble import Outcome
 from twin.visits import VisitTable
 
@@ -131,7 +131,7 @@ def visit_columns(
 def measures(
     outcome: Outcome, visits: VisitColumns, whole: SiteFact, events: Sequence[EventFact]
 ) -> Mapping[str, Floats]:
-    """The figures by which runs are compared, each of shape (replicas,); see `reports.simulation_facts.MEASURES`."""
+    """The figures by which runs are compared, each of shape (replicas,); see `reports.simulation.MEASURES`."""
     ensemble, ledger = outcome.ensemble, outcome.ledger
     replicas, hours = ensemble.replicas, ensemble.grid.step_hours
     net = outcome.net_kw

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aggregator.reports.tables import figure
+from aggregator.reports.page import figure
 
 
 def in_words(written: Mapping[str, Any], folder: Path) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.reports.simulation_feeder_facts import InverterRows
+from aggregator.reports.simulation.feeder import InverterRows
 from twin.ensemble import Outcome
 from twin.scenario import OnFeeder
 

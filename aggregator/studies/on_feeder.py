@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.reports.feeder_pictures import heat_strip, one_line
-from aggregator.reports.simulation_band import Band
-from aggregator.reports.simulation_feeder_facts import CarriedRows, FeederFact, LineRows, PointRows, TransformerRow
+from aggregator.reports.feeder import heat_strip, one_line
+from aggregator.reports.simulation import Band
+from aggregator.reports.simulation.feeder import CarriedRows, FeederFact, LineRows, PointRows, TransformerRow
 from aggregator.studies.inverters import inverter_result
 from twin.ensemble import Outcome
 from twin.feeder.impact.judging import KINDS, Course, Impact

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.reports.simulation_facts import CAUSES, MEASURES, Cause, EventFact, FeederFact, SimulationFacts
-from aggregator.reports.simulation_warnings import warnings
-from aggregator.reports.simulation_wear import wear_totals
+from aggregator.reports.simulation import CAUSES, MEASURES, Cause, EventFact, SimulationFacts, warnings, wear_totals
+from aggregator.reports.simulation.feeder import FeederFact
 from aggregator.studies.folder import KIND
 
 SCHEMA = 2

@@ -20,8 +20,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from aggregator.refusal import Refused
-from aggregator.reports.simulation import render_simulation
-from aggregator.reports.simulation_facts import SimulationFacts
+from aggregator.reports.simulation import SimulationFacts, render_simulation
 from aggregator.studies.causes import find_causes
 from aggregator.studies.control import CONTROLS, RuleRunner, Runner
 from aggregator.studies.events import Asked, ask, event_fact, under

@@ -17,7 +17,8 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
-from aggregator.reports.simulation_facts import CAUSES, Band, FeederFact, SimulationFacts, SiteFact
+from aggregator.reports.simulation import CAUSES, Band, SimulationFacts, SiteFact
+from aggregator.reports.simulation.feeder import FeederFact
 from aggregator.studies.feeder_tables import (
     carried_columns,
     inverter_columns,

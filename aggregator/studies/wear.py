@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.reports.simulation_facts import AgeingFact, WearColumns
+from aggregator.reports.simulation import AgeingFact, WearColumns
 from aggregator.studies.gather import Rows
 from twin.ageing import CELLS, StayWear
 from twin.ensemble import Ensemble, Outcome

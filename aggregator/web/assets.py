@@ -14,8 +14,8 @@ _SCRIPT, _STYLE, _ICON = "text/javascript; charset=utf-8", "text/css; charset=ut
 
 # name -> (package folder, media type); the report shares its colours and its way of drawing with the live page
 _OWN: dict[str, tuple[str, str]] = {
-    "tokens.css": ("aggregator.reports", _STYLE),
-    "figures.js": ("aggregator.reports", _SCRIPT),
+    "tokens.css": ("aggregator.reports.page", _STYLE),
+    "figures.js": ("aggregator.reports.page", _SCRIPT),
     "live.css": ("aggregator.web", _STYLE),
     "plotly.css": ("aggregator.web", _STYLE),
     "live.js": ("aggregator.web", _SCRIPT),

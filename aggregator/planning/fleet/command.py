@@ -40,9 +40,9 @@ from aggregator.planning.fleet.words import (
     reserve_words,
 )
 from aggregator.refusal import Refused
-from aggregator.reports.figure_svg import BEGINNING as SVG_BEGINNING
-from aggregator.reports.plan_page import plan_svg, render_plan
-from aggregator.reports.simulation_page import GENERATOR
+from aggregator.reports.page import GENERATOR
+from aggregator.reports.page.svg import BEGINNING as SVG_BEGINNING
+from aggregator.reports.plan import plan_svg, render_plan
 from aggregator.studies.watching import stopped_cleanly
 
 _SHOWN = 5

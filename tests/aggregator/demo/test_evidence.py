@@ -18,8 +18,8 @@ from aggregator.demo.people import SignalTrace
 from aggregator.demo.scene import Scene, load_scene
 from aggregator.demo.stored import read_store
 from aggregator.ocpp.events import MeterSample
-from aggregator.reports import DayFacts, judge, render_report, result_json
-from aggregator.reports.totals import totals
+from aggregator.reports.day import DayFacts, judge, render_report, result_json
+from aggregator.reports.day.totals import totals
 from aggregator.signals.model import Decision, GridSignal, Obligation, SignalInterval, SignalState
 from aggregator.store import MessageKey, PlanRecord, SessionRecord, SiteReading, Store
 from twin.assets import Visit

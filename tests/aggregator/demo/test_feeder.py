@@ -13,7 +13,7 @@ from aggregator.demo.carried import carried
 from aggregator.demo.configuration import Credentials, write_configuration
 from aggregator.demo.feeder import garage_feeder
 from aggregator.demo.scene import Scene, load_scene
-from aggregator.reports import StepSeries
+from aggregator.reports.day import StepSeries
 from twin.assets import TimeGrid
 from twin.feeder import faults
 from twin.feeder.second_engine.check import Checker

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from aggregator.refusal import Refused
-from aggregator.reports.simulation_facts import MEASURES
+from aggregator.reports.simulation import MEASURES
 from aggregator.studies.compare import compare, comparison_json, paired_difference
 from aggregator.studies.folder import RESULT
 from aggregator.studies.simulate import SimulationOptions, simulate_into

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from aggregator.reports.simulation_facts import CAUSES, KEPT_WITHIN_KW, KEPT_WITHIN_SHARE, MEASURES, SHORT_KWH
+from aggregator.reports.simulation import CAUSES, KEPT_WITHIN_KW, KEPT_WITHIN_SHARE, MEASURES, SHORT_KWH
 from aggregator.studies.simulate import simulate_into
 
 PAGE = (Path(__file__).parents[3] / "docs" / "simulation.md").read_text("utf-8")

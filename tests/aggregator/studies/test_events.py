@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aggregator.reports.simulation_warnings import warnings
+from aggregator.reports.simulation import warnings
 from aggregator.studies.simulate import simulate_scenario
 from tests.aggregator.studies.conftest import scenario, visit
 

@@ -12,9 +12,8 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from aggregator.reports.simulation import render_simulation
-from aggregator.reports.simulation_comparison import render_comparison
-from aggregator.reports.simulation_warnings import warnings
+from aggregator.reports.comparison import render_comparison
+from aggregator.reports.simulation import render_simulation, warnings
 from aggregator.studies import simulate as module
 from aggregator.studies.compare import compare
 from aggregator.studies.on_feeder import on_feeder_result

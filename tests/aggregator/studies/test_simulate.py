@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aggregator.refusal import Refused
-from aggregator.reports.simulation_facts import CAUSES, SHORT_KWH, Cause
+from aggregator.reports.simulation import CAUSES, SHORT_KWH, Cause
 from aggregator.studies import control
 from aggregator.studies.simulate import SimulationOptions, _told_once, simulate_scenario
 from aggregator.studies.tables import visits_table

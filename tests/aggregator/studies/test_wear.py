@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from aggregator.reports.simulation_tables import simulation_tables, summary
+from aggregator.reports.simulation.summary import summary
+from aggregator.reports.simulation.tables import simulation_tables
 from aggregator.studies.compare import compare, comparison_json
 from aggregator.studies.simulate import SimulationOptions, simulate_into, simulate_scenario
 from tests.aggregator.studies.conftest import EVENT, scenario, visit
