@@ -6,13 +6,14 @@ import argparse
 import json
 import os
 import sys
-from string import hexdigits
+from pathlib import Path
+from typing import Any
 
+from twin.wire.exi.captured import Captured, captured
 from twin.wire.exi.codec import ExiCodec, Schemas, installed_codec
-from twin.wire.exi.errors import ExiError, Malformed, UnknownMessage
+from twin.wire.exi.errors import ExiError, InvalidValue, Malformed, UnknownMessage
 from twin.wire.exi.fuzz import fuzz
 
-_V2GTP_HEADER = "01fe"
 _SHORT = {
     "sap": "urn:iso:15118:2:2010:AppProtocol",
     "din": "urn:din:70121:2012:MsgDef",
@@ -53,7 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     protocols = ", ".join(_SHORT)
     decode = commands.add_parser("decode", help="EXI in hexadecimal to JSON")
-    decode.add_argument("hex", metavar="HEX", help="the stream; a V2GTP header before it is skipped")
+    decode.add_argument("hex", metavar="HEX", nargs="?", help=(
+        "the stream, as hex digits with or without blanks, colons, commas, 0x; or - for standard input. V2GTP headers "
+        "are read, of whole network frames nothing else"))
+    decode.add_argument("--file", metavar="FILE", help="a file instead: the octets themselves, or as above")
     decode.add_argument("--protocol", metavar="NAME", help=f"{protocols}, or a namespace; default: all that fit")
     decode.add_argument("--fragment", action="store_true", help="a fragment, as signatures are made over")
     decode.set_defaults(run=_decode)
@@ -81,31 +85,53 @@ def _count(text: str) -> int:
 
 
 def _decode(codec: ExiCodec, options: argparse.Namespace) -> str:
-    digits = "".join(options.hex.split()).lower()
-    if digits.startswith(_V2GTP_HEADER):
-        digits = digits[16:]
+    found = [_decoded(codec, each, options) for each in captured(_given(options))]
+    return json.dumps(found if len(found) > 1 else found[0], indent=2, ensure_ascii=False)
+
+
+def _given(options: argparse.Namespace) -> bytes | str:
+    if (options.hex is None) == (options.file is None):
+        raise Malformed("nothing to decode, expected HEX or --file FILE" if options.file is None else
+                        "HEX and --file together, expected one of them")
+    if options.file is None:
+        return sys.stdin.buffer.read() if options.hex == "-" else str(options.hex)
     try:
-        stream = bytes.fromhex(digits)
-    except ValueError:
-        is_odd = len(digits) % 2 and not set(digits) - set(hexdigits)
-        why = "has an odd number of hexadecimal digits, expected two for each octet" if is_odd else "is not hexadecimal"
-        raise Malformed(f"{options.hex:.40} {why}") from None
-    namespaces = [_SHORT.get(options.protocol, options.protocol)] if options.protocol else list(_SHORT.values())
+        return Path(options.file).read_bytes()
+    except OSError as fault:
+        raise Malformed(f"{options.file}: {fault.strerror}") from None
+
+
+def _decoded(codec: ExiCodec, given: Captured, options: argparse.Namespace) -> Any:
     known = codec.schemas.namespaces
-    found, refused = {}, {}
-    for namespace in namespaces:
-        if namespace not in known and not options.protocol:
-            continue
-        try:
-            decode = codec.decode_fragment if options.fragment else codec.decode_message
-            found[namespace] = decode(stream, namespace)
-        except ExiError as fault:
-            refused[namespace] = fault
+    names = [options.protocol] if options.protocol else given.protocols or tuple(_SHORT)
+    namespaces = [_SHORT.get(name, name) for name in names]
+    namespaces = [each for each in namespaces if each in known or options.protocol]
+    found, refused = _readings(codec, given.stream, namespaces, is_fragment=options.fragment)
+    faulty = [each for each, fault in refused.items() if isinstance(fault, InvalidValue)]
+    if not found and faulty and not options.fragment:
+        lenient = ExiCodec(codec.schemas.without_lengths(), codec.limits)
+        found, _ = _readings(lenient, given.stream, faulty, is_fragment=False)
+        for namespace in found:
+            print(f"note: outside its schema: {refused[namespace]}", file=sys.stderr)  # noqa: T201 - its own output
     if not found:
         reasons = "; ".join(f"{namespace}: {fault}" for namespace, fault in refused.items())
         raise Malformed(f"no protocol has such a message: {reasons}")
     # One stream may be a message of several protocols: the numbers of two grammars may coincide.
-    return json.dumps(found if len(found) > 1 else next(iter(found.values())), indent=2, ensure_ascii=False)
+    return found if len(found) > 1 else next(iter(found.values()))
+
+
+def _readings(codec: ExiCodec, stream: bytes, namespaces: list[str], *,
+              is_fragment: bool) -> tuple[dict[str, Any], dict[str, ExiError]]:
+    """What `stream` says in each of `namespaces`, or why it says nothing there."""
+    found: dict[str, Any] = {}
+    refused: dict[str, ExiError] = {}
+    decode = codec.decode_fragment if is_fragment else codec.decode_message
+    for namespace in namespaces:
+        try:
+            found[namespace] = decode(stream, namespace)
+        except ExiError as fault:
+            refused[namespace] = fault
+    return found, refused
 
 
 def _encode(codec: ExiCodec, options: argparse.Namespace) -> str:

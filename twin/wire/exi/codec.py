@@ -19,8 +19,9 @@ _SIGNATURES = "http://www.w3.org/2000/09/xmldsig#"
 class Schemas:
     """The protocols whose XSD files one folder holds, by namespace; each is read when it is first asked for."""
 
-    def __init__(self, files: dict[str, Path]) -> None:
+    def __init__(self, files: dict[str, Path], *, checks_lengths: bool = True) -> None:
         self._files = files
+        self._checks_lengths = checks_lengths
         self._protocols: dict[str, Protocol] = {}
 
     @classmethod
@@ -34,6 +35,14 @@ class Schemas:
         if not files:
             raise SchemaError(f"{path}: no XSD file there, expected the folder of the ISO 15118 and DIN 70121 schemas")
         return cls(files)
+
+    def without_lengths(self) -> Schemas:
+        """The same with texts and binary values of any length, to look at messages that depart from the schemas there.
+
+        No bit of a message depends on these lengths, so that many peers never check them. For messages only: whether
+        two types of one name are the same, which fragments ask (EXI 1.0, 8.5.3), may depend on them.
+        """
+        return Schemas(self._files, checks_lengths=False)
 
     @property
     def namespaces(self) -> list[str]:
@@ -51,7 +60,8 @@ class Schemas:
             path = self._files.get(namespace)
             if path is None:
                 raise UnknownMessage(f"namespace {namespace!r:.120}, expected one of {', '.join(self.namespaces)}")
-            found = self._protocols[namespace] = Protocol(read_schema(path, self._find))
+            found = self._protocols[namespace] = Protocol(
+                read_schema(path, self._find, checks_lengths=self._checks_lengths))
         return found
 
     def _find(self, importer: Path, location: str) -> Path:

@@ -27,7 +27,7 @@ class Malformed(ExiError):
 
 
 class TrailingBits(ExiError):
-    """Something other than padding follows the end of the message."""
+    """Something other than a few octets of 0 follows the end of the message."""
 
 
 class LimitExceeded(ExiError):

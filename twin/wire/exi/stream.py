@@ -25,6 +25,9 @@ from twin.wire.exi.strings import StringTable
 
 # EXI 1.0, section 5: distinguishing bits 10, no options in the stream, version 1.
 _HEADER = 0x80
+# Octets that may follow a message. Teslas send one after their ContractAuthenticationReq (DIN 70121): where a draft of
+# the schema has its Id required, an end without one takes four bits more.
+_MOST_ZEROS = 8
 _COOKIE = b"$EXI"
 
 # Types from which every message of ISO 15118-20 is derived; the other protocols have one message, the envelope.
@@ -103,7 +106,7 @@ class Protocol:
         return element.name.uri == self._schema.namespace and not element.name.uri.endswith("xmldsig#")
 
     def decode(self, stream: bytes, limits: Limits, *, is_fragment: bool = False) -> dict[str, Any]:
-        """The message in `stream`, or the fragment."""
+        """The message in `stream`, or the fragment; a few octets of 0 may follow."""
         if len(stream) > limits.stream_bytes:
             raise LimitExceeded(f"a stream of {len(stream)} octets, at most {limits.stream_bytes} are read")
         if len(stream) <= 1:
@@ -132,6 +135,6 @@ class Protocol:
             if code != count + 1:
                 raise Malformed(f"{name}: something follows the fragment")
         excess = (len(source.bits) - at) // 8
-        if excess:
-            raise TrailingBits(f"{name}: {excess} octets follow the message")
+        if excess > _MOST_ZEROS or (excess and "1" in source.bits[-8 * excess:]):
+            raise TrailingBits(f"{name}: {excess} octets follow the message, expected at most {_MOST_ZEROS}, all of 0")
         return {name: content}

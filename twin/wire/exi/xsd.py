@@ -42,6 +42,7 @@ BUILT_IN: dict[str, Simple | Complex] = {
 
 # Facets that only describe the text, which EXI and this codec leave as it is.
 _IGNORED = {"annotation", "whiteSpace"}
+_LENGTHS = {"length", "minLength", "maxLength"}
 
 
 class _File:
@@ -79,10 +80,11 @@ def read_target(path: Path) -> str:
     return _File(path).target
 
 
-def read_schema(path: Path, find: Callable[[Path, str], Path]) -> SchemaSet:
+def read_schema(path: Path, find: Callable[[Path, str], Path], *, checks_lengths: bool = True) -> SchemaSet:
     """The schema in `path` with all that it imports.
 
     find: where the file is that one file names to import from another: (importing file, location) -> path.
+    checks_lengths: keep the lengths of texts and binary values, on which no bit of a message depends.
 
     Raises:
         SchemaError: a file is missing, is not a schema, or uses what the codec does not implement.
@@ -95,12 +97,13 @@ def read_schema(path: Path, find: Callable[[Path, str], Path]) -> SchemaSet:
             continue
         files[here] = _File(here)
         todo += [find(here, node.get("schemaLocation", "")) for node in _children(files[here].root, "import")]
-    return _Reader(list(files.values()), files[path.resolve()].target).read()
+    return _Reader(list(files.values()), files[path.resolve()].target, checks_lengths=checks_lengths).read()
 
 
 class _Reader:
-    def __init__(self, files: list[_File], namespace: str) -> None:
+    def __init__(self, files: list[_File], namespace: str, *, checks_lengths: bool) -> None:
         self._files = files
+        self._checks_lengths = checks_lengths
         self._set = SchemaSet(namespace)
         self._type_nodes: dict[Name, tuple[_File, ET.Element]] = {}
         self._reading: set[Name] = set()
@@ -153,8 +156,7 @@ class _Reader:
             return self._restricted(file, child, base)
         raise file.error(node, "simple type without content")
 
-    @staticmethod
-    def _restricted(file: _File, node: ET.Element, base: Simple) -> Simple:
+    def _restricted(self, file: _File, node: ET.Element, base: Simple) -> Simple:
         values = tuple(each.get("value", "") for each in _children(node, "enumeration"))
         if values:
             if base.kind is not Kind.STRING:
@@ -166,6 +168,8 @@ class _Reader:
                 base = replace(base, low=int(value))
             elif tag == "maxInclusive":
                 base = replace(base, high=int(value))
+            elif tag in _LENGTHS and not self._checks_lengths:
+                continue
             elif tag == "length":
                 base = replace(base, shortest=int(value), longest=int(value))
             elif tag == "minLength":

@@ -291,7 +291,8 @@ def test_a_message_that_the_schema_forbids_is_refused_with_field_value_and_what_
     (b"$EXI\x80\x00", Malformed, "begins with 0x24, expected 0x80"),
     (b"\xa0\x00", Malformed, "begins with 0xa0"),
     (b"\x80\x80", Malformed, "element number 1 of 1"),
-    (stream(START, NUMBER_7, "1000") + b"\x00", TrailingBits, "1 octets follow"),
+    (stream(START, NUMBER_7, "1000") + b"\x01", TrailingBits, "1 octets follow"),
+    (stream(START, NUMBER_7, "1000") + bytes(9), TrailingBits, "9 octets follow the message, expected at most 8"),
     (stream(START, NUMBER_7, "1111"), Malformed, "event 15 of 10"),
     (stream(START, NUMBER_7, "0000 0 11 0"), InvalidValue, r"order\.colour: number 3 of a type with 3 values"),
     (stream(START, NUMBER_7, "0010 0 1111111 0"), InvalidValue, r"order\.percent: .* expected 10 to 100"),
@@ -300,6 +301,12 @@ def test_a_stream_that_is_no_message_is_refused_with_what_is_wrong(
         orders: ExiCodec, octets: bytes, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         orders.decode_message(octets, "urn:order")
+
+
+@pytest.mark.parametrize("zeros", [1, 8])
+def test_a_few_octets_of_0_may_follow_a_message(orders: ExiCodec, zeros: int) -> None:
+    octets = stream(START, NUMBER_7, "1000")
+    assert orders.decode_message(octets + bytes(zeros), "urn:order") == orders.decode_message(octets, "urn:order")
 
 
 def test_each_limit_is_refused_before_anything_is_made(orders: ExiCodec) -> None:
