@@ -1,14 +1,17 @@
 """The charging station's controller, what all languages share: authorisation, set-point, power, the car's needs.
 
 order(kw) --> permitted() --> what the loop response offers --> what flows (stage.apply)
+                          `-> over AC at once: the control pilot (stage.pilot)
 
 Power flows only while the car stays in its charge loop. Any other request (PowerDelivery once more, a renegotiation)
-opens the contactors until the next loop request, however long the car makes of it.
+opens the contactors until the next loop request, however long the car makes of it. Between two requests two alarms
+watch the car: over DC it must not be silent for long, over AC it must follow what it is permitted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,6 +41,7 @@ from iso15118.shared.messages.enums import AuthorizationStatus, CpState, Isolati
 from iso15118.shared.messages.enums import Protocol as WireProtocol
 from iso15118.shared.states import State
 
+from twin.station.iso15118.alarm import Alarm
 from twin.station.iso15118.needs import Memory, needs_of
 from twin.station.iso15118.numbers import quantised_kw
 from twin.station.iso15118.obedience import Obedience
@@ -47,6 +51,7 @@ from twin.station.iso15118.session import ImpossibleRequest
 from twin.station.rail import Control, EvNeeds, EvseRatings, Language, Transfer
 
 ASK_AGAIN_S = 1.0  # an authorisation request is held for so long before it is answered "ongoing" (its timeout is 2 s)
+PILOT_LEAST_A = 6.0  # a duty cycle of 10 % (IEC 61851-1 Table A.8): the pilot cannot say less and still permit charging
 
 
 class PowerStage(Protocol):
@@ -57,6 +62,12 @@ class PowerStage(Protocol):
 
     def apply(self, power_kw: float) -> float:
         """Let so much flow from now on (DC; over AC the car's charger does); returns what really flows."""
+
+    def pilot(self, power_kw: float) -> None:
+        """AC: the control pilot permits so much charging from now on (IEC 61851-1 A.3: a nominal duty cycle).
+
+        The car takes the lower of this and of what it reads in its loop, so a duty cycle is rounded up.
+        """
 
     def present_kw(self) -> float:
         """What the meter shows now."""
@@ -77,6 +88,7 @@ class EvseSettings:
     evse_id: as ISO 15118-2 Annex H writes it. now: domain POSIX seconds. meter: registers, if the station has a meter.
     offer: the schedule offered to cars that plan (Scheduled control, ISO 15118-2); by default the ratings for a day.
     follow_within_s: how long an AC car may take to follow a smaller set-point before the contactors open.
+    quiet_s: over DC nothing flows while the car has been silent in its loop for longer.
     on_needs, on_loop: the car said something new; its charge loop began (True) or ended (False).
     """
 
@@ -84,7 +96,8 @@ class EvseSettings:
     now: Callable[[], float] = time.time
     meter: Callable[[], Registers] | None = None
     offer: Callable[[], Sequence[Step]] | None = None
-    follow_within_s: float = 10.0
+    follow_within_s: float = 5.0
+    quiet_s: float = 2.0
     on_needs: Callable[[EvNeeds], None] = lambda _: None
     on_loop: Callable[[bool], None] = lambda _: None
 
@@ -105,7 +118,9 @@ class EvseCore(SimEVSEController):
         self._is_elsewhere = self._is_closed = False
         self._given_kw = 0.0
         self._obedience = Obedience(self.settings.follow_within_s)
-        self._judgement: asyncio.TimerHandle | None = None
+        self._judgement = Alarm(self._judge)
+        self._silence = Alarm(self._hush)
+        self._heard_at = 0.0
         self._is_authorised = False
         self._decided = asyncio.Event()
         self._begin()
@@ -120,17 +135,19 @@ class EvseCore(SimEVSEController):
     def order(self, power_kw: float) -> None:
         """The set-point from now on, signed; it reaches the car in the next charge loop.
 
-        Over DC what flows is cut at once to what is still permitted: the electronics are the EVSE's. Over AC only the
-        contactors are; they open if the car has not followed within `follow_within_s`.
+        Over DC what flows is cut at once to what is still permitted: the electronics are the EVSE's. Over AC the
+        pilot is, and the contactors; they open if the car has not followed within `follow_within_s`.
         """
         self.order_kw = power_kw
         if not self.is_in_loop:
             return
         charge_kw, discharge_kw = self.offered()
-        if self.ratings.is_dc:
-            allowed_kw = min(max(self._given_kw, -discharge_kw), charge_kw)
-            if allowed_kw != self._given_kw:
-                self.apply(allowed_kw)
+        if not self.ratings.is_dc:
+            self._signal(charge_kw)
+            return
+        allowed_kw = min(max(self._given_kw, -discharge_kw), charge_kw)
+        if allowed_kw != self._given_kw:
+            self.apply(allowed_kw)
 
     def terminate(self) -> None:
         """Nothing flows any more, and the next loop response tells the car to end the session."""
@@ -171,6 +188,9 @@ class EvseCore(SimEVSEController):
         self._is_elsewhere = not is_loop_request
         if self._is_elsewhere and self._given_kw != 0.0:
             self.apply(0.0)
+        self._heard_at = _now()
+        if is_loop_request and self.ratings.is_dc and not self._silence.is_set:
+            self._silence.set(self._heard_at + self.settings.quiet_s)
         self._look_at_flow()
         self._refuse(self.refused)
 
@@ -184,19 +204,34 @@ class EvseCore(SimEVSEController):
             self._is_closed = is_closed
             self._stage.switch(is_closed=is_closed)
 
+    def _signal(self, charge_kw: float) -> None:
+        phases = 1 if self.transfer is Transfer.AC_SINGLE_PHASE else self.ratings.phases
+        self._stage.pilot(max(charge_kw, PILOT_LEAST_A * self.ratings.voltage_v * phases / 1000.0))
+
+    # ------------------------------------------------------------------ between two requests
+
     def _expect_judgement(self) -> None:
         at = self._obedience.judge_at()
-        if at is not None and self._judgement is None:
-            self._judgement = asyncio.get_running_loop().call_later(max(at - _now(), 0.0), self._judge)
+        if at is not None and not self._judgement.is_set:
+            self._judgement.set(at)
 
     def _judge(self) -> None:
-        self._judgement = None
         self._look_at_flow()
         self._expect_judgement()
 
+    def _hush(self) -> None:
+        """Over DC a silent car gets nothing until it asks again; when it is given up the session decides."""
+        until = self._heard_at + self.settings.quiet_s
+        if until > _now():
+            self._silence.set(until)
+        elif self.is_in_loop:
+            self.apply(0.0)
+
     def _look_at_flow(self) -> None:
         if self.is_in_loop and not self.ratings.is_dc and self.refused is None:
-            self.refused = self._obedience.breach(_now(), self._stage.present_kw())
+            # A permit runs out when its alarm rings, not before: it knows whether the process stood still.
+            at = min(_now(), math.nextafter(self._judgement.at, 0.0))
+            self.refused = self._obedience.breach(at, self._stage.present_kw())
         self._switch()
 
     # ------------------------------------------------------------------ a session begins and ends
@@ -243,10 +278,13 @@ class EvseCore(SimEVSEController):
         self.is_in_loop = is_ongoing
         self._is_elsewhere = False  # it is the PowerDelivery that leads into the loop
         if is_ongoing:
-            self._obedience.begin(_now(), *self.permitted())
-        elif self._judgement is not None:
+            charge_kw, discharge_kw = self.permitted()
+            self._obedience.begin(_now(), charge_kw, discharge_kw)
+            if not self.ratings.is_dc:
+                self._signal(charge_kw)
+        else:
             self._judgement.cancel()
-            self._judgement = None
+            self._silence.cancel()
         self._switch()
         self.settings.on_loop(is_ongoing)
 

@@ -25,7 +25,6 @@ class Obedience:
 
     def permit(self, at: float, charge_kw: float, discharge_kw: float) -> None:
         """From now on so much is permitted."""
-        self._forget(at)
         if not self._permits or self._permits[-1][1:] != (charge_kw, discharge_kw):
             self._permits.append((at, charge_kw, discharge_kw))
 

@@ -23,9 +23,12 @@ class WireOptions:
     pause_s: wall seconds the car waits between two loops. now: domain POSIX seconds, for schedules and departures.
     station_patience, car_patience: factors on the standard's timeouts. A car gives up a DC loop after 0.5 s; both ends
         share a process with others here, so by default it waits ten times as long, the station as long as it says.
-    loop_silence_s: how long a car may be silent in its charge loop, where power flows, and how long an AC car may take
-        to follow a smaller set-point. ISO 15118-20 gives it 0.5 s, the older languages 60 s; here a busy process must
-        not look like a silent car.
+    loop_silence_s: how long a car may be silent in its charge loop before its session ends. ISO 15118-20 gives it 0.5 s
+        (Tables 216, 217), the older languages 60 s; here a busy process must not look like a silent car.
+    quiet_s: how long over DC power flows into, or out of, a car that is silent in its loop; when it asks again it flows
+        again.
+    follow_s: how long an AC car may take to follow a smaller set-point before the contactors open. IEC 61851-1 gives
+        it 5 s after the control pilot has changed.
     least_loop_s: a car that asks again sooner after its last loop request waits so long for its answer.
     terminate_s: how long a car may take to end its session after it was told to, before the line is cut.
     pki: folder of `python -m twin.station.iso15118 pki`; with it sessions use TLS. accepts_contracts: Plug & Charge is
@@ -40,6 +43,8 @@ class WireOptions:
     station_patience: float = 1.0
     car_patience: float = 10.0
     loop_silence_s: float = 10.0
+    quiet_s: float = 2.0
+    follow_s: float = 5.0
     least_loop_s: float = 0.02
     terminate_s: float = 5.0
     most_bytes: int = MOST_BYTES

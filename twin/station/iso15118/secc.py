@@ -150,7 +150,8 @@ class Secc:
         options = self.options
         controller = EvseController(self.ratings, stage, EvseSettings(
             evse_id=options.evse_id, now=options.now, meter=options.meter, offer=options.offer,
-            follow_within_s=options.loop_silence_s, on_needs=self._listener.said, on_loop=self._listener.loop,
+            follow_within_s=options.follow_s, quiet_s=options.quiet_s, on_needs=self._listener.said,
+            on_loop=self._listener.loop,
         ))
         controller.order(self.order_kw)
         if self._is_authorised:

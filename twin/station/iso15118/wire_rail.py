@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import socket
 import ssl
 from collections.abc import Callable
@@ -174,12 +175,17 @@ class WireRail:
 
 
 class _Path:
-    """The contactors between the EVSE and one car. Closed for good once its session is over."""
+    """The contactors and the control pilot between the EVSE and one car. Open for good once its session is over.
+
+    Over AC the car's charger takes the lower of the pilot and of what it was told, and follows a pilot that falls at
+    once, whatever its end of the line does.
+    """
 
     def __init__(self, car: Car, listener: RailListener) -> None:
         self._car, self._listener = car, listener
         self._is_over = self._is_closed = False
         self._flowing_kw = 0.0
+        self._pilot_kw = math.inf
 
     def switch(self, *, is_closed: bool) -> None:
         self._is_closed = is_closed
@@ -189,11 +195,16 @@ class _Path:
     def apply(self, power_kw: float) -> float:
         if self._is_over:
             return 0.0
-        flowing = self._car.take(power_kw if self._is_closed else 0.0)
+        flowing = self._car.take(min(power_kw, self._pilot_kw) if self._is_closed else 0.0)
         if flowing != self._flowing_kw:
             self._flowing_kw = flowing
             self._listener.flowing(flowing)
         return flowing
+
+    def pilot(self, power_kw: float) -> None:
+        self._pilot_kw = power_kw
+        if self._flowing_kw > power_kw:
+            self.apply(power_kw)
 
     def present_kw(self) -> float:
         return self._flowing_kw

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -54,6 +55,7 @@ class ScriptedCar:
         ), **said)
         self.most_kw = 1000.0
         self.is_cut = True  # the contactors before it are open
+        self.obeys_pilot, self.pilot_kw = True, math.inf
         self.taken: list[float] = []
 
     def state(self) -> CarState:
@@ -104,7 +106,7 @@ class Notes:
 
 
 class Stage:
-    """Power electronics that let flow what they are told and note it."""
+    """Power electronics that let flow what they are told and note it; the car at them obeys the pilot, or does not."""
 
     def __init__(self, car: ScriptedCar) -> None:
         self.car = car
@@ -115,7 +117,13 @@ class Stage:
             self.car.take(0.0)
 
     def apply(self, power_kw: float) -> float:
-        return self.car.take(0.0 if self.car.is_cut else power_kw)
+        return self.car.take(0.0 if self.car.is_cut else min(power_kw, self.car.pilot_kw))
+
+    def pilot(self, power_kw: float) -> None:
+        if self.car.obeys_pilot:
+            self.car.pilot_kw = power_kw
+            if self.car.present_kw > power_kw:
+                self.apply(power_kw)
 
     def present_kw(self) -> float:
         return self.car.present_kw
@@ -179,6 +187,10 @@ class Relay:
         (_, answer), = frames(bytes(self.seen[False][begin:]))
         decoded_answer: dict[str, Any] = EXI().get_exi_codec().decode_message(answer, namespace)
         return decoded_answer
+
+    def say(self, data: bytes) -> None:
+        """Pass on to the station what was held back."""
+        self._writers[1].write(data)
 
     def sever(self) -> None:
         """Pull the plug: both connections are gone at once."""

@@ -18,6 +18,7 @@ V2_DC = Speech(Language.ISO_15118_2, Transfer.DC, Control.SCHEDULED)
 V2_AC = Speech(Language.ISO_15118_2, Transfer.AC_THREE_PHASE, Control.SCHEDULED)
 DIN = Speech(Language.DIN_70121, Transfer.DC, Control.SCHEDULED)
 AC_BPT = Speech(Language.ISO_15118_20, Transfer.AC_BPT)
+PATIENT = {"loop_silence_s": 60.0}  # a busy machine is no silent car
 STATUS = {"EVReady": True, "EVErrorCode": "NO_ERROR", "EVRESSSOC": 50}
 
 
@@ -126,8 +127,9 @@ class Deaf(EvController):
 async def test_an_ac_car_that_does_not_follow_is_cut_off(
     stand: Any, bench: Any, before: float, after: float
 ) -> None:
-    there = await stand(AC_BPT, order_kw=before, options={"loop_silence_s": 0.3})
-    driving = there.drive(Deaf)
+    there = await stand(AC_BPT, order_kw=before, options=PATIENT | {"follow_s": 0.3})
+    there.car.obeys_pilot = False
+    driving = there.drive(Deaf, car_patience=1000.0)
     await bench.until(lambda: there.car.present_kw == before)
     there.secc.order(after)
     await bench.until(lambda: there.car.is_cut)
@@ -158,19 +160,73 @@ async def test_an_ac_car_that_takes_more_than_it_was_ever_offered_is_cut_off(
     await left(there, driving)
 
 
-async def test_an_ac_car_that_falls_silent_does_not_keep_the_old_set_point(stand: Any, bench: Any) -> None:
-    there = await stand(AC_BPT, order_kw=-5.0, options={"loop_silence_s": 0.3})
+async def test_an_ac_car_that_falls_silent_does_not_go_on_feeding_in(stand: Any, bench: Any) -> None:
+    there = await stand(AC_BPT, order_kw=-5.0, options=PATIENT | {"follow_s": 0.3})
     driving = there.drive(car_patience=1000.0)
     await bench.until(lambda: there.car.present_kw == -5.0)
     there.relay.mute()
-    there.secc.order(0.0)
+    there.secc.order(0.0)  # no duty cycle says anything about discharge
     await bench.until(lambda: there.car.is_cut)
     assert there.car.present_kw == 0.0
     await left(there, driving)
 
 
+@pytest.mark.parametrize(("speech", "phases"), [
+    (AC_BPT, 3), (V2_AC, 3), (Speech(Language.ISO_15118_2, Transfer.AC_SINGLE_PHASE, Control.SCHEDULED), 1),
+], ids=lambda value: str(getattr(value, "transfer", value)))
+@pytest.mark.parametrize("before", [11.0, 9.0])
+async def test_the_pilot_lowers_an_ac_car_at_once_though_it_is_silent_on_the_line(
+    stand: Any, bench: Any, speech: Speech, phases: int, before: float
+) -> None:
+    there = await stand(speech, order_kw=before, options=PATIENT | {"follow_s": 0.3})
+    driving = there.drive(car_patience=1000.0)
+    await bench.until(lambda: abs(there.car.present_kw - before) < 0.01)
+    there.relay.mute()
+    there.secc.order(6.5)
+    assert there.car.present_kw == 6.5
+    there.secc.order(0.0)
+    assert there.car.present_kw == pytest.approx(6.0 * 230.0 * phases / 1000.0)  # the least that a pilot can say
+    await bench.until(lambda: there.car.is_cut)
+    await left(there, driving)
+
+
+async def test_an_ac_car_that_obeys_the_pilot_is_not_cut_for_being_slow_on_the_line(stand: Any, bench: Any) -> None:
+    there = await stand(AC_BPT, order_kw=9.0, options=PATIENT | {"follow_s": 0.1})
+    driving = there.drive(pause_s=lambda: 0.5)
+    await bench.until(lambda: there.car.present_kw == 9.0)
+    there.secc.order(6.0)
+    assert there.car.present_kw == 6.0
+    loops = len(there.car.taken)
+    await bench.until(lambda: len(there.car.taken) > loops + 2)
+    assert not there.notes.ends
+    there.car.leave()
+    assert await there.over() is SessionEnd.CAR
+    await driving
+
+
+@pytest.mark.parametrize("speech", [Speech(), Speech(control=Control.SCHEDULED), V2_DC, DIN],
+                         ids=lambda s: f"{s.language}-{s.control}")
+async def test_over_dc_nothing_flows_while_the_car_is_silent_and_again_when_it_speaks(
+    stand: Any, bench: Any, speech: Speech
+) -> None:
+    there = await stand(speech, order_kw=7.0, options=PATIENT | {"quiet_s": 0.2})
+    driving = there.drive(car_patience=1000.0)
+    await bench.until(lambda: there.car.present_kw == 7.0)
+    said: list[bytes] = []
+    there.relay.cut = lambda data, is_from_car: said.append(data) or [] if is_from_car else [data]
+    await bench.until(lambda: there.car.present_kw == 0.0)
+    await bench.until(lambda: bool(said))
+    assert not there.notes.ends
+    there.relay.cut = lambda data, _: [data]
+    there.relay.say(b"".join(said))
+    await bench.until(lambda: there.car.present_kw == 7.0)
+    there.car.leave()
+    assert await there.over() is SessionEnd.CAR
+    await driving
+
+
 async def test_an_ac_car_that_follows_a_falling_set_point_stays(stand: Any, bench: Any) -> None:
-    there = await stand(AC_BPT, order_kw=8.0, options={"loop_silence_s": 0.3})
+    there = await stand(AC_BPT, order_kw=8.0, options=PATIENT | {"follow_s": 0.5})
     driving = there.drive()
     await bench.until(lambda: there.car.present_kw == 8.0)
     for k in range(30):  # longer than it may take to follow, and never at rest
