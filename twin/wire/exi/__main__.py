@@ -14,7 +14,7 @@ from twin.wire.exi.codec import ExiCodec, Schemas, installed_codec
 from twin.wire.exi.errors import ExiError, InvalidValue, Malformed, UnknownMessage
 from twin.wire.exi.fuzz import fuzz
 
-_SHORT = {
+PROTOCOLS = {
     "sap": "urn:iso:15118:2:2010:AppProtocol",
     "din": "urn:din:70121:2012:MsgDef",
     "iso2": "urn:iso:15118:2:2013:MsgDef",
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--schemas", metavar="FOLDER",
                         help="folder of the protocols' XSD files; default: those of the installed package iso15118")
     commands = parser.add_subparsers(dest="command", required=True)
-    protocols = ", ".join(_SHORT)
+    protocols = ", ".join(PROTOCOLS)
     decode = commands.add_parser("decode", help="EXI in hexadecimal to JSON")
     decode.add_argument("hex", metavar="HEX", nargs="?", help=(
         "the stream, as hex digits with or without blanks, colons, commas, 0x; or - for standard input. V2GTP headers "
@@ -103,8 +103,8 @@ def _given(options: argparse.Namespace) -> bytes | str:
 
 def _decoded(codec: ExiCodec, given: Captured, options: argparse.Namespace) -> Any:
     known = codec.schemas.namespaces
-    names = [options.protocol] if options.protocol else given.protocols or tuple(_SHORT)
-    namespaces = [_SHORT.get(name, name) for name in names]
+    names = [options.protocol] if options.protocol else given.protocols or tuple(PROTOCOLS)
+    namespaces = [PROTOCOLS.get(name, name) for name in names]
     namespaces = [each for each in namespaces if each in known or options.protocol]
     found, refused = _readings(codec, given.stream, namespaces, is_fragment=options.fragment)
     faulty = [each for each, fault in refused.items() if isinstance(fault, InvalidValue)]
@@ -136,9 +136,10 @@ def _readings(codec: ExiCodec, stream: bytes, namespaces: list[str], *,
 
 def _encode(codec: ExiCodec, options: argparse.Namespace) -> str:
     text = sys.stdin.read() if options.json == "-" else options.json
-    namespace = _SHORT.get(options.protocol, options.protocol)
+    namespace = PROTOCOLS.get(options.protocol, options.protocol)
     if namespace not in codec.schemas.namespaces:
-        raise UnknownMessage(f"protocol {options.protocol}, expected {', '.join(_SHORT)} or a namespace of the schemas")
+        raise UnknownMessage(
+            f"protocol {options.protocol}, expected {', '.join(PROTOCOLS)} or a namespace of the schemas")
     return codec.encode(text, namespace).hex()
 
 
