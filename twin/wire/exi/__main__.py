@@ -114,10 +114,19 @@ def _decoded(codec: ExiCodec, given: Captured, options: argparse.Namespace) -> A
         for namespace in found:
             print(f"note: outside its schema: {refused[namespace]}", file=sys.stderr)  # noqa: T201 - its own output
     if not found:
-        reasons = "; ".join(f"{namespace}: {fault}" for namespace, fault in refused.items())
+        nearest = {each: fault for each, fault in refused.items()
+                   if fault.path and _is_message(codec, each, fault.path[0])}
+        reasons = "; ".join(f"{namespace}: {fault}" for namespace, fault in (nearest or refused).items())
         raise Malformed(f"no protocol has such a message: {reasons}")
-    # One stream may be a message of several protocols: the numbers of two grammars may coincide.
-    return found if len(found) > 1 else next(iter(found.values()))
+    # One stream may be a message of several protocols: the numbers of two grammars may coincide. Of those that read
+    # it as something else, a part of a signature mostly, nothing is shown beside a message.
+    messages = {each: content for each, content in found.items() if _is_message(codec, each, next(iter(content)))}
+    shown = messages or found
+    return shown if len(shown) > 1 else next(iter(shown.values()))
+
+
+def _is_message(codec: ExiCodec, namespace: str, name: str) -> bool:
+    return any(each.name.local == name for each in codec.schemas.protocol(namespace).messages)
 
 
 def _readings(codec: ExiCodec, stream: bytes, namespaces: list[str], *,

@@ -22,7 +22,6 @@ _PAYLOADS = {
 }
 _DISCOVERY = {0x9000: "request", 0x9001: "response", 0x9002: "request", 0x9003: "response"}
 _FRAME = re.compile(rb"\x01\xfe\x80[\x01-\x06]")
-_BINARY = {b"\x80", b"\x01"}  # EXI, V2GTP: neither begins a text
 _DUMP_LINE = re.compile(r"([0-9a-f]{4,8}):?\s+((?:[0-9a-f]{2}(?:\s{1,2}|$)){1,16})", re.IGNORECASE)
 _BETWEEN = re.compile(r"\\x|0x|[\s:,;\-\"'{}\[\]()]+", re.IGNORECASE)
 _SHORT_OCTET = re.compile(r"(?<=0x)(?=[0-9a-f]\b)", re.IGNORECASE)
@@ -45,7 +44,8 @@ def captured(raw: bytes | str) -> list[Captured]:
     Raises:
         Malformed: it is not hexadecimal, or holds no whole V2GTP message where it begins one.
     """
-    octets = raw if isinstance(raw, bytes) and raw[:1] in _BINARY else _from_text(raw)
+    # Every EXI stream and every V2GTP message has octets that no ASCII text has.
+    octets = raw if isinstance(raw, bytes) and not raw.isascii() else _from_text(raw)
     found: list[Captured] = []
     at = 0 if octets[:2] == _VERSION.to_bytes(2, "big") else _next_frame(octets, 0)
     while at is not None:

@@ -37,11 +37,50 @@ def test_without_a_protocol_all_that_fit_are_shown() -> None:
     assert shown["V2G_Message"]["Body"] == {"SessionSetupReq": {"EVCCID": "0000F07F0C006B1C"}}
 
 
+def test_a_file_and_standard_input_hold_octets_or_hexadecimal_text(tmp_path: Path) -> None:
+    octets, response = bytes.fromhex("01fe80010000000480400040"), {
+        "supportedAppProtocolRes": {"ResponseCode": "OK_SuccessfulNegotiation", "SchemaID": 1}}
+    (tmp_path / "octets").write_bytes(octets)
+    (tmp_path / "text").write_text("0000  01 fe 80 01 00 00 00 04  80 40 00 40   .........@.@\n")
+    for name in ("octets", "text"):
+        assert json.loads(run("decode", "--file", str(tmp_path / name), "--protocol", "sap").stdout) == response
+    assert json.loads(run("decode", "-", "--protocol", "sap", text="80:40:00:40\n").stdout) == response
+
+
+def test_messages_one_after_another_become_a_list() -> None:
+    done = run("decode", "01fe80010000000480400040 01fe80010000000480480080")
+    assert [each["supportedAppProtocolRes"]["ResponseCode"] for each in json.loads(done.stdout)] == [
+        "OK_SuccessfulNegotiation", "Failed_NoNegotiation"]
+
+
+def test_what_only_looks_like_a_part_of_a_signature_elsewhere_is_not_shown_beside_a_message() -> None:
+    assert json.loads(run("decode", "80400040").stdout) == {
+        "supportedAppProtocolRes": {"ResponseCode": "OK_SuccessfulNegotiation", "SchemaID": 1}}
+
+
+def test_a_message_that_ends_early_is_refused_with_the_place_in_the_protocols_that_have_it() -> None:
+    truncated = "01fe8004000000168034041ea65fc99ba76c4d8cdbfe1b60628100120064"
+    assert run("decode", truncated).stderr == (
+        "refused: no protocol has such a message: urn:iso:std:iso:15118:-20:DC: DC_ChargeLoopReq."
+        "Scheduled_DC_CLReqControlMode: the stream ends at bit 168, inside a value of 3 bits\n")
+
+
+def test_a_message_whose_lengths_its_schema_forbids_is_shown_with_a_note() -> None:
+    done = run("decode", "809802000000000000000011e0001d15594d14c480")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["V2G_Message"]["Body"]["SessionSetupRes"]["EVSEID"] == "EVSE1"
+    assert done.stderr == (
+        "note: outside its schema: V2G_Message.Body.SessionSetupRes.EVSEID: 5 characters, expected 7 to 37\n")
+
+
 def test_bad_input_is_one_line_and_exit_1() -> None:
     for arguments, text in (
         (("decode", "xyz"), "xyz is not hexadecimal"),
         (("decode", "01fe8001 00000004 8040004"), "8040004 has an odd number of hexadecimal digits, expected two for"),
         (("decode", "804000", "--protocol", "sap"), "supportedAppProtocolRes"),
+        (("decode",), "nothing to decode, expected HEX or --file FILE"),
+        (("decode", "80400040", "--file", "x"), "HEX and --file together, expected one of them"),
+        (("decode", "--file", "/nowhere"), "/nowhere: No such file or directory"),
         (("encode", "{}", "--protocol", "dc"), "one key"),
         (("encode", "{}", "--protocol", "gsm"), "protocol gsm, expected sap"),
         (("--schemas", "/nowhere", "decode", "80400040"), "/nowhere: no XSD file there"),
