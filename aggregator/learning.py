@@ -39,7 +39,8 @@ def taught(
     """`model` with what these sessions teach; where they are too few, what is configured stays."""
     zone = ZoneInfo(model.site.timezone)
     today = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    departures = DepartureHistory.learnt(past_stays(sessions, targets), before=today, prior=model.departures.prior)
+    departures = DepartureHistory.learnt(
+        past_stays(sessions, targets), before=today, timezone=model.site.timezone, prior=model.departures.prior)
     if not virtual_evs:
         return replace(model, departures=departures)
     arrivals = LearntArrivals.learnt(

@@ -99,6 +99,7 @@ class Variant:
     ready: float | None = 0.1
     change: float = 0.01
     early: float = 5.0
+    outstay: float | None = 0.5
 
 
 NAIVE = Variant("naive", virtual_evs=False, learns_departures=False, ready=None, change=0.0)
@@ -410,14 +411,16 @@ def planner_of(month: Month, world: World, variant: Variant) -> Watched:
         if variant.learns_departures:
             # The recording names no drivers: each one is new, so the site's history alone speaks.
             departures = DepartureHistory.learnt(
-                [PastStay(f"{s.station} {s.arrival}", s.arrival, s.declared, s.departure) for s in past], before=now)
+                [PastStay(f"{s.station} {s.arrival}", s.arrival, s.declared, s.departure) for s in past], before=now,
+                timezone=ZONE.key)
         return replace(model, arrivals=arrivals, departures=departures)
 
     believed = DepartureHistory(DepartureErrors((0.0, 1.0), (0.0, 1.0)))
     model = SiteModel(
         site=world.site, evses=evses, vehicles=vehicles, rate=shipped_rate("sce_tou_ev_4"),
         base_load=BaseLoadForecast(BUILDING_KW, ZONE.key), departures=believed, ready_quantile=variant.ready,
-        change_per_kwh=variant.change, early_leave_per_kwh=variant.early, steps=HORIZON_STEPS)
+        change_per_kwh=variant.change, early_leave_per_kwh=variant.early, outstay_share=variant.outstay,
+        steps=HORIZON_STEPS)
     signals = [
         GridSignal(f"event-{number}", "study", f"event-{number}", 1, f"event-{number}", known, PROGRAMME,
                    Obligation.COMMITTED, world.site.id, (SignalInterval(start, end, EVENT_NET_KW),))
@@ -428,8 +431,8 @@ def planner_of(month: Month, world: World, variant: Variant) -> Watched:
         model, Beliefs(vehicles, SiteDefaults(timedelta(hours=8), 10.0, "car")), declared, permitted_kw=permitted_kw,
         reports_soc=frozenset(visit.id for visit in world.visits if visit.vehicle.max_discharge_kw > 0.0),
         signals=signals, plan=watched.plan, learn=learn, interval_s=INTERVAL_S,
-        book=LimitBook(world.site.id, {PROGRAMME: Programme(PROGRAMME, "grid", Obligation.COMMITTED, 0.0,
-                                                            EVENT_PER_KWH)}))
+        book=LimitBook(world.site.id, {PROGRAMME: Programme(PROGRAMME, "grid", Obligation.COMMITTED, EVENT_PER_KWH,
+                                                            0.0)}))
     return watched
 
 

@@ -191,26 +191,32 @@ class LimitBook:
 
         A mandatory limit below 0 asks for export, which no cap can start: below 0 it is a commitment too.
         Where a step is covered in part, the promise holds for the whole step. Missing a kWh costs the penalty and
-        the lost incentive.
+        the lost incentive; where less was promised than asked, what is delivered beyond the promise still earns the
+        incentive.
         """
         commitments = []
         for held in self.held:
             if held.state in SET_ASIDE:
                 continue
             promised = _promised(held)
+            limits: dict[int, float] = {}
             asked: dict[int, float] = {}
             for interval, limit_kw in zip(held.signal.intervals, promised, strict=True):
                 if limit_kw >= NO_LIMIT_KW:
                     continue
                 for step in _steps(grid, interval, now):
-                    asked[step] = min(asked.get(step, math.inf), limit_kw)
-            if asked:
+                    limits[step] = min(limits.get(step, math.inf), limit_kw)
+                    asked[step] = min(asked.get(step, math.inf), interval.max_net_kw)
+            if limits:
                 programme = self.programmes.get(held.signal.programme)
-                price = programme.incentive_per_kwh + programme.shortfall_per_kwh if programme else 0.0
-                steps = tuple(sorted(asked))
-                commitments.append(
-                    Commitment(held.signal.id, steps, tuple(asked[step] for step in steps), price)
-                )
+                incentive = programme.incentive_per_kwh if programme else 0.0
+                price = incentive + (programme.shortfall_per_kwh if programme else 0.0)
+                steps = tuple(sorted(limits))
+                is_less = incentive > 0.0 and any(limits[step] > asked[step] for step in steps)
+                commitments.append(Commitment(
+                    held.signal.id, steps, tuple(limits[step] for step in steps), price,
+                    asked_net_kw=tuple(asked[step] for step in steps) if is_less else (),
+                    asked_per_kwh=incentive if is_less else 0.0))
         return tuple(commitments)
 
     def _holds(self) -> list[tuple[Held, list[_Hold]]]:

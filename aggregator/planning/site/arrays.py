@@ -23,7 +23,7 @@ from scipy.sparse import coo_array, csr_array
 
 from aggregator.planning.linear_program import LinearProgram
 from aggregator.planning.site.problem import Floats, Problem
-from aggregator.planning.site.windows import Window, event_limits, site_limits, step_hours, windows
+from aggregator.planning.site.windows import Window, event_limits, site_limits, step_hours, unearned_kw, windows
 
 Ints = NDArray[np.intp]
 NONE = -1
@@ -31,11 +31,11 @@ NONE = -1
 
 _COLUMNS = (
     "charge", "discharge", "bought", "sold", "over_import", "over_export", "peak", "shortfall", "early", "floor",
-    "guard", "missing", "worst", "over_feeder", "moved", "energy", "is_buying",
+    "guard", "missing", "worst", "unearned", "over_feeder", "moved", "energy", "is_buying",
 )
 _ROWS = (
-    "dynamics", "taper", "departure", "early", "floor", "guard", "balance", "import_cap", "export_cap", "peak_holds",
-    "buys", "sells", "commitment", "worst_holds", "feeder", "moved_up", "moved_down",
+    "dynamics", "taper", "departure", "stays_ready", "early", "floor", "guard", "balance", "import_cap", "export_cap",
+    "peak_holds", "buys", "sells", "commitment", "worst_holds", "asked", "feeder", "moved_up", "moved_down",
 )
 """Order of the kinds; within one they stand as they were added."""
 
@@ -169,8 +169,13 @@ class _Builder:
         leaving = np.flatnonzero((first < last) & (need > lower))
         shortfall = self.add_columns(
             "shortfall", self.problem.shortfall_per_kwh, 0.0, (need - lower)[leaving], len(leaving))
-        self.add_rows("departure", need[leaving], np.inf, len(leaving), (self.energy[leaving, last[leaving] - 1], 1.0),
+        due = np.array([span.due for span in spans], dtype=np.intp)
+        self.add_rows("departure", need[leaving], np.inf, len(leaving), (self.energy[leaving, due[leaving] - 1], 1.0),
                       (shortfall, 1.0), keys=tuple(leaving.tolist()))
+        after = (due[leaving, None] <= ticks) & (ticks < last[leaving, None]) & (self.discharge_kw[leaving] > 0)
+        at, then = np.nonzero(after)
+        self.add_rows("stays_ready", need[leaving[at]], np.inf, len(at), (self.energy[leaving[at], then], 1.0),
+                      (shortfall[at], 1.0))
         never = np.array([span.first == span.last and span.matters for span in spans], dtype=bool)
         self.offset += self.problem.shortfall_per_kwh * float(np.maximum(0.0, need - known)[never].sum())
         self._missing_energy(lower, known)
@@ -239,7 +244,8 @@ class _Builder:
         self.add_rows("sells", -np.inf, least[both], len(both), (self.sold[both], 1.0), (self.binaries, least[both]))
 
     def events(self) -> None:
-        events = zip(self.problem.commitments, event_limits(self.problem), strict=True)
+        events, beyond = zip(self.problem.commitments, event_limits(self.problem), strict=True), unearned_kw(
+            self.problem)
         for number, (event, found) in enumerate(events):
             known = [at for at in found if at is not None]
             if not known:
@@ -251,6 +257,12 @@ class _Builder:
             self.add_rows("commitment", -np.inf, limit, len(at), (self.bought[at], 1.0), (self.sold[at], -1.0),
                           (missing, -1.0), keys=tuple((number, k) for k, at in enumerate(found) if at is not None))
             self.add_rows("worst_holds", -np.inf, 0.0, len(at), (missing, 1.0), (np.repeat(worst, len(at)), -1.0))
+            more = np.array([kw for kw, at in zip(beyond[number], found, strict=True) if at is not None])
+            is_open = (more > 0) & (self.bought_most[at] > limit - more)
+            own, more = at[is_open], more[is_open]
+            unearned = self.add_columns("unearned", self.hours[own] * event.asked_per_kwh, 0.0, more, len(own))
+            self.add_rows("asked", -np.inf, limit[is_open] - more, len(own), (self.bought[own], 1.0),
+                          (self.sold[own], -1.0), (missing[is_open], -1.0), (unearned, -1.0))
 
     def feeder(self) -> None:
         """Rows of the grid beyond the connection point, each with what it is crossed by; as in `model`."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.planning.site.problem import Floats, Plan, Problem
-from aggregator.planning.site.windows import Window, event_limits, site_limits, step_hours, windows
+from aggregator.planning.site.windows import Window, event_limits, site_limits, step_hours, unearned_kw, windows
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ def evaluate(problem: Problem, charge_kw: Floats, discharge_kw: Floats) -> Evalu
         ev = span.ev
         change = hours * (ev.charge_efficiency * charge_kw[row] - discharge_kw[row] / ev.discharge_efficiency)
         energy[row] = ev.energy_kwh + np.cumsum(change)
-        at_end = energy[row, span.last - 1] if span.last > span.first else ev.energy_kwh
-        shortfall[ev.id] = max(0.0, span.need_kwh - float(at_end)) if span.matters else 0.0
+        due = energy[row, span.due - 1:span.last].min() if span.last > span.first else ev.energy_kwh
+        shortfall[ev.id] = max(0.0, span.need_kwh - float(due)) if span.matters else 0.0
         early += float(span.leave @ np.maximum(0.0, span.early_target_kwh - energy[row]))
         floor += float(hours @ np.maximum(0.0, span.floor_kwh - energy[row]))
         guard += ev.guard_weight * float(hours @ np.maximum(0.0, span.guard_kwh - energy[row]))
@@ -57,13 +57,15 @@ def evaluate(problem: Problem, charge_kw: Floats, discharge_kw: Floats) -> Evalu
     import_limit, export_limit = site_limits(problem)
     slack = np.maximum(0.0, net - import_limit) + np.maximum(0.0, -net - export_limit)
     declared: dict[str, tuple[float, ...]] = {}
-    event_cost = 0.0
-    for event, limits in zip(problem.commitments, event_limits(problem), strict=True):
+    event_cost = unearned = 0.0
+    for event, limits, more in zip(problem.commitments, event_limits(problem), unearned_kw(problem), strict=True):
         missing = tuple(0.0 if at is None else max(0.0, float(net[at[0]]) - at[1]) for at in limits)
         declared[event.signal_id] = missing
         event_cost += event.worst_per_kw * max(missing, default=0.0)
         event_cost += sum(event.shortfall_per_kwh * hours[at[0]] * kw
                           for at, kw in zip(limits, missing, strict=True) if at is not None)
+        unearned += sum(event.asked_per_kwh * float(hours[at[0]] * np.clip(net[at[0]] - (at[1] - kw), 0.0, kw))
+                        for at, kw in zip(limits, more, strict=True) if at is not None)
     peak = max(problem.peak_so_far_kw, float(bought.max()))
     costs = {
         "energy": float(hours @ (bought * problem.import_price - sold * problem.export_price)),
@@ -74,6 +76,7 @@ def evaluate(problem: Problem, charge_kw: Floats, discharge_kw: Floats) -> Evalu
         "floor": problem.shortfall_per_kwh * floor,
         "guard": problem.guard_per_kwh_h * guard,
         "event_shortfall": float(event_cost),
+        "unearned": float(unearned),
         "cap_slack": problem.cap_slack_per_kwh * float(hours @ slack),
         "feeder": problem.cap_slack_per_kwh * sum(
             float(hours[row.step]) * kw

@@ -88,7 +88,7 @@ def _drivers(problem: Problem, spans: tuple[Window, ...], lp: Solvable, model: A
     for i, price in _felt(lp, model.departure, dual).items():
         span = spans[i]
         yield price, (f"target of the car at {span.ev.evse_id}, {span.need_kwh:.1f} kWh at "
-                      f"{step_label(problem, span.last)} ({price:.3g} per kWh)")
+                      f"{step_label(problem, span.due)} ({price:.3g} per kWh)")
 
 
 def _feeder(problem: Problem, lp: Solvable, model: Any, dual: Floats) -> Iterator[tuple[float, str]]:

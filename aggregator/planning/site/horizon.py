@@ -45,6 +45,9 @@ class SiteModel:
     departures: when drivers leave, compared with what they declare. ready_quantile: a car is planned to be ready before
         more than this share of drivers like this one has left, for whom what is missing then counts as missing when
         they leave early; None: by the declared departure.
+    outstay_share: a car that may discharge is counted on beyond its declared departure until this share of drivers like
+        this one has left. What its driver wants is due as declared and stays in the car from then on; what it has
+        beyond may be taken. None: until the declared departure.
     change_per_kwh: of departing from what was dispatched for the next `held_steps` steps.
     reserve_kw: kept free under the import cap for what the building does within a minute.
     event_reserve_kw: how far below a commitment the plan stays, for the same reason; the spread of arrivals comes on
@@ -63,6 +66,7 @@ class SiteModel:
     arrivals: ArrivalForecast | LearntArrivals | None = None
     departures: DepartureHistory = field(default_factory=DepartureHistory)
     ready_quantile: float | None = 0.1
+    outstay_share: float | None = 0.5
     change_per_kwh: float = 0.01
     held_steps: int = 8
     step_s: int = 900
@@ -140,7 +144,7 @@ def as_far_as_needed(model: SiteModel, situation: Situation) -> tuple[SiteModel,
     What the building is expected to draw after that still counts as a peak that will come anyway.
     """
     grid = horizon_grid(situation.now, model.step_s, model.steps)
-    leaves = [_last_step(grid, session.departure) for session in situation.sessions]
+    leaves = [_last_step(grid, _stays_until(model, session, situation)) for session in situation.sessions]
     if isinstance(model.arrivals, LearntArrivals):
         leaves += [min(ev.depart, grid.steps) for ev in model.arrivals.virtual_evs(grid, situation.now)]
     ends = [commitment.steps[-1] + 1 for commitment in situation.commitments]
@@ -196,7 +200,7 @@ def build_request(model: SiteModel, situation: Situation) -> PlanRequest:
     expected = model.arrivals.virtual_evs(grid, now) if isinstance(model.arrivals, LearntArrivals) else ()
     world = World(
         site=model.site, evses=tuple(model.evses[evse_id] for evse_id in sorted(model.evses)),
-        visits=tuple(_visit(model, session, now, grid) for session in situation.sessions),
+        visits=tuple(_visit(model, session, situation, grid) for session in situation.sessions),
         grid=grid, base_load_kw=base_kw, import_cap_kw=caps,
         export_cap_kw=export_caps, begin=now,
         feeder=None if model.street is None else model.street.scene(grid, base_kw + at_once(problem, expected)),
@@ -249,17 +253,37 @@ def _last_step(grid: TimeGrid, departure: datetime) -> int:
     return min(max(grid.index(departure), 1), grid.steps)
 
 
+def _said(session: LiveSession) -> datetime:
+    """The departure that was declared, be it past."""
+    return session.departure if session.overdue_since is None else session.overdue_since
+
+
+def _discharge_kw(model: SiteModel, session: LiveSession, situation: Situation) -> float:
+    vehicle = model.vehicles[session.vehicle_model].vehicle
+    return min(model.evses[session.evse_id].max_discharge_kw, vehicle.max_discharge_kw,
+               situation.permitted_kw.get(session.evse_id, 0.0))
+
+
+def _stays_until(model: SiteModel, session: LiveSession, situation: Situation) -> datetime:
+    """Until when the car is counted on: the declared departure, or where it can give something, what history says."""
+    if model.outstay_share is None or _discharge_kw(model, session, situation) <= 0.0:
+        return session.departure
+    usual = model.departures.stays_until(
+        model.outstay_share, situation.now, _said(session), arrival=session.started_at, id_token=session.id_token)
+    return session.departure if usual is None else max(session.departure, usual)
+
+
 def _demand(model: SiteModel, session: LiveSession, situation: Situation, grid: TimeGrid) -> EvDemand:
-    now, before = situation.now, situation.dispatched
-    permitted_kw = situation.permitted_kw.get(session.evse_id, 0.0)
+    before = situation.dispatched
     evse, listed = model.evses[session.evse_id], model.vehicles[session.vehicle_model]
     vehicle = listed.vehicle
+    due, depart = (_last_step(grid, when) for when in (session.departure, _stays_until(model, session, situation)))
     charge_kw = min(evse.max_charge_kw, vehicle.max_charge_kw)
     if (taken_kw := situation.draw_limits_kw.get(session.evse_id)) is not None:
         charge_kw = min(charge_kw, max(taken_kw, evse.min_charge_kw))
-    discharge_kw = min(evse.max_discharge_kw, vehicle.max_discharge_kw, permitted_kw)
+    discharge_kw = _discharge_kw(model, session, situation)
     return EvDemand(
-        id=session.transaction_id, evse_id=session.evse_id, arrive=0, depart=_last_step(grid, session.departure),
+        id=session.transaction_id, evse_id=session.evse_id, arrive=0, depart=depart,
         energy_kwh=session.energy_kwh, capacity_kwh=session.capacity_kwh * vehicle.battery.soc_max,
         target_kwh=session.target_kwh, floor_kwh=session.floor_kwh,
         max_charge_kw=(
@@ -271,21 +295,24 @@ def _demand(model: SiteModel, session: LiveSession, situation: Situation, grid: 
         discharge_efficiency=_discharge_efficiency(listed, discharge_kw),
         wear_per_kwh=listed.wear_per_kwh,
         min_charge_kw=evse.min_charge_kw, min_discharge_kw=vehicle.min_discharge_kw,
-        leave_probability=_leaving(model, session, now, grid),
+        leave_probability=_leaving(model, session, situation.now, grid, grid.at(depart)),
         held_kw=None if before is None else before.power_kw(session, grid, model.held_steps),
+        due=due if due < depart else None,
     )
 
 
-def _leaving(model: SiteModel, session: LiveSession, now: datetime, grid: TimeGrid) -> NDArray[np.float64]:
+def _leaving(
+    model: SiteModel, session: LiveSession, now: datetime, grid: TimeGrid, until: datetime
+) -> NDArray[np.float64]:
     """Weights of energy missing at the end of each step: the chance that the driver leaves then, and the buffer.
 
     At the end of the buffer the car counts as one that leaves for sure.
     """
+    declared, arrival, id_token = _said(session), session.started_at, session.id_token
     leaving = model.departures.leave_probability(
-        grid, now, session.departure, arrival=session.started_at, id_token=session.id_token)
+        grid, now, declared, arrival=arrival, id_token=id_token, until=until)
     if model.ready_quantile is not None:
-        ready = model.departures.ready_by(
-            model.ready_quantile, now, session.departure, arrival=session.started_at, id_token=session.id_token)
+        ready = model.departures.ready_by(model.ready_quantile, now, declared, arrival=arrival, id_token=id_token)
         if ready is not None and (step := _last_step(grid, ready) - 1) < grid.steps:
             leaving[step] = 1.0
     return leaving
@@ -306,13 +333,14 @@ def _discharge_efficiency(listed: VehicleModel, connector_kw: float) -> float:
     return (battery_kw - lost) / battery_kw
 
 
-def _visit(model: SiteModel, session: LiveSession, now: datetime, grid: TimeGrid) -> Visit:
+def _visit(model: SiteModel, session: LiveSession, situation: Situation, grid: TimeGrid) -> Visit:
+    now, until = situation.now, _stays_until(model, session, situation)
     vehicle, capacity_kwh = model.vehicles[session.vehicle_model].vehicle, session.capacity_kwh
     if capacity_kwh != vehicle.battery.capacity_kwh:  # the car says another size than its model has: it knows better
         vehicle = replace(vehicle, battery=replace(vehicle.battery, capacity_kwh=capacity_kwh))
     return Visit(
         id=session.transaction_id, evse_id=session.evse_id, vehicle=vehicle, arrival=now,
-        departure=max(grid.at(_last_step(grid, session.departure)), now + timedelta(seconds=1)),
+        departure=max(grid.at(_last_step(grid, until)), now + timedelta(seconds=1)),
         energy_kwh=min(session.energy_kwh, capacity_kwh), target_kwh=min(session.target_kwh, capacity_kwh),
         floor_kwh=min(session.floor_kwh, capacity_kwh),
     )

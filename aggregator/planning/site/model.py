@@ -18,7 +18,7 @@ import pyomo.environ as pyo
 from pyomo.core.expr.numeric_expr import LinearExpression
 
 from aggregator.planning.site.problem import Floats, Problem
-from aggregator.planning.site.windows import Window, event_limits, site_limits, step_hours
+from aggregator.planning.site.windows import Window, event_limits, site_limits, step_hours, unearned_kw
 
 Cell = tuple[int, int]
 _Terms = list[tuple[float, pyo.Var]]
@@ -71,11 +71,14 @@ def _ev_part(m: pyo.ConcreteModel, spans: tuple[Window, ...], hours: Floats) -> 
 
     m.taper = pyo.Constraint(tapering, rule=taper)
 
-    # energy[last - 1] + shortfall >= need
+    # energy[due - 1] + shortfall >= need, and so it stays: what a car could lose again
     leaving = [i for i, span in enumerate(spans) if span.first < span.last and span.need_kwh > span.lower_kwh]
     m.shortfall = pyo.Var(leaving, bounds=lambda _, i: (0.0, spans[i].need_kwh - spans[i].lower_kwh))
     m.departure = pyo.Constraint(leaving, rule=lambda m, i: (
-        spans[i].need_kwh, _row([(1.0, m.energy[i, spans[i].last - 1]), (1.0, m.shortfall[i])]), None))
+        spans[i].need_kwh, _row([(1.0, m.energy[i, spans[i].due - 1]), (1.0, m.shortfall[i])]), None))
+    staying = [(i, t) for i in leaving for t in range(spans[i].due, spans[i].last) if spans[i].discharge_kw[t] > 0]
+    m.stays_ready = pyo.Constraint(staying, rule=lambda m, i, t: (
+        spans[i].need_kwh, _row([(1.0, m.energy[i, t]), (1.0, m.shortfall[i])]), None))
 
     # energy + early_missing >= what a driver who leaves here could have had
     early = [(i, t) for i, t in cells if spans[i].leave[t] > 0 and spans[i].early_target_kwh[t] > spans[i].lower_kwh]
@@ -146,6 +149,14 @@ def _event_part(m: pyo.ConcreteModel, problem: Problem) -> None:
     m.worst_holds = pyo.Constraint(list(limits), rule=lambda m, j, k: (
         None, _row([(1.0, m.event_missing[j, k]), (-1.0, m.event_worst[j])]), 0.0))
 
+    # What was asked and not promised still earns: bought - sold - missing - unearned <= asked
+    more = {(j, k): kw for j, event in enumerate(unearned_kw(problem)) for k, kw in enumerate(event)
+            if kw > 0 and m.bought[limits[j, k][0]].ub > limits[j, k][1] - kw}
+    m.unearned = pyo.Var(list(more), bounds=lambda _, j, k: (0.0, more[j, k]))
+    m.asked = pyo.Constraint(list(more), rule=lambda m, j, k: (
+        None, _row([(1.0, m.bought[limits[j, k][0]]), (-1.0, m.sold[limits[j, k][0]]), (-1.0, m.event_missing[j, k]),
+                    (-1.0, m.unearned[j, k])]), limits[j, k][1] - more[j, k]))
+
 
 def _feeder_part(m: pyo.ConcreteModel, problem: Problem, spans: tuple[Window, ...]) -> None:
     """Sum of per_kw * power - over <= most, for every row that the powers could cross."""
@@ -210,6 +221,9 @@ def _cost_terms(m: pyo.ConcreteModel, problem: Problem, spans: tuple[Window, ...
         event = problem.commitments[j]
         yield hours[event.steps[k]] * event.shortfall_per_kwh, v
     yield from ((problem.commitments[j].worst_per_kw, v) for j, v in m.event_worst.items())
+    for (j, k), v in m.unearned.items():
+        event = problem.commitments[j]
+        yield hours[event.steps[k]] * event.asked_per_kwh, v
     for k, v in m.over_feeder.items():
         yield hours[problem.feeder_rows[k].step] * problem.cap_slack_per_kwh, v
     yield from ((problem.change_per_kwh * hours[t], v) for (_, t), v in m.moved.items())

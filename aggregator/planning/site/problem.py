@@ -23,7 +23,9 @@ class EvDemand:
     """One plugged (or announced) EV over the horizon.
 
     arrive, depart: plugged for arrive <= step < depart.
-    energy_kwh: in the battery at the start of `arrive`; target_kwh: wanted at the end of `depart - 1`.
+    due: the target is wanted at the end of `due - 1`, and from then on the car holds it until it leaves: only what it
+        has beyond may be taken. None = by `depart`.
+    energy_kwh: in the battery at the start of `arrive`; target_kwh: wanted when it is due.
     floor_kwh: lowest energy discharge may reach (only as far as it is reachable).
     leave_probability: shape (steps,), chance that the driver unplugs at the end of that step although the
         declared departure is later; missing energy then is priced with that weight. Zeros = trust the driver.
@@ -55,6 +57,7 @@ class EvDemand:
     guard_kwh: Floats | None = None
     guard_weight: float = 1.0
     held_kw: Floats | None = None
+    due: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class Commitment:
     """An event: net import at or below max_net_kw in `steps`, or pay for the shortfall.
 
     shortfall_per_kwh: price of each kWh above max_net_kw.
+    asked_net_kw: what was asked, where less was promised: each kWh between the two still earns asked_per_kwh if it is
+        delivered. Empty = no more than max_net_kw.
     worst_per_kw: small price of the largest shortfall, so that what is missing spreads evenly over the steps and the
         most that can be promised throughout shows.
     """
@@ -71,6 +76,8 @@ class Commitment:
     max_net_kw: tuple[float, ...]
     shortfall_per_kwh: float
     worst_per_kw: float = 0.05
+    asked_net_kw: tuple[float, ...] = ()
+    asked_per_kwh: float = 0.0
 
 
 CutKind = Literal[
@@ -163,9 +170,9 @@ class Plan:
     charge_kw, discharge_kw: shape (ev, step), both 0 or more; net EV power is charge - discharge.
     energy_kwh: shape (ev, step), end of step. net_kw: shape (step,), site import positive.
     objective, bound: cost incl. penalties, and a proven lower bound; gap is relative.
-    costs: parts by name: energy, demand, wear, shortfall, early_leave, floor, guard, event_shortfall, cap_slack,
-        feeder, change; they sum to objective.
-    shortfall_kwh: by EV id, below target (and the margin that cuts added) at the declared departure.
+    costs: parts by name: energy, demand, wear, shortfall, early_leave, floor, guard, event_shortfall, unearned (what an
+        event asked beyond the promise and does not get), cap_slack, feeder, change; they sum to objective.
+    shortfall_kwh: by EV id, below target (and the margin that cuts added) when it is due, or at any time after.
     cap_slack_kw: shape (step,). event_shortfall_kw: by signal id, one value per step of the commitment; like the
         shortfall of drivers it is a declaration, so it includes the margin that cuts added.
     binding: what decided, in words, dearest first.

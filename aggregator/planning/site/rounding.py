@@ -86,7 +86,7 @@ def top_up(problem: Problem, spans: tuple[Window, ...], charge: Floats, discharg
     first, of these the earliest.
     """
     hours, before = step_hours(problem), (charge, discharge)
-    left = {row: span.need_kwh - _last_kwh(hours, span, charge[row], discharge[row])
+    left = {row: span.need_kwh - _due_kwh(hours, span, charge[row], discharge[row])
             for row, span in enumerate(spans) if span.first < span.last and span.ev.min_charge_kw > 0.0}
     left = {row: kwh for row, kwh in left.items() if kwh > _SHORT_KWH}
     if not left:
@@ -106,7 +106,7 @@ def _top_up_one(problem: Problem, span: Window, row: int, short_kwh: float, char
     price = problem.import_price * hours * least + ev.wear_per_kwh * hours * least
     battery = most_by_battery(hours, span, charge[row], discharge[row])
     idle = np.zeros(len(hours), dtype=np.bool_)
-    idle[span.first:span.last] = True
+    idle[span.first:span.due] = True
     idle &= (charge[row] == 0.0) & (discharge[row] == 0.0) & (span.charge_kw >= least) & (room >= least)
     idle &= battery > TINY_KW
     for step in np.argsort(price, kind="stable"):
@@ -124,10 +124,11 @@ def _top_up_one(problem: Problem, span: Window, row: int, short_kwh: float, char
         short_kwh -= kw * float(hours[step]) * ev.charge_efficiency
 
 
-def _last_kwh(hours: Floats, span: Window, charge: Floats, discharge: Floats) -> float:
-    """In the battery when the car leaves, or where the horizon ends."""
-    ev = span.ev
-    return ev.energy_kwh + float(hours @ (ev.charge_efficiency * charge - discharge / ev.discharge_efficiency))
+def _due_kwh(hours: Floats, span: Window, charge: Floats, discharge: Floats) -> float:
+    """In the battery when the target is due, or where the horizon ends."""
+    ev, until = span.ev, slice(0, span.due)
+    change = ev.charge_efficiency * charge[until] - discharge[until] / ev.discharge_efficiency
+    return ev.energy_kwh + float(hours[until] @ change)
 
 
 def _room_kw(problem: Problem, charge: Floats, discharge: Floats) -> Floats:

@@ -33,7 +33,7 @@ def early_charging(problem: Problem) -> Floats:
     limit, _ = site_limits(problem)
     charge = np.zeros((len(spans), problem.grid.steps))
     energy = np.array([span.ev.energy_kwh for span in spans])
-    order = sorted(range(len(spans)), key=lambda row: (spans[row].last, spans[row].ev.id))
+    order = sorted(range(len(spans)), key=lambda row: (spans[row].due, spans[row].ev.id))
     feeder = _FeederRoom(problem)
     for step in range(problem.grid.steps):
         free_kw = float(limit[step] - problem.base_kw[step])

@@ -50,7 +50,8 @@ class Window:
     lower_kwh, upper_kwh: energy never leaves these. tapers: hold charging down as the battery fills.
     floor_kwh: shape (steps,), the floor as far as it is reachable.
     guard_kwh: shape (steps,), energy that no grid service may take, as far as it is reachable.
-    need_kwh: wanted at the end of last - 1. leave: weight of energy missing at the end of a step.
+    due, need_kwh: this energy is wanted at the end of due - 1, and to the end of last - 1.
+    leave: weight of energy missing at the end of a step.
     is_capped_below_minimum: shape (steps,), a ceiling holds the car below the EVSE's minimum.
     held_kw: shape (steps,), what was dispatched, as far as it is possible; NaN where there is nothing to hold to.
     """
@@ -65,6 +66,7 @@ class Window:
     upper_kwh: float
     floor_kwh: Floats
     guard_kwh: Floats
+    due: int
     need_kwh: float
     leave: Floats
     tapers: tuple[Taper, ...]
@@ -152,11 +154,14 @@ def _window(problem: Problem, hours: Floats, ev: EvDemand, ceilings: list[tuple[
         before = np.concatenate(([ev.energy_kwh], reach[:-1]))
         discharge[before < ev.floor_kwh - 1e-9] = 0.0
 
-    later_hours = max(0, ev.depart - steps) * problem.grid.step_hours
+    wanted_by = ev.depart if ev.due is None else min(ev.due, ev.depart)
+    due = min(max(wanted_by, first + 1), last)
+    later_hours = max(0, wanted_by - steps) * problem.grid.step_hours
     need = ev.target_kwh + margin_kwh - later_hours * ev.max_charge_kw * ev.charge_efficiency
     leave = np.zeros(steps)
     if ev.leave_probability is not None:
-        leave[first:max(first, last - 1)] = ev.leave_probability[first:max(first, last - 1)]
+        leave[first:last] = ev.leave_probability[first:last]
+        leave[due - 1] = 0.0  # then what is missing is a shortfall
     plugged = np.zeros(steps, dtype=bool)
     plugged[first:last] = True
     guard = np.zeros(steps) if ev.guard_kwh is None else np.minimum(ev.guard_kwh, reach)
@@ -164,7 +169,7 @@ def _window(problem: Problem, hours: Floats, ev: EvDemand, ceilings: list[tuple[
         ev=ev, first=first, last=last, charge_kw=charge, discharge_kw=discharge, reach_kwh=reach,
         lower_kwh=min(ev.floor_kwh, ev.energy_kwh), upper_kwh=upper, tapers=tapers,
         floor_kwh=np.where(plugged, np.minimum(ev.floor_kwh, reach), 0.0),
-        guard_kwh=np.where(plugged, guard, 0.0), need_kwh=need, leave=leave,
+        guard_kwh=np.where(plugged, guard, 0.0), due=due, need_kwh=need, leave=leave,
         is_capped_below_minimum=(ceiling > 0) & (ceiling < ev.min_charge_kw) & plugged,
         held_kw=_held(problem, ev, plugged, charge, discharge),
     )
@@ -213,6 +218,15 @@ def event_limits(problem: Problem) -> tuple[tuple[tuple[int, float] | None, ...]
     )
 
 
+def unearned_kw(problem: Problem) -> tuple[tuple[float, ...], ...]:
+    """For each commitment and each of its steps: how far what is promised lies above what was asked, 0 outside."""
+    return tuple(
+        tuple(0.0 if at is None or not event.asked_net_kw or event.asked_per_kwh <= 0.0
+              else max(0.0, at[1] - event.asked_net_kw[k]) for k, at in enumerate(limits))
+        for event, limits in zip(problem.commitments, event_limits(problem), strict=True)
+    )
+
+
 def require_possible(problem: Problem) -> None:
     """Raise a `ProblemError` that lists every value with which no plan could be meant.
 
@@ -226,9 +240,13 @@ def require_possible(problem: Problem) -> None:
     for event in problem.commitments:
         if len(event.steps) != len(event.max_net_kw) or not np.isfinite(event.max_net_kw).all():
             faults.append(f"commitment {event.signal_id}: max_net_kw, expected one finite value per step")
-        if not (np.isfinite(event.shortfall_per_kwh) and event.shortfall_per_kwh >= 0):
-            faults.append(f"commitment {event.signal_id}: shortfall_per_kwh: {event.shortfall_per_kwh!r}, "
-                          "expected a finite value of 0 or more")
+        if event.asked_net_kw and (
+                len(event.steps) != len(event.asked_net_kw) or not np.isfinite(event.asked_net_kw).all()):
+            faults.append(f"commitment {event.signal_id}: asked_net_kw, expected one finite value per step, or none")
+        for name in ("shortfall_per_kwh", "asked_per_kwh"):
+            price = getattr(event, name)
+            if not (np.isfinite(price) and price >= 0):
+                faults.append(f"commitment {event.signal_id}: {name}: {price!r}, expected a finite value of 0 or more")
     if faults:
         raise ProblemError(tuple(faults))
 

@@ -333,18 +333,18 @@ def past_stays(share: float) -> DepartureHistory:
     begin = TEN - timedelta(days=30)
     return DepartureHistory.learnt((
         PastStay(f"card-{k}", begin, begin + timedelta(hours=4), begin + share * timedelta(hours=4))
-        for k in range(200)), before=TEN)
+        for k in range(200)), before=TEN, timezone="UTC")
 
 
 def test_a_car_is_ready_before_drivers_like_this_one_leave() -> None:
-    """All left after half of the declared four hours: the energy is there by then, at the price of an early leave."""
+    """All left in the half hour before noon, of four declared hours: the energy is there by then."""
     model = site(departures=past_stays(0.5))
     (demand,) = build_request(model, situation(session())).problem.evs
     assert demand.leave_probability is not None
     assert demand.depart == 16
-    assert np.flatnonzero(demand.leave_probability == 1.0).tolist() == [6]
+    assert np.flatnonzero(demand.leave_probability == 1.0).tolist() == [5]
     plan = solve(build_request(model, situation(session())).problem)
-    assert plan.energy_kwh[0, 6] == pytest.approx(40.0, abs=0.01)
+    assert plan.energy_kwh[0, 5] == pytest.approx(40.0, abs=0.01)
 
 
 def test_without_a_quantile_or_without_history_there_is_no_buffer() -> None:
