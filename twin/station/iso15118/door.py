@@ -12,16 +12,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import socket
 import ssl
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 MOST_UNFINISHED = 8
 MOST_PER_PEER = 2
 HANDSHAKE_S = 5.0  # a TLS handshake that takes longer is none
 BACKLOG = 64
+DYNAMIC_PORTS = range(49152, 65536)  # where the standards put a station that is discovered (RFC 6335)
+PORT_TRIES = 20  # others may have some of them
 ACCEPTED_AT_ONCE = 16  # then the other sockets of the process have their turn
 NO_FILES_PAUSE_S = 0.5  # the process has no file descriptors left: accept again when some may be free
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST and keep no memory of the connection
@@ -58,15 +62,22 @@ class Door:
 
     @classmethod
     async def open(
-        cls, host: str, expects: Callable[[str, int], bool], entered: Entered, context: ssl.SSLContext | None = None
+        cls, host: str, expects: Callable[[str, int], bool], entered: Entered, context: ssl.SSLContext | None = None,
+        *, is_dynamic: bool = False,
     ) -> Door:
-        """Listen on a free port of `host` (a link-local address with its `%interface`). Raises an `OSError`."""
+        """Listen on a free port of `host` (a link-local address with its `%interface`). Raises an `OSError`.
+
+        is_dynamic: the port is one of `DYNAMIC_PORTS`.
+        """
         found = await asyncio.get_running_loop().getaddrinfo(host, 0, type=socket.SOCK_STREAM)
         family, kind, protocol, _, address = found[0]
         listening = socket.socket(family, kind, protocol)
         try:
             listening.setblocking(False)
-            listening.bind(address)
+            if is_dynamic:
+                _bind_dynamic(listening, address)
+            else:
+                listening.bind(address)
             listening.listen(BACKLOG)
         except OSError:
             listening.close()
@@ -152,6 +163,14 @@ class Door:
             return
         self._guests.remove(guest)
         self._entered(reader, asyncio.StreamWriter(transport, protocol, reader, self._loop))
+
+
+def _bind_dynamic(listening: socket.socket, address: tuple[Any, ...]) -> None:
+    for _ in range(PORT_TRIES - 1):
+        with contextlib.suppress(OSError):
+            listening.bind((address[0], secrets.choice(DYNAMIC_PORTS), *address[2:]))
+            return
+    listening.bind((address[0], secrets.choice(DYNAMIC_PORTS), *address[2:]))
 
 
 def _reset(line: socket.socket) -> None:

@@ -19,7 +19,8 @@ class WireOptions:
     """How a `WireRail` or a `Secc` works; the defaults suit an emulated station.
 
     evse_id: as ISO 15118-2 Annex H writes it. host: where the SECC listens; None is the IPv6 loopback, or IPv4 where
-        there is no IPv6.
+        there is no IPv6. interface: in its place, a network interface on whose link-local address the SECC listens and
+        is found by discovery (SDP).
     pause_s: wall seconds the car waits between two loops. now: domain POSIX seconds, for schedules and departures.
     station_patience, car_patience: factors on the standard's timeouts. A car gives up a DC loop after 0.5 s; both ends
         share a process with others here, so by default it waits ten times as long, the station as long as it says.
@@ -38,6 +39,7 @@ class WireOptions:
 
     evse_id: str = "DE*V2G*E0001"
     host: str | None = None
+    interface: str | None = None
     pause_s: Callable[[], float] = lambda: LOOP_PAUSE_S
     now: Callable[[], float] = time.time
     station_patience: float = 1.0

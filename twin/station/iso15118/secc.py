@@ -1,6 +1,6 @@
 """The SECC of one EVSE: listens on TCP, holds one session at a time, and says how each one ended.
 
-It needs no car of ours at the other end: any EVCC may connect.
+It needs no car of ours at the other end: any EVCC may connect. On a network interface it is found by discovery (SDP).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from twin.station.iso15118.evse import EvseController
 from twin.station.iso15118.evse_core import EvseSettings, PowerStage
 from twin.station.iso15118.options import WireOptions
 from twin.station.iso15118.package import use_codec, use_pki
+from twin.station.iso15118.sdp import Announcer, Found, link_local_address
 from twin.station.iso15118.session import LineSettings, Outcome, SeccSession
 from twin.station.iso15118.tls import server_context
 from twin.station.rail import EvNeeds, EvseRatings, FaultKind, SessionFault
@@ -49,6 +50,7 @@ class Secc:
         self.session: SeccSession | None = None
         self._listener = listener
         self._opening: asyncio.Task[Door] | None = None
+        self._announcer: Announcer | None = None
         self._stage: PowerStage | None = None
         self._only_from: int | None = None
         self._is_authorised = False
@@ -75,7 +77,22 @@ class Secc:
         if options.pki is not None:
             use_pki(options.pki)
             context = server_context(options.pki)
-        return await Door.open(options.host or loopback(), self._expects, self._accept, context)
+        if options.interface is None:
+            return await Door.open(options.host or loopback(), self._expects, self._accept, context)
+        host = await link_local_address(options.interface)
+        door = await Door.open(host, self._expects, self._accept, context, is_dynamic=True)
+        host, port = door.address
+        found = Found(host.split("%", maxsplit=1)[0], port, is_tls=context is not None)
+
+        def where() -> Found | None:
+            return found if self._stage is not None and self.session is None else None
+
+        try:
+            self._announcer = await Announcer.start(options.interface, where)
+        except OSError:
+            await door.close()
+            raise
+        return door
 
     @property
     def is_by_contract(self) -> bool:
@@ -129,6 +146,9 @@ class Secc:
     async def close(self) -> None:
         """Stop listening and let go of everything."""
         self.unplug()
+        if self._announcer is not None:
+            self._announcer.close()
+            self._announcer = None
         if self._opening is not None:
             with contextlib.suppress(OSError):
                 await (await self._opening).close()

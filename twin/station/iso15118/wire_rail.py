@@ -21,6 +21,8 @@ from twin.station.iso15118.ev import EvController
 from twin.station.iso15118.ev_core import config_of
 from twin.station.iso15118.evse_core import PowerStage
 from twin.station.iso15118.options import WireOptions
+from twin.station.iso15118.package import use_codec, use_pki
+from twin.station.iso15118.sdp import discover
 from twin.station.iso15118.secc import Secc
 from twin.station.iso15118.session import EvccSession, LineSettings, Outcome
 from twin.station.iso15118.tls import client_context
@@ -53,8 +55,10 @@ async def drive(
     Raises:
         OSError: there is no way to the station (also as `ssl.SSLError`).
     """
+    use_codec()
     context = None
     if options.pki is not None:
+        use_pki(options.pki)
         context = client_context(options.pki, is_newest=car.speech.language is Language.ISO_15118_20)
     with contextlib.ExitStack() as until_connected:
         line = until_connected.enter_context(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET))
@@ -73,6 +77,20 @@ async def drive(
     session.has_contract = car.speech.has_contract
     await session.send_sap()
     return await session.run(float(Timeouts.SUPPORTED_APP_PROTOCOL_REQ))
+
+
+async def find_and_drive(
+    car: Car, stage: PowerStage, interface: str, options: WireOptions,
+    controller_class: type[EvController] = EvController,
+) -> Outcome:
+    """Be the car of one session with the station that answers on the link of `interface`.
+
+    Raises:
+        DiscoveryFailed: none answers; with a PKI, none that offers TLS.
+        OSError: as `drive`.
+    """
+    found = await discover(interface, is_tls=options.pki is not None)
+    return await drive(car, stage, f"{found.address}%{interface}", found.port, options, controller_class)
 
 
 class WireRail:
