@@ -77,10 +77,20 @@ class Limits:
 
     def room(self, site: int, slack_kw: Floats) -> Floats:
         """Shape (step,): the room for more at a site, for slack of shape (row, step)."""
+        return np.asarray(np.maximum(0.0, self.reach(site, slack_kw)))
+
+    def reach(self, site: int, slack_kw: Floats) -> Floats:
+        """The same, and below 0 where there is so much too little of it."""
         own = self._groups[self.group[site]]
         weight = own.weights[:, self.place[site]]
         felt = weight > 0
-        return np.asarray(np.maximum(0.0, (slack_kw[own.rows[felt]] / weight[felt, None]).min(axis=0)))
+        return np.asarray((slack_kw[own.rows[felt]] / weight[felt, None]).min(axis=0))
+
+    def broken(self, net_kw: Floats, tolerance_kw: float) -> Ints:
+        """Numbers of the sites of every group that net imports of shape (site, step) break a limit of."""
+        carried = self.weights @ net_kw
+        rows = ((carried > self.upper + tolerance_kw) | (carried < self.lower - tolerance_kw)).any(axis=1)
+        return np.flatnonzero(np.isin(self.group, self._of_row[rows]))
 
     def take(self, site: int, slack_kw: Floats, power_kw: float) -> None:
         """Take a power at a site from the slack of a step, shape (row,)."""

@@ -23,7 +23,7 @@ from aggregator.planning.answer import SolverFault
 from aggregator.planning.fleet.blocks.block_duals import BlockDuals
 from aggregator.planning.fleet.blocks.block_rows import BlockRows
 from aggregator.planning.fleet.blocks.sample import SampleAnswer, SampleTask, price_sample
-from aggregator.planning.fleet.blocks.site_repair import RepairAnswer, RepairTask, repair_block
+from aggregator.planning.fleet.blocks.site_repair import RepairAnswer, RepairTask, repair_sites
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
 from aggregator.planning.fleet.program.arrays import NONE, Program, assemble
 from aggregator.planning.fleet.program.feeder_rows import FeederRows, feeder_rows
@@ -171,7 +171,7 @@ class BlockService:
         if isinstance(task, SampleTask):
             return price_sample(self._problem, task)
         if isinstance(task, RepairTask):
-            return repair_block(self._problem, self._blocks[task.block], task)
+            return repair_sites(self._problem, task)
         sites = self._blocks[task.block]
         if self._is_tempted:
             return self._directed(task, sites)
@@ -377,7 +377,10 @@ def _plans(problem: Problem, program: Program, x: Floats, sites: Ints) -> Iterat
             parts = np.split(x[block][np.argsort(owner, kind="stable")], np.cumsum(np.bincount(owner, minlength=count)))
             for site in range(count):
                 kept[site].append(parts[site])
-    net, up, down = _net(program, x), program.by_site(x, "up"), program.by_site(x, "down")
+    net, (up, down) = _net(program, x), np.zeros((2, *program.shape))
+    if problem.reserve is not None:
+        # All that the cars have, not only what had a price: another site's plan may fall short of it.
+        up, down = Headroom(problem, program).volumes(x)
     for site in range(count):
         # A copy: a view would be pickled with all that it is a view of.
         yield SitePlan(int(sites[site]), float(cost[site]), net[site].copy(), up[site].copy(), down[site].copy(),

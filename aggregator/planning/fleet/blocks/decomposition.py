@@ -156,22 +156,26 @@ class _Search:
     def _note(self, phase: str) -> None:
         self.seconds[phase] = monotonic() - self._began - sum(self.seconds.values())
 
-    def _evs_until(self, order: Ints) -> Ints:
-        """How many EVs the blocks have up to each place of an order."""
+    def _evs_until(self, order: Ints, parts: Sequence[Ints]) -> Ints:
+        """How many EVs the sites of some parts have up to each place of an order."""
         evs = np.bincount(self.problem.evs.site, minlength=len(self.problem.sites))
-        return np.cumsum([evs[self.blocks[block]].sum() for block in order])
+        return np.cumsum([evs[parts[part]].sum() for part in order])
 
     def _first_prices(self, order: Ints) -> Box:
         """The mean of several samples' prices, and how far they are from each other."""
         rows = 0 if self.pool is None else len(self.pool.coupling)
         none = Box(np.zeros(rows), np.full(rows, np.inf))
-        wanted = _SAMPLE_EVS if self.problem.reserve is None else _SAMPLE_EVS // 8
-        until, count = self._evs_until(order), self.executor.workers
+        wanted, parts = _SAMPLE_EVS, self.blocks
+        if self.problem.reserve is not None:
+            # A feeder of it takes longer than all its sites alone; a sample knows no feeders anyway.
+            wanted, parts = _SAMPLE_EVS // 8, tuple(np.arange(len(self.problem.sites))[:, None])
+            order = np.random.default_rng(0).permutation(len(parts))
+        until, count = self._evs_until(order, parts), self.executor.workers
         if not rows or until[-1] < 2 * count * wanted:
             return none
         edges = np.searchsorted(until, wanted * np.arange(count + 1))
         left = max(0.0, self.deadline - monotonic())
-        tasks = [SampleTask(np.sort(np.concatenate([self.blocks[k] for k in order[begin:max(end, begin + 1)]])), left)
+        tasks = [SampleTask(np.sort(np.concatenate([parts[k] for k in order[begin:max(end, begin + 1)]])), left)
                  for begin, end in itertools.pairwise(edges)]
         answers = [answer for _, answer in self.executor.map(tasks, self.deadline)]
         duals = [answer.dual for answer in answers if isinstance(answer, SampleAnswer) and answer.dual is not None]
@@ -182,7 +186,7 @@ class _Search:
 
     def _sample(self, order: Ints) -> list[int]:
         """Blocks that are a small part of a large fleet, enough for prices close to its own; else none."""
-        until = self._evs_until(order)
+        until = self._evs_until(order, self.blocks)
         if until[-1] < _LARGE_FLEET_EVS:
             return []
         few: list[int] = order[:int(np.searchsorted(until, until[-1] * _SAMPLE_PART)) + 1].tolist()

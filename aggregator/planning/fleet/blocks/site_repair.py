@@ -1,9 +1,11 @@
-"""A mixed plan put right block by block, under what the fleet has promised with it.
+"""A mixed plan put right site by site, under what the fleet has promised with it.
 
 A block's own plan may need minimum powers, one direction per meter or per car; a mix of its plans needs them again.
-Each block whose part of the mix cannot be followed is planned once more as one program of its own, in which the mix
+Each site whose part of the mix cannot be followed is planned once more as one program of its own, in which the mix
 decides what is left to it: its net import in the steps of an event, with its share of what the event has room for,
-and the reserve that its cars must have in hand. More than that costs what it costs the fleet.
+the reserve that its cars should have in hand, and what its feeder carries beside the other sites. All sites of a feeder
+alone are a tenth of the work of the feeder as one program. What one site cannot keep of its share, or has left of it,
+the next one gets.
 """
 
 from __future__ import annotations
@@ -31,89 +33,141 @@ from aggregator.planning.fleet.room import Limits
 
 _TOLERANCE = 1e-6
 _GAP = 1e-4
+_EVS_AT_ONCE = 400
+"""Cars of the sites of one task, which hand on to each other what they have left."""
+_PATIENCE = 3.0
 _OF_EVS = ("charge_kw", "discharge_kw")
 _OF_SITES = ("curtailed_kw", "unserved_kw", "spilled_kw")
 
 
 @dataclass(frozen=True, eq=False)
 class RepairTask:
-    """Plan a block again, held to the promises of a mix.
+    """Plan some sites (whole blocks) again, held to the promises of a mix.
 
-    most_kw: shape (event step,), net import of the block that the events have room for. up_kw, down_kw: shape (site of
-    the block, step), reserve that its cars must have in hand.
+    wanted: shape (site of the task,), which of them; the others do what they do. net_kw: shape (site of the task,
+    step), net import in the mix. room_kw: shape (event step,), what the events have room for beside all nets. up_kw,
+    down_kw: shape (site of the task, step), reserve that its cars should have in hand.
     """
 
-    block: int
-    most_kw: Floats
+    sites: Ints
+    wanted: NDArray[np.bool_]
+    net_kw: Floats
+    room_kw: Floats
     up_kw: Floats
     down_kw: Floats
     time_limit_s: float
 
 
 @dataclass(frozen=True, eq=False)
+class SiteRepair:
+    """What a site does now. cells, meters, minimums: how many were decided."""
+
+    site: int
+    schedule: Schedule
+    cells: int
+    meters: int
+    minimums: int
+
+
+@dataclass(frozen=True, eq=False)
 class RepairAnswer:
-    """What the block does now; None if the time was too short. cells, meters, minimums: how many were decided."""
+    """The sites that were planned again; those for which there was no time, or no plan, are missing."""
 
-    block: int
-    schedule: Schedule | None
-    cells: int = 0
-    meters: int = 0
-    minimums: int = 0
+    repairs: tuple[SiteRepair, ...]
 
 
-def repair_block(problem: Problem, sites: Ints, task: RepairTask) -> RepairAnswer:
-    """Solve one task."""
-    until = monotonic() + task.time_limit_s
-    own = _own(problem, sites, task.most_kw)
-    if not task.up_kw.any() and not task.down_kw.any():
-        own = replace(own, reserve=None, trusted=True)
-    program = _without_sales(own, assemble(own))
-    righted = _righted(own, program, task, until)
-    if righted is None and own.reserve is not None:
-        # Minimums and the reserve in hand may leave nothing; the fleet then sells what there is.
-        none = np.zeros_like(task.up_kw)
-        righted = _righted(own, program, replace(task, up_kw=none, down_kw=none), until)
-    if righted is None:
-        return RepairAnswer(task.block, None)
-    return RepairAnswer(task.block, schedule_of(own, program, righted.answer.x), righted.cells, righted.meters,
-                        righted.minimums)
+def repair_sites(problem: Problem, task: RepairTask) -> RepairAnswer:
+    """Solve one task: site after site, each beside what the others do by then."""
+    until, part = monotonic() + task.time_limit_s, problem.part(task.sites)
+    limits, net, steps = Limits(part), task.net_kw.copy(), problem.event_steps
+    # What is handed on: room in events, reserve up and down that is still to be had.
+    room, owed, found = task.room_kw.copy(), np.zeros((2, problem.steps)), []
+    turns = np.flatnonzero(task.wanted)
+    for turn, site in enumerate(turns.tolist()):
+        if monotonic() >= until:
+            break
+        asked = np.array([task.up_kw[site], task.down_kw[site]])
+        least, most = _between(part, limits, net, site)
+        own = _own(problem, part, site, net[site, steps] + room, least, most)
+        left = _PATIENCE * (until - monotonic()) / (len(turns) - turn)
+        righted = _righted(own, asked + owed, least, most, min(until, monotonic() + left))
+        if righted is None:
+            continue
+        schedule, decided = righted
+        truth = evaluate(own, schedule).net_kw[0]
+        room += net[site, steps] - truth[steps]
+        if own.reserve is not None:
+            has = np.array([kw.sum(axis=0) for kw in ev_headroom(own, schedule)])
+            owed = np.maximum(0.0, owed + asked - has)
+        net[site] = truth
+        found.append(SiteRepair(int(task.sites[site]), schedule, decided.cells, decided.meters, decided.minimums))
+    return RepairAnswer(tuple(found))
 
 
-def _righted(problem: Problem, program: Program, task: RepairTask, until: float) -> Righted | None:
-    """The block's plan with the reserve in hand; None if there is none that can be followed."""
+def _between(part: Problem, limits: Limits, net: Floats, site: int) -> tuple[Floats, Floats]:
+    """Shape (step,) each: the least and the most net import that caps, lines and voltages leave a site beside others.
+
+    What it has now is among it.
+    """
+    others = net.copy()
+    others[site] = 0.0
+    carried, table = limits.weights @ others, part.sites
+    most = np.minimum(limits.reach(site, limits.upper - carried), table.import_cap_kw[site])
+    least = np.maximum(-limits.reach(site, carried - limits.lower), -table.export_cap_kw[site])
+    return np.minimum(least, net[site]), np.maximum(most, net[site])
+
+
+def _own(problem: Problem, part: Problem, site: int, most_kw: Floats, least: Floats, most: Floats) -> Problem:
+    """The problem of a site alone; most_kw: of its net import, by step of an event. least, most: in every step."""
+    ends = np.cumsum([len(event.steps) for event in problem.events])[:-1]
+    parts = np.split(most_kw, ends) if problem.events else []
+    events = tuple(replace(event, max_net_kw=limit) for event, limit in zip(problem.events, parts, strict=True))
+    alone = replace(part, feeders=None, trusted=True).part(np.array([site]))
+    caps = replace(alone.sites, import_cap_kw=np.maximum(most, 0.0)[None], export_cap_kw=np.maximum(-least, 0.0)[None])
+    return replace(alone, sites=caps, events=events, reserve=problem.reserve, trusted=True)
+
+
+def _righted(problem: Problem, asked_kw: Floats, least: Floats, most: Floats,
+             until: float) -> tuple[Schedule, Righted] | None:
+    """The site's schedule with the reserve in hand, as far as it has it; None if there is none that can be followed."""
+
+    def left() -> float:
+        return until - monotonic()
+
+    if not asked_kw.any():
+        problem = replace(problem, reserve=None, trusted=True)
+    program = _with_asked(problem, assemble(problem), asked_kw)
     solver, headroom = Solver(program), Headroom(problem, program)
-    choose_directions(problem, solver, program, gap=_GAP, time_limit_s=0.5 * (until - monotonic()))
-    for name, kw in (("up", task.up_kw), ("down", task.down_kw)):
-        columns = np.arange(program.columns[name].start, program.columns[name].stop)
-        if len(columns):
-            solver.set_bounds(columns, np.minimum(kw.ravel(), program.upper[columns]), program.upper[columns])
+    choose_directions(problem, solver, program, gap=_GAP, time_limit_s=0.5 * left())
+    for name, kw in (("bought", least), ("sold", -most)):
+        # Its feeder may need it to draw, or to give, beside what the others do.
+        own = np.arange(program.columns[name].start, program.columns[name].stop)
+        solver.set_bounds(own, np.minimum(np.maximum(kw, 0.0), solver.upper[own]), solver.upper[own])
     try:
-        relaxed = solver.run(until - monotonic(), headroom)
+        relaxed = solver.run(left(), headroom)
     except NoPlan:
         return None
     if not relaxed.is_feasible:
         return None
-    righted = put_right(program, solver, relaxed, lambda: until - monotonic(), headroom, problem)
-    return righted if righted.is_followable else None
+    righted = put_right(program, solver, relaxed, left, headroom, problem)
+    return (schedule_of(problem, program, righted.answer.x), righted) if righted.is_followable else None
 
 
-def _own(problem: Problem, sites: Ints, most_kw: Floats) -> Problem:
-    part = problem if len(sites) == len(problem.sites) else problem.part(sites)
-    ends = np.cumsum([len(event.steps) for event in problem.events])[:-1]
-    limits = np.split(most_kw, ends) if problem.events else []
-    events = tuple(replace(event, max_net_kw=limit) for event, limit in zip(problem.events, limits, strict=True))
-    return replace(part, events=events, reserve=problem.reserve, trusted=True)
-
-
-def _without_sales(problem: Problem, program: Program) -> Program:
-    """The program without what reserve earns: how much is sold has been decided."""
+def _with_asked(problem: Problem, program: Program, asked_kw: Floats) -> Program:
+    """The program in which reserve is not sold but held, up to what is asked for, at the price of losing its block."""
     if problem.reserve is None:
         return program
-    upper, row_lower = program.upper.copy(), program.row_lower.copy()
+    upper, row_lower, cost = program.upper.copy(), program.row_lower.copy(), program.cost.copy()
     upper[program.columns["sold_reserve"]] = 0.0
-    for name in ("up_volume", "down_volume"):
-        row_lower[program.rows[name]] = -np.inf
-    return replace(program, upper=upper, row_lower=row_lower)
+    block = problem.reserve.block
+    block_h = problem.step_h * np.bincount(block, minlength=len(problem.reserve))
+    both, up, down = np.maximum(problem.reserve.prices, 0.0) * block_h
+    for name, way, price in (("up", 0, both + up), ("down", 1, both + down)):
+        row_lower[program.rows[f"{name}_volume"]] = -np.inf
+        own = program.columns[name]
+        upper[own] = np.minimum(upper[own], asked_kw[way])
+        cost[own] = -price[block]
+    return replace(program, upper=upper, row_lower=row_lower, cost=cost)
 
 
 def is_repaired(problem: Problem) -> bool:
@@ -139,23 +193,43 @@ def _unfollowable_evs(problem: Problem, schedule: Schedule) -> NDArray[np.bool_]
 
 def tasks_of(problem: Problem, blocks: Sequence[Ints], schedule: Schedule, planned: NDArray[np.bool_],
              time_limit_s: float, workers: int) -> list[RepairTask]:
-    """A task for each block with something to put right, or without a plan; together they take the time limit at most.
+    """Tasks for the sites with something to put right, or without a plan; together they take the time limit at most.
 
     planned: shape (site,), whether a solver has. The others are planned without reserve, which is much less work.
     """
     wanted = to_repair(problem, schedule) | ~planned
-    numbers = [number for number, sites in enumerate(blocks) if wanted[sites].any()]
-    truth, steps = evaluate(problem, schedule), problem.event_steps
-    net, room = truth.net_kw[:, steps], np.maximum(0.0, problem.event_limit_kw - truth.event_net_kw)
+    if not wanted.any():
+        return []
+    truth = evaluate(problem, schedule)
+    room = np.maximum(0.0, problem.event_limit_kw - truth.event_net_kw)
     up, down = (_at_sites(problem, headroom) for headroom in ev_headroom(problem, schedule))
     if problem.reserve is not None:
         asked = problem.reserve.asked(schedule.reserve_kw)
         up, down = (there * np.minimum(1.0, kw / np.maximum(there.sum(axis=0), 1e-9))
                     for there, kw in zip((up, down), asked, strict=True))
     up, down = (np.where(planned[:, None], there, 0.0) for there in (up, down))
-    each = time_limit_s * workers / max(1, len(numbers))
-    return [RepairTask(number, net[blocks[number]].sum(axis=0) + room / max(1, len(numbers)), up[blocks[number]],
-                       down[blocks[number]], min(time_limit_s, 4.0 * each)) for number in numbers]
+    groups = _groups(problem, blocks, wanted)
+    rounds = -(-len(groups) // workers)
+    return [RepairTask(sites, wanted[sites], truth.net_kw[sites], room / len(groups), up[sites], down[sites],
+                       time_limit_s / rounds) for sites in groups]
+
+
+def _groups(problem: Problem, blocks: Sequence[Ints], wanted: NDArray[np.bool_]) -> list[Ints]:
+    """Sites of the blocks in which some are wanted, several small blocks together."""
+    evs = np.bincount(problem.evs.site, minlength=len(problem.sites))
+    found: list[Ints] = []
+    size = 0
+    for sites in blocks:
+        if not wanted[sites].any():
+            continue
+        more = int(evs[sites].sum())
+        if found and size + more <= _EVS_AT_ONCE:
+            found[-1] = np.concatenate([found[-1], sites])
+        else:
+            found.append(sites)
+            size = 0
+        size += more
+    return found
 
 
 def _at_sites(problem: Problem, of_evs: Floats) -> Floats:
@@ -172,20 +246,20 @@ def put_together(problem: Problem, blocks: Sequence[Ints], schedule: Schedule, a
     charge as they come; whichever costs the fleet least beside what the others do.
     """
     before = evaluate(problem, schedule)
-    answered = _copy(schedule)
-    for answer in answers:
-        if answer.schedule is not None:
-            _write(problem, blocks[answer.block], answer.schedule, answered, is_part=True)
+    answered, repairs = _copy(schedule), [repair for answer in answers for repair in answer.repairs]
+    for repair in repairs:
+        _write(problem, np.array([repair.site]), repair.schedule, answered, is_part=True)
     choices = [answered] if not answers else [answered, schedule]
-    if not _sound_blocks(problem, blocks, answered).all():
-        choices += followed(problem, Limits(problem), answered)
+    limits = Limits(problem)
+    if not _sound_blocks(problem, blocks, limits, answered).all():
+        choices += followed(problem, limits, answered)
     choices.append(idle)
-    is_sound = np.array([_sound_blocks(problem, blocks, choice) for choice in choices])
+    is_sound = np.array([_sound_blocks(problem, blocks, limits, choice) for choice in choices])
     found, picked = _copy(idle), cheapest_choice(problem, blocks, choices, is_sound)
     for sites, number in zip(blocks, picked.tolist(), strict=True):
         _write(problem, sites, choices[number], found, is_part=False)
     found = cheapest(problem, with_offers(problem, [found, idle]))
-    counts = (sum(getattr(answer, name) for answer in answers) for name in ("cells", "meters", "minimums"))
+    counts = (sum(getattr(repair, name) for repair in repairs) for name in ("cells", "meters", "minimums"))
     return found, repair_of(problem, before, found, *counts)
 
 
@@ -201,7 +275,8 @@ def _write(problem: Problem, sites: Ints, source: Schedule, target: Schedule, *,
             getattr(target, name)[rows] = getattr(source, name) if is_part else getattr(source, name)[rows]
 
 
-def _sound_blocks(problem: Problem, blocks: Sequence[Ints], schedule: Schedule) -> NDArray[np.bool_]:
-    """Shape (block,): whether all of its cars can follow."""
+def _sound_blocks(problem: Problem, blocks: Sequence[Ints], limits: Limits, schedule: Schedule) -> NDArray[np.bool_]:
+    """Shape (block,): whether all of its cars can follow, and no limit is broken."""
     bad = np.bincount(problem.evs.site[_unfollowable_evs(problem, schedule)], minlength=len(problem.sites)) > 0
+    bad[limits.broken(evaluate(problem, schedule).net_kw, _TOLERANCE)] = True
     return np.array([not bad[sites].any() for sites in blocks])

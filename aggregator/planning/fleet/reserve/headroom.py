@@ -73,6 +73,13 @@ class Headroom:
         return (self._power_room + self._sign[:, None] * power,
                 self._energy_room + self._sign[:, None] * self._slope * energy)
 
+    def volumes(self, x: Floats) -> Floats:
+        """Shape (way, site, step): what the cars of each site have in hand together."""
+        by_power, by_energy = self.by_cell(x)
+        size = self._program.shape[0] * self._program.shape[1]
+        each = np.minimum(by_power, by_energy) if self._is_sold else by_power
+        return np.array([np.bincount(self._place, own, size) for own in each]).reshape(2, *self._program.shape)
+
     def broken(self, x: Floats) -> Ints:
         """Numbers of the cuts that an answer of the program breaks; none where it sells no more than its cars have."""
         if not self._is_sold:
