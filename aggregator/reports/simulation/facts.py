@@ -213,5 +213,3 @@ class SimulationFacts:
     program_version: str = ""
     ageing: AgeingFact | None = None
     feeder: FeederFact | None = None
-
-

@@ -28,7 +28,7 @@ from aggregator.reports.day.tables import day_tables
 from aggregator.reports.day.totals import totals
 from aggregator.reports.page import figure
 from aggregator.reports.words import Refusal
-from tests.aggregator.reports.conftest import without_plotly
+from tests.aggregator.reports.conftest import shown, without_plotly
 
 
 def table(facts: DayFacts, name: str) -> dict[str, tuple[str, ...]]:
@@ -131,28 +131,16 @@ def test_the_file_opens_from_disk_draws_and_asks_nobody(
 ) -> None:
     file = tmp_path / "report.html"
     file.write_text(render_report(day), encoding="utf-8")
-    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900}, offline=True)
-    page = context.new_page()
-    requests: list[str] = []
-    faults: list[str] = []
-    page.on("request", lambda request: requests.append(request.url))
-    page.on("console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.goto(file.as_uri())
-    figures = page.locator("[data-figure]")
-    page.wait_for_function("document.querySelectorAll('[data-drawn=yes]').length === 6")
-    assert figures.count() == 6
-    assert page.locator("#site-power, [data-figure=site-power] .scatterlayer .trace").count() == 8
-    assert page.locator("[data-figure=drivers] .barlayer .point").count() == 2 * len(day.visits)
-    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
-    assert faults == []
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    ink = page.evaluate("getComputedStyle(document.body).color")
-    assert ink == ("rgb(231, 237, 242)" if scheme == "dark" else "rgb(19, 33, 45)")
-    measured = page.locator("[data-figure=site-power] .scatterlayer .trace path.js-line").evaluate_all(
-        "paths => paths.map(path => path.style.stroke)"
-    )
-    assert ink in measured, "the measured line takes the ink of the scheme"
+    with shown(browser, file, scheme, width) as page:
+        assert page.locator("[data-figure]").count() == 6
+        assert page.locator("#site-power, [data-figure=site-power] .scatterlayer .trace").count() == 8
+        assert page.locator("[data-figure=drivers] .barlayer .point").count() == 2 * len(day.visits)
+        ink = page.evaluate("getComputedStyle(document.body).color")
+        assert ink == ("rgb(231, 237, 242)" if scheme == "dark" else "rgb(19, 33, 45)")
+        measured = page.locator("[data-figure=site-power] .scatterlayer .trace path.js-line").evaluate_all(
+            "paths => paths.map(path => path.style.stroke)"
+        )
+        assert ink in measured, "the measured line takes the ink of the scheme"
 
 
 def test_a_limit_shorter_than_a_minute_is_still_judged(day: DayFacts) -> None:

@@ -18,6 +18,7 @@ from aggregator.reports.page import Figure
 from aggregator.reports.plan import plan_page, plan_svg, render_plan
 from aggregator.reports.plan.car_figures import car_figures
 from aggregator.reports.plan.figures import HourAxis, power_figures
+from tests.aggregator.reports.conftest import shown
 
 EXAMPLE = Path(__file__).parents[4] / "examples" / "fleet_three_sites.json"
 Explained = tuple[tuple[int, Any], ...]
@@ -234,20 +235,10 @@ def test_a_browser_draws_every_figure_without_a_word_of_complaint(
     name = problem.evs.ids[0]
     file = tmp_path / "plan.html"
     file.write_text(render_plan(problem, plan, "A plan of " + name, explained(problem, plan, name)), "utf-8")
-    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900}, offline=True)
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("dialog", lambda dialog: complaints.append(dialog.message))
-    page.goto(file.as_uri())
-    count = page.locator("[data-figure]").count()
-    page.wait_for_function("n => document.querySelectorAll('[data-drawn=yes]').length === n", arg=count)
-    assert count == len([one for section in plan_page(problem, plan, "", explained(problem, plan, name)).sections
-                         for one in section.figures])
-    assert complaints == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    if scheme == "light":
-        # The cell colours of the map of cars come from the page's own: a name that is no colour would leave it black.
-        assert page.evaluate("document.querySelector('[data-figure=cars]').data[0].colorscale[2][1]").startswith("#")
-    context.close()
+    made = plan_page(problem, plan, "", explained(problem, plan, name))
+    with shown(browser, file, scheme, width) as page:
+        assert page.locator("[data-figure]").count() == sum(len(section.figures) for section in made.sections)
+        if scheme == "light":
+            # The colours of the map of cars come from the page's own: a name that is no colour would leave it black.
+            colour = page.evaluate("document.querySelector('[data-figure=cars]').data[0].colorscale[2][1]")
+            assert colour.startswith("#")

@@ -22,7 +22,7 @@ from aggregator.reports.simulation.axis import StepAxis
 from aggregator.reports.simulation.figures import simulation_figures
 from aggregator.reports.simulation.summary import headline, summary
 from aggregator.reports.simulation.tables import simulation_tables
-from tests.aggregator.reports.conftest import without_plotly
+from tests.aggregator.reports.conftest import hidden_at_the_end, shown, without_plotly
 from tests.aggregator.reports.simulation.conftest import CARS, GRID, facts
 from twin.assets import TimeGrid
 
@@ -257,27 +257,6 @@ def test_the_file_opens_from_disk_draws_and_asks_nobody(
 ) -> None:
     file = tmp_path / "report.html"
     file.write_text(render_simulation(facts()), "utf-8")
-    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900}, offline=True)
-    page = context.new_page()
-    requests: list[str] = []
-    faults: list[str] = []
-    page.on("request", lambda request: requests.append(request.url))
-    page.on("console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.goto(file.as_uri())
-    expected = 6
-    page.wait_for_function(f"document.querySelectorAll('[data-drawn=yes]').length === {expected}")
-    assert page.locator("[data-figure]").count() == expected
-    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
-    assert faults == []
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    if width < 400:
-        for name in page.eval_on_selector_all(".scroll > table[id]", "all => all.map(one => one.id)"):
-            # Scrolled to its end, a table still shows what its rows are about.
-            page.evaluate("name => { const box = document.getElementById(name).parentElement; "
-                          "box.scrollLeft = box.scrollWidth; }", name)
-            left = page.evaluate("name => { const box = document.getElementById(name).parentElement; return "
-                                 "box.querySelector('tbody td').getBoundingClientRect().left "
-                                 "- box.getBoundingClientRect().left; }", name)
-            assert abs(left) < 1.0, name
-    context.close()
+    with shown(browser, file, scheme, width) as page:
+        assert page.locator("[data-figure]").count() == 6
+        assert hidden_at_the_end(page) == []
