@@ -91,6 +91,9 @@ def check_config(path: Path) -> list[ConfigFault]:
         except ConfigError as error:
             faults.extend(error.faults)
         except RateError as error:
+            if isinstance(error.__cause__, OSError):
+                faults.append(ConfigFault(str(file), "", error.__cause__.strerror, "a readable tariff file"))
+                continue
             faults.append(ConfigFault(str(file), "tariff", "refused", str(error).removeprefix(f"{file}: ")))
     return faults
 

@@ -161,7 +161,9 @@ def load_rate(path: Path) -> RateSchedule:
     """
     try:
         rate = msgspec.toml.decode(path.read_bytes(), type=RateSchedule)
-    except (OSError, msgspec.MsgspecError) as fault:
+    except OSError as fault:
+        raise RateError(f"{path}: {fault.strerror!r}, expected a readable file with a rate") from fault
+    except msgspec.MsgspecError as fault:
         raise RateError(f"{path}: {fault}") from fault
     require_complete(rate, str(path))
     return rate

@@ -237,6 +237,13 @@ def test_missing_files_and_a_bad_tariff_are_all_named(tmp_path: Path) -> None:
     assert {Path(fault.file).name for fault in check_config(config)} == {"assets.toml", "tariff.toml", "clock.json"}
 
 
+def test_a_tariff_that_is_not_there_is_said_like_any_other_file(tmp_path: Path) -> None:
+    config = _write(tmp_path, ASSETS)
+    (tmp_path / "tariff.toml").unlink()
+    (fault,) = check_config(config)
+    assert str(fault) == f"{tmp_path / 'tariff.toml'}: 'No such file or directory', expected a readable tariff file"
+
+
 def test_a_clock_file_gives_its_time_line(tmp_path: Path) -> None:
     path = tmp_path / "clock.json"
     path.write_text(json.dumps({"segments": [
