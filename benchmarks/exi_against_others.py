@@ -13,10 +13,21 @@ import argparse
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from exi_oracles import Exificient, Jar, Machine, Refused, find_jar, find_java, same_xml, to_xml
+from exi_oracles import (
+    Exificient,
+    Jar,
+    Machine,
+    Refused,
+    find_jar,
+    find_java,
+    referring,
+    same_xml,
+    to_xml,
+    unfold_signature,
+)
 
 from twin.wire.exi import ExiCodec, Schemas
 from twin.wire.exi.samples import Samples
@@ -32,8 +43,6 @@ PROTOCOLS = {
 }
 # The jar's binding holds an unsignedByte in a Java short, which cannot be absent: it writes 0 instead.
 JAR_ALWAYS = frozenset({"SchemaID", "SAScheduleTupleID", "NumEPriceLevels", "EPriceLevel"})
-_REFERRED = "signature"
-_BARE = "SignatureValue"
 _LONG_RUN = ("-Xmx400m", "-XX:+UseSerialGC")
 _THEY_READ = 5  # octets that are equal to what they wrote are given to them to read as often as this
 
@@ -45,33 +54,6 @@ def messages(protocol: Protocol, count: int, seed: int,
     for number in range(count):
         element = protocol.messages[number % len(protocol.messages)]
         yield element, samples.element(element)
-
-
-def referring(protocol: Protocol, seed: int) -> Callable[[Any], Any]:
-    """Makes a message of DIN 70121 valid XML: its body's Ids are of type IDREF, so they have to be those of something.
-
-    What they refer to is the signature, the one part of a message that has an Id of type ID.
-    """
-    samples = Samples(protocol.schema, seed, length=0.4, with_empty=False)
-    signature = protocol.schema.elements[next(each for each in protocol.schema.elements if each.local == "Signature")]
-
-    def refer(content: Any) -> Any:
-        if _rename(content["Body"]):
-            content["Header"].setdefault("Signature", samples.element(signature))
-            content["Header"]["Signature"]["Id"] = _REFERRED
-        return content
-    return refer
-
-
-def _rename(content: Any) -> int:
-    """Give every Id in `content` the one name; how many there are."""
-    if isinstance(content, list):
-        return sum(_rename(each) for each in content)
-    if not isinstance(content, dict):
-        return 0
-    if "Id" in content:
-        content["Id"] = _REFERRED
-    return ("Id" in content) + sum(_rename(each) for each in content.values())
 
 
 def against_exificient(codec: ExiCodec, namespace: str, count: int, seed: int, peer: Exificient) -> Counter[str]:
@@ -95,7 +77,7 @@ def against_jar(codec: ExiCodec, namespace: str, count: int, seed: int, peer: Ja
     outcome: Counter[str] = Counter()
     protocol = codec.schemas.protocol(namespace)
     is_din = namespace == PROTOCOLS["din"]
-    refer = referring(protocol, seed) if is_din and not dangling else None
+    refer = referring(protocol.schema, seed) if is_din and not dangling else None
     for element, drawn in messages(protocol, count, seed, JAR_ALWAYS):
         content = refer(drawn) if refer else drawn
         text = json.dumps({element.name.local: content})
@@ -107,25 +89,13 @@ def against_jar(codec: ExiCodec, namespace: str, count: int, seed: int, peer: Ja
             outcome[f"the jar does not encode: {_short(why)}"] += 1
         try:
             theirs = json.loads(peer.decode(ours, namespace))
-            if is_din and _unfold(theirs):
-                outcome[f"  with {_BARE} as bare text"] += 1
+            if is_din and unfold_signature(theirs):
+                outcome["  with SignatureValue as bare text"] += 1
             differ = sorted({*_differences(theirs, json.loads(codec.decode(ours, namespace)))})
             outcome[f"other message: {', '.join(differ)}" if differ else "equal messages"] += 1
         except Refused as why:
             outcome[f"the jar does not decode: {_short(why)}"] += 1
     return outcome
-
-
-def _unfold(message: Any) -> bool:
-    """Give the signature's value the shape {"value": ...} that it has under all other protocols; whether it lacked it.
-
-    Under DIN 70121 the jar gives a value without an Id as bare text.
-    """
-    signature = message["V2G_Message"]["Header"].get("Signature")
-    if signature is None or isinstance(signature[_BARE], dict):
-        return False
-    signature[_BARE] = {"value": signature[_BARE]}
-    return True
 
 
 def _short(why: Refused) -> str:

@@ -13,11 +13,13 @@ import shutil
 import struct
 import tempfile
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from twin.wire.exi.grammar import Grammar
+from twin.wire.exi.samples import Samples
 from twin.wire.exi.schema import Attribute, Element, SchemaSet, Simple
 
 # The package starts its Java without any of these; they keep it at 0.2 GB instead of 1.5 GB.
@@ -202,3 +204,45 @@ def same_xml(one: str, other: str) -> bool:
 
 def _plain(node: ET.Element) -> Any:
     return node.tag, node.attrib, node.text or "", [_plain(each) for each in node]
+
+
+_SIGNATURE_ID = "signature"
+
+
+def referring(schema: SchemaSet, seed: int) -> Callable[[Any], Any]:
+    """Makes a message of DIN 70121 valid XML: its body's Ids are of type IDREF, so they have to be those of something.
+
+    What they refer to is the signature, the one part of a message that has an Id of type ID.
+    """
+    samples = Samples(schema, seed, length=0.4, with_empty=False)
+    signature = schema.elements[next(each for each in schema.elements if each.local == "Signature")]
+
+    def refer(content: Any) -> Any:
+        if _rename(content["Body"]):
+            content["Header"].setdefault("Signature", samples.element(signature))
+            content["Header"]["Signature"]["Id"] = _SIGNATURE_ID
+        return content
+    return refer
+
+
+def _rename(content: Any) -> int:
+    """Give every Id in `content` the one name; how many there are."""
+    if isinstance(content, list):
+        return sum(_rename(each) for each in content)
+    if not isinstance(content, dict):
+        return 0
+    if "Id" in content:
+        content["Id"] = _SIGNATURE_ID
+    return ("Id" in content) + sum(_rename(each) for each in content.values())
+
+
+def unfold_signature(message: Any) -> bool:
+    """Give the signature's value the shape {"value": ...} that it has under all other protocols; whether it lacked it.
+
+    Under DIN 70121 the jar gives a value without an Id as bare text.
+    """
+    signature = message["V2G_Message"]["Header"].get("Signature")
+    if signature is None or isinstance(signature["SignatureValue"], dict):
+        return False
+    signature["SignatureValue"] = {"value": signature["SignatureValue"]}
+    return True

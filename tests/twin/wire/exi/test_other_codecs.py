@@ -64,6 +64,30 @@ def test_messages_have_the_octets_and_the_json_of_the_packages_jar(
         assert json.loads(codec.decode(stream, namespace)) == json.loads(jar.decode(stream, namespace)), text
 
 
+def test_messages_of_din_70121_have_the_octets_and_the_content_of_the_packages_jar(
+        codec: ExiCodec, oracles: ModuleType, jar: Any) -> None:
+    schema = codec.schemas.protocol(DIN).schema
+    element, = codec.schemas.protocol(DIN).messages
+    samples = Samples(schema, 15, THE_JAR_WRITES_0, length=0.3, with_empty=False)
+    refer = oracles.referring(schema, 15)
+    for _ in range(15):
+        message = {"V2G_Message": refer(samples.element(element))}
+        text = json.dumps(message)
+        stream = codec.encode(text, DIN)
+        assert stream == jar.encode(text, DIN), text
+        found = json.loads(jar.decode(stream, DIN))
+        oracles.unfold_signature(found)
+        assert found == codec.decode_message(stream, DIN), text
+
+
+def test_an_id_of_din_70121_that_refers_to_nothing_is_written_here_and_refused_by_the_jar(
+        codec: ExiCodec, oracles: ModuleType, jar: Any) -> None:
+    message = {"V2G_Message": {"Header": {"SessionID": "00"}, "Body": {"ContractAuthenticationReq": {"Id": "id1"}}}}
+    assert codec.decode_message(codec.encode_message(message, DIN), DIN) == message
+    with pytest.raises(oracles.Refused):
+        jar.encode(json.dumps(message), DIN)
+
+
 @pytest.mark.parametrize(("namespace", "part"), [
     (ISO2, {"AuthorizationReq": {"Id": "i", "GenChallenge": "AAECAwQFBgcICQoLDA0ODw=="}}),
     (ISO2, {"SalesTariff": {"Id": "s", "SalesTariffID": 1, "NumEPriceLevels": 1, "SalesTariffEntry": [
