@@ -45,6 +45,7 @@ def agrees(found: dict[str, Any], message: dict[str, Any]) -> None:
         (name, body), = content["Body"].items()
         content = {"Header": content["Header"], **body}
     assert name == message["is"]
+    assert "has" not in message or message["has"] in content
     for path, value in message.get("says", {}).items():
         here: Any = content
         for step in path.split("."):
