@@ -65,7 +65,7 @@ def serve(
     ] = False,
 ) -> None:
     """Run the service: REST, OpenADR and pages on one port, OCPP on another."""
-    from aggregator.service import run_service  # noqa: PLC0415 - the other commands start without the web stack
+    from aggregator.serving import run_service  # noqa: PLC0415 - the other commands start without the web stack
 
     try:
         run_service(config, ends_with_stdin=ends_with_stdin)

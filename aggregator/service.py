@@ -11,10 +11,8 @@ import os
 import signal
 import socket
 import sys
-from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 import structlog
 import uvicorn
@@ -25,8 +23,9 @@ from aggregator.api.patience import PatientProtocol
 from aggregator.api.ports import Services
 from aggregator.assets_file import AssetsFile
 from aggregator.clock import Clock, WallClock
-from aggregator.config import ConfigError, Settings, load_clock, load_settings
+from aggregator.config import Settings, load_clock
 from aggregator.configured import feeder_room, past_use, permit_book, site_defaults, site_model
+from aggregator.counting import Counting, count_plan
 from aggregator.dispatch.capabilities import CapabilityNotes, Limitation
 from aggregator.dispatch.desired import fallback_command
 from aggregator.dispatch.fast_loop import FastLoop
@@ -46,26 +45,22 @@ from aggregator.ocpp.directory import CommissionedStations, EvseAddress
 from aggregator.ocpp.events import MeterSample, ProfileCommand
 from aggregator.ocpp.gateway import Gateway
 from aggregator.operations.access import StationPasswords
-from aggregator.operations.folder_lock import FolderInUseError, folder_lock
 from aggregator.operations.health import Health, UnhealthyError
 from aggregator.operations.logging import configure_logging
 from aggregator.operations.metrics import Metrics
-from aggregator.operations.tokens import SigningKeyError, TokenService, load_or_create_key
-from aggregator.planning.gate import GateOutcome
+from aggregator.operations.tokens import TokenService, load_or_create_key
 from aggregator.planning.process import PlannerProcess
 from aggregator.planning.site.horizon import RecedingHorizon, SiteModel
-from aggregator.refusal import Refused
 from aggregator.service_ports import ChargerPort, DischargeStopPort, FleetPort, HealthPort, SiteMeterPort
 from aggregator.signals.desk import SignalDesk
 from aggregator.signals.limits import SET_ASIDE
-from aggregator.store import ClientRecord, MessageKey, Store, StoreError
+from aggregator.store import ClientRecord, Store
 from aggregator.store.telemetry import TelemetryRefusedError
 from aggregator.web import live_ticker, web_router
-from markets.rate import RateError, load_rate
+from markets.rate import load_rate
 
 log = structlog.get_logger(__name__)
 
-_COUNT_EVERY_S = 1.0
 _STOP_WAIT_S = 5.0
 
 
@@ -86,10 +81,9 @@ class Service:
     planner: PlannerProcess
     horizon: RecedingHorizon
     picture: LivePicture
-    metrics: Metrics
+    counting: Counting
     server: uvicorn.Server
     ticker_close: contextlib.ExitStack
-    counted: dict[MessageKey, int] = field(default_factory=dict)
 
     async def run(self, http: socket.socket, *, ends_with_stdin: bool = False) -> None:
         """Serve until SIGTERM or SIGINT, or the end of stdin if that is asked; then stop in the reverse order."""
@@ -98,7 +92,7 @@ class Service:
             asyncio.create_task(work, name=name)
             for name, work in (
                 ("outbox", self.outbox.run()), ("signals", self.desk.run()), ("horizon", self.horizon.run()),
-                ("verifier", self.verifier.run()), ("counts", self._count_forever()),
+                ("verifier", self.verifier.run()), ("counts", self.counting.run()),
                 ("learning", self._learn_forever()),
             )
         ]
@@ -148,20 +142,9 @@ class Service:
             task.cancel()
         await asyncio.gather(*tasks, *others, return_exceptions=True)
         with contextlib.suppress(SQLAlchemyError, TelemetryRefusedError):  # a full disk must not keep the rest open
-            await self._count()
+            await self.counting.count()
         await self.planner.aclose()
         await self.store.close()
-
-    async def _count_forever(self) -> None:
-        while True:
-            await asyncio.sleep(_COUNT_EVERY_S)
-            try:
-                await self._count()
-                async with self.store.read() as tx:
-                    self.picture.alerts = tuple(await tx.alerts.open())
-                self._gauge()
-            except (SQLAlchemyError, TelemetryRefusedError):  # a full disk: readiness says so, counting can wait
-                log.exception("messages could not be counted, trying again", every_s=_COUNT_EVERY_S)
 
     async def _learn_forever(self) -> None:
         """Learn from the days before, as each local day begins."""
@@ -175,33 +158,6 @@ class Service:
             except SQLAlchemyError:  # what was learnt before still holds
                 log.exception("past sessions could not be read, trying again tomorrow")
             await self.clock.sleep_until(next_day(self.horizon.model, now))
-
-    def _gauge(self) -> None:
-        """The state of this moment, for Prometheus."""
-        sections = self.assets.evse_sections
-        for version in {section.version for section in sections}:
-            online = sum(s.version is version and self.gateway.is_online(s.id) for s in sections)
-            self.metrics.chargers_online.labels(version.value).set(online)
-        self.metrics.sessions_open.set(len(self.fleet.beliefs.evse_ids()))
-        if self.loop.power.import_kw is not None:
-            self.metrics.site_power_kw.labels(self.loop.model.site.id).set(self.loop.power.import_kw)
-        for severity in ("info", "warning", "critical"):
-            count = sum(alert.severity == severity for alert in self.picture.alerts)
-            self.metrics.alerts_open.labels(severity).set(count)
-
-    async def _count(self) -> None:
-        """Move the gateway's message counts since the last time into the store."""
-        counters = self.gateway.counters
-        fresh: Counter[MessageKey] = Counter()
-        for direction, counted in (("in", counters.messages_in), ("out", counters.messages_out)):
-            for (version, action), count in counted.items():
-                fresh[MessageKey(version, action, direction)] = count
-        news = {key: count - self.counted.get(key, 0) for key, count in fresh.items()}
-        self.counted = dict(fresh)
-        for (protocol, action, direction), count in news.items():
-            self.metrics.ocpp_messages.labels(protocol, action, direction).inc(count)
-        if any(news.values()):
-            await self.store.telemetry.count_messages({key: count for key, count in news.items() if count})
 
 
 async def assemble(settings: Settings) -> Service:  # noqa: C901, PLR0915 - one statement for each part, in their order
@@ -350,19 +306,8 @@ async def assemble(settings: Settings) -> Service:  # noqa: C901, PLR0915 - one 
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     return Service(
         settings, clock, store, assets, loop, fleet, gateway, outbox, verifier, desk, planner, horizon, picture,
-        metrics, server, closing,
+        Counting(store, assets, gateway, fleet, loop, picture, metrics), server, closing,
     )
-
-
-def count_plan(metrics: Metrics, outcome: GateOutcome) -> None:
-    """A plan was adopted and sent: its verdict, rounds, seconds and what the twin refused on the way."""
-    metrics.plans.labels(outcome.plan.status, str(outcome.passed).lower()).inc()
-    metrics.plan_rounds.observe(len(outcome.rounds))
-    metrics.plan_seconds.observe(sum(outcome.seconds().values()))
-    metrics.last_dispatch.set_to_current_time()
-    for each in outcome.rounds:
-        for refusal in each.refusals:
-            metrics.breaches.labels(refusal.kind).inc()
 
 
 def client_of(store: Store) -> Callable[[str], Awaitable[ClientRecord | None]]:
@@ -382,60 +327,8 @@ def _response_s(model: SiteModel, evse_id: str) -> float:
     return evse.response.delay_s + ((evse.max_charge_kw + evse.max_discharge_kw) / ramp if ramp else 0.0)
 
 
-def listen(setting: str, host: str, port: int) -> socket.socket:
-    """A listening socket. setting: the name under which the port is configured.
-
-    Raises:
-        Refused: the port is occupied.
-    """
-    bound = socket.socket(proto=socket.IPPROTO_TCP)  # named, so that asyncio sets TCP_NODELAY on its connections
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((host, port))
-    except OSError as error:
-        bound.close()
-        raise Refused(f"{setting}: {port} on {host} cannot be used ({error.strerror}), expected a free port") from None
-    return bound
-
-
 def _read_to_end(stopping: asyncio.Event) -> None:
     """Something came on stdin, or it closed; only its end means anything."""
     if not os.read(sys.stdin.fileno(), 4096):
         asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
         stopping.set()
-
-
-async def _serve(config: Path, *, ends_with_stdin: bool) -> None:
-    try:
-        settings = load_settings(config)
-    except ConfigError as error:
-        raise Refused(str(error)) from None
-    with contextlib.closing(listen("http_port", settings.host, settings.http_port)) as http:
-        listen("ocpp_port", settings.host, settings.ocpp_port).close()
-        try:
-            with folder_lock(settings.data_dir):
-                service = await assemble(settings)
-                await service.run(http, ends_with_stdin=ends_with_stdin)
-        except (ConfigError, FolderInUseError, RateError, SigningKeyError, StoreError) as error:
-            raise Refused(str(error)) from None
-
-
-def run_service(config: Path, *, ends_with_stdin: bool = False) -> None:
-    """Run the service from a configuration file until it is told to stop.
-
-    Raises:
-        Refused: a faulty configuration, an occupied port, a database that cannot be used.
-    """
-    if not config.is_file():
-        raise Refused(f"{config}: no such configuration file")
-    with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=_fast_loop()) as runner:
-        runner.run(_serve(config, ends_with_stdin=ends_with_stdin))
-
-
-def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415 - absent on Windows
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
