@@ -1,6 +1,7 @@
 """Settings shared by all tests."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -8,6 +9,12 @@ from hypothesis.internal.conjecture import providers
 
 # As the `v2g` command does: small products are slower when every core helps with each.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# What whoever runs the tests ignores (nohup, a job in the background) would be ignored by every process that a test
+# starts and interrupts; a handler, even one that does nothing, is not inherited.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
 
 # A deadline per example and the check for slow examples measure how busy the machine is, not the code; `timeout` in
 # pyproject bounds every test. "calm", what everyone runs, tries the same examples each time: whoever changes a line is

@@ -115,9 +115,11 @@ class StationProcess:
             for task in [*links, *waits]:
                 task.cancel()
             await asyncio.gather(*links, *waits, return_exceptions=True)
-            self._summarise()
-            for station in self.stations.values():
-                await station.outlet.sessions.rail.close()
+            try:
+                for station in self.stations.values():
+                    await station.outlet.sessions.rail.close()  # time goes on meanwhile, and there may be more to tell
+            finally:
+                self._summarise()
 
     def _settle(self) -> None:
         self.plant.watch()

@@ -64,7 +64,7 @@ async def world(wire: Wire) -> AsyncIterator[OutsideWorld]:
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not is_so():  # noqa: ASYNC110 - what is waited for sets nothing
             await asyncio.sleep(0.01)
 

@@ -26,7 +26,7 @@ def _acknowledged_before_kill(url: str, seconds: float) -> dict[str, int]:
         name, number = line.split()
         last[name] = int(number)
         deadline = deadline or time.monotonic() + seconds
-        if time.monotonic() > deadline and len(last) == 3:
+        if time.monotonic() > deadline and len(last) == 3 and min(last.values()) > 0:
             process.kill()
             break
     for line in process.stdout:  # what was in the pipe when it died was acknowledged too

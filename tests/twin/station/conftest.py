@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import json
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -58,6 +59,9 @@ class LivingClock(DomainClock):
 
     def at_wall(self, wall: float) -> float:
         return super().at_wall(min(wall, self._walls[0] + LEASE_S))
+
+    def next_change(self, when: float) -> float:  # noqa: ARG002 - a beat changes no factor that was known before
+        return math.inf
 
     def wall_at(self, when: float) -> float:
         wall = super().wall_at(when)

@@ -1,5 +1,6 @@
 """Tasks of a real Dask cluster on this machine: answered once, by whichever workers are left."""
 
+import gc
 import math
 import operator
 import os
@@ -13,10 +14,11 @@ from typing import Any
 import pytest
 
 from aggregator.planning.fleet import Problem
-from aggregator.planning.fleet.blocks.blocks import BlockService, blocks_of
+from aggregator.planning.fleet.blocks.blocks import BlockService
 from aggregator.planning.fleet.blocks.crew import CrewFault
 from aggregator.planning.fleet.blocks.dask_crew import DaskCrew, NoDask
 from aggregator.planning.fleet.blocks.decomposition import decompose
+from aggregator.planning.fleet.blocks.tasks import blocks_of
 from aggregator.planning.fleet.checker import violations
 
 pytestmark = pytest.mark.timeout(300)  # clusters wait for a processor on a busy machine
@@ -37,6 +39,7 @@ class Pool:
 def crew() -> Iterator[DaskCrew[tuple[Callable[..., object], object], object]]:
     with DaskCrew(Pool(), workers=2) as found:
         yield found
+    gc.collect()  # tasks whose fault nobody fetched are told when they are collected: here, not within another test
 
 
 Working = DaskCrew[tuple[Callable[..., object], object], object]
@@ -65,10 +68,14 @@ def test_what_a_service_raises_reaches_the_caller_as_it_was(crew: Working) -> No
 
 
 def test_at_the_deadline_the_answers_so_far_are_kept_and_the_crew_goes_on(crew: Working) -> None:
-    began = monotonic()
-    found = dict(crew.map([(operator.neg, 1), (time.sleep, 2.5)], began + 1.0))
+    for patience_s in (1.0, 5.0, 25.0):  # on a busy machine even the short one may take that long
+        began = monotonic()
+        found = dict(crew.map([(operator.neg, 1), (time.sleep, 2.5 * patience_s)], began + patience_s))
+        took_s = monotonic() - began
+        if found and took_s < 2.4 * patience_s:
+            break
     assert found == {0: -1}
-    assert monotonic() - began < 2.4
+    assert took_s < 2.4 * patience_s
     assert dict(crew.map([(operator.neg, 1), (operator.neg, 2)], monotonic() + SOON)) == {0: -1, 1: -2}
 
 
