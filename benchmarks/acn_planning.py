@@ -42,9 +42,10 @@ from aggregator.fleet.departures import DepartureErrors, DepartureHistory, PastS
 from aggregator.fleet.model import DepartureTarget, LiveSession
 from aggregator.planning.gate import GateOutcome, PlanRequest, schedule_of
 from aggregator.planning.site.anticipation import expected_load
-from aggregator.planning.site.arrivals import LearntArrivals, PastVisit
+from aggregator.planning.site.arrivals import NO_EVSE, LearntArrivals, PastVisit
 from aggregator.planning.site.forecast import BaseLoadForecast
 from aggregator.planning.site.horizon import SiteModel
+from aggregator.planning.site.problem import EvDemand
 from aggregator.planning.site.solve import solve
 from aggregator.signals.limits import LimitBook
 from aggregator.signals.model import GridSignal, Obligation, Programme, SignalInterval
@@ -91,7 +92,10 @@ PAGE = Path(__file__).parents[1] / "docs" / "uncertainty.md"
 
 @dataclass(frozen=True)
 class Variant:
-    """What a planner reckons with. ready: quantile of the departure buffer. change: price per kWh moved."""
+    """What a planner reckons with. ready: quantile of the departure buffer. change: price per kWh moved.
+
+    knows_departures, knows_arrivals: it is told what nobody knows, to tell what the other half of ignorance costs.
+    """
 
     name: str
     virtual_evs: bool = True
@@ -100,6 +104,8 @@ class Variant:
     change: float = 0.01
     early: float = 5.0
     outstay: float | None = 0.5
+    knows_departures: bool = False
+    knows_arrivals: bool = False
 
 
 NAIVE = Variant("naive", virtual_evs=False, learns_departures=False, ready=None, change=0.0)
@@ -111,6 +117,25 @@ VARIANTS = (
     replace(LEARNT, name="virtual EVs alone", learns_departures=False, ready=None),
     replace(LEARNT, name="departures alone", virtual_evs=False),
 )
+
+
+class KnownArrivals(LearntArrivals):
+    """Every car that will come, as it will: when, how long and how much."""
+
+    coming: tuple[Visit, ...] = ()
+
+    def virtual_evs(self, grid: TimeGrid, now: datetime) -> tuple[EvDemand, ...]:
+        """The month's visits that begin after `now` within the grid."""
+        found = []
+        for visit in self.coming:
+            first, last = grid.index(visit.arrival), min(grid.index(visit.departure), grid.steps)
+            if visit.arrival > now and first < last:
+                want_kwh = (visit.target_kwh - visit.energy_kwh) * (1.0 + LOSS)
+                kw = visit.vehicle.max_charge_kw
+                want_kwh = min(want_kwh, kw * (last - first) * grid.step_hours)
+                found.append(EvDemand(f"known {visit.id}", NO_EVSE, first, last, 0.0, want_kwh, want_kwh, 0.0, kw, 0.0,
+                                      1.0, 1.0, 0.0))
+        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -392,7 +417,8 @@ def planner_of(month: Month, world: World, variant: Variant) -> Watched:
     evses = {evse.id: evse for evse in world.evses}
     declared = {
         visit.id: DepartureTarget(
-            visit.id, session.declared.astimezone(UTC), visit.target_kwh - visit.energy_kwh, visit.vehicle.model,
+            visit.id, visit.departure if variant.knows_departures else session.declared.astimezone(UTC),
+            visit.target_kwh - visit.energy_kwh, visit.vehicle.model,
             visit.vehicle.max_discharge_kw > 0.0, FLOOR_SOC)
         for visit, session in zip(world.visits, month.sessions, strict=True)
     }
@@ -408,7 +434,10 @@ def planner_of(month: Month, world: World, variant: Variant) -> Watched:
             arrivals = LearntArrivals.learnt(
                 [PastVisit(s.arrival, s.departure, s.delivered_kwh) for s in past], before=now, power_kw=6.656,
                 timezone=ZONE.key)
-        if variant.learns_departures:
+        if arrivals is not None and variant.knows_arrivals:
+            arrivals = KnownArrivals(arrivals.visits, arrivals.days, arrivals.power_kw, arrivals.timezone)
+            object.__setattr__(arrivals, "coming", world.visits)
+        if variant.learns_departures and not variant.knows_departures:
             # The recording names no drivers: each one is new, so the site's history alone speaks.
             departures = DepartureHistory.learnt(
                 [PastStay(f"{s.station} {s.arrival}", s.arrival, s.declared, s.departure) for s in past], before=now,

@@ -18,10 +18,12 @@ import numpy as np
 from aggregator.planning.site.lessons import Refusal, Replayed
 from aggregator.planning.site.problem import Commitment, Floats, Plan, Problem
 from twin.assets import Schedule, World
-from twin.validation import Breach, BreachKind, EventPromise, ValidationReport, validate
+from twin.validation import Breach, BreachKind, EventPromise, Tolerances, ValidationReport, validate
 
 FORGIVEN_KW: Final = 0.05
 """By so much a limit may be crossed unannounced."""
+FORGIVEN_KWH: Final = Tolerances().departure_kwh
+"""By so much a driver may be short unannounced."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ class Examination:
         missing = {**plan.shortfall_kwh, **{
             visit_id: left.shortfall_kwh for visit_id, left in self.report.departures.items()
             if left.undeclared_kwh > 0 and visit_id in plan.shortfall_kwh}}
+        for refusal in self.refusals:
+            if refusal.kind == BreachKind.DEPARTURE and refusal.asset_id in missing:
+                missing[refusal.asset_id] = max(
+                    missing[refusal.asset_id], plan.shortfall_kwh[refusal.asset_id] + refusal.worst)
         return replace(plan, event_shortfall_kw=events, shortfall_kwh=missing)
 
 
@@ -65,6 +71,7 @@ def examine(
     replayed = _replayed(problem, world, report, promised)
     refusals = tuple(_refusal(world, breach) for breach in report.breaches
                      if not _is_declared(world, plan, replayed, breach))
+    refusals += _late(problem, plan, replayed, refusals)
     return Examination(schedule, report, replayed, refusals, perf_counter() - began)
 
 
@@ -118,6 +125,24 @@ def _replayed(
         over[event.signal_id] = tuple(held[step][1] - held[step][0] if step in held else 0.0 for step in event.steps)
     return Replayed(power, energy, _over_cap(report, world.import_cap_kw, world.grid.step_s, 1.0),
                     _over_cap(report, world.export_cap_kw, world.grid.step_s, -1.0), over)
+
+
+def _late(
+    problem: Problem, plan: Plan, replayed: Replayed, known: tuple[Refusal, ...]
+) -> tuple[Refusal, ...]:
+    """Cars that are counted on beyond their declared departure and did not hold then what the plan says they hold.
+
+    Until they leave they may be given it: the replay's departures do not show it.
+    """
+    refused = {refusal.asset_id for refusal in known if refusal.kind == BreachKind.DEPARTURE}
+    found = []
+    for row, ev in enumerate(problem.evs):
+        if ev.due is None or not 0 < ev.due <= min(ev.depart, problem.grid.steps) or ev.id in refused:
+            continue
+        late_kwh = ev.target_kwh - plan.shortfall_kwh[ev.id] - float(replayed.energy_kwh[row, ev.due - 1])
+        if late_kwh > FORGIVEN_KWH:
+            found.append(Refusal(BreachKind.DEPARTURE.value, ev.id, ev.due - 1, ev.due, late_kwh, ev.target_kwh))
+    return tuple(found)
 
 
 def _energy_left(report: ValidationReport, visit_id: str, unknown: float) -> float:

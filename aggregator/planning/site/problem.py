@@ -66,7 +66,7 @@ class Commitment:
 
     shortfall_per_kwh: price of each kWh above max_net_kw.
     asked_net_kw: what was asked, where less was promised: each kWh between the two still earns asked_per_kwh if it is
-        delivered. Empty = no more than max_net_kw.
+        delivered, which is part of shortfall_per_kwh. Empty = no more than max_net_kw.
     worst_per_kw: small price of the largest shortfall, so that what is missing spreads evenly over the steps and the
         most that can be promised throughout shows.
     """

@@ -247,6 +247,9 @@ def require_possible(problem: Problem) -> None:
             price = getattr(event, name)
             if not (np.isfinite(price) and price >= 0):
                 faults.append(f"commitment {event.signal_id}: {name}: {price!r}, expected a finite value of 0 or more")
+        if event.asked_per_kwh > event.shortfall_per_kwh:  # else missing the promise would be the cheaper of the two
+            faults.append(f"commitment {event.signal_id}: asked_per_kwh: {event.asked_per_kwh!r}, expected at most "
+                          f"shortfall_per_kwh, {event.shortfall_per_kwh!r}")
     if faults:
         raise ProblemError(tuple(faults))
 

@@ -69,6 +69,25 @@ def test_what_the_grid_would_miss_is_refused_until_the_plan_says_so(
     assert "permit" in kinds(examine(problem, world, honest, discharge_allowed_kw={}))
 
 
+def test_a_car_that_may_stay_longer_holds_its_energy_when_that_is_due(
+        make_problem: MakeProblem, make_world: MakeWorld) -> None:
+    """At departure nothing is missing; it was when the driver had said to leave."""
+    problem = one_car(make_problem)
+    problem = replace(problem, evs=(replace(problem.evs[0], due=8),))
+    world, plan = make_world(problem), solve(problem)
+    assert examine(problem, world, plan, discharge_allowed_kw={}).refusals == ()
+    late = np.zeros((1, 32))
+    late[0, 12:16] = 11.0
+    dawdling = replace(plan, charge_kw=late, discharge_kw=np.zeros((1, 32)))
+    exam = examine(problem, world, dawdling, discharge_allowed_kw={})
+    assert exam.report.departures["car-0"].shortfall_kwh == 0.0
+    (refusal,) = exam.refusals
+    assert (refusal.kind, refusal.asset_id, refusal.first, refusal.last) == ("departure", "car-0", 7, 8)
+    assert refusal.worst == pytest.approx(5.0)
+    honest = exam.declared(dawdling)
+    assert examine(problem, world, honest, discharge_allowed_kw={}).refusals == ()
+
+
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_a_plan_that_declares_what_its_replay_missed_misses_nothing_of_that_any_more(

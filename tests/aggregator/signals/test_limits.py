@@ -147,6 +147,17 @@ def test_a_decided_event_is_held_to_what_was_promised() -> None:
     decision = Decision("s", SignalState.PARTIAL, 20.0, 10.0, 45.0, (35.0,), (), T0)
     (commitment,) = book(Held(asked, SignalState.DISPATCHED, decision)).commitments(GRID)
     assert commitment.max_net_kw == (35.0, 35.0)
+    assert commitment.shortfall_per_kwh == 2.5
+
+
+def test_what_was_asked_beyond_the_promise_still_earns_the_incentive() -> None:
+    asked = signal((30, 60, 25.0), obligation=Obligation.COMMITTED)
+    partly, fully = (
+        Decision("s", SignalState.PARTIAL, 20.0, 45.0 - kw, 45.0, (kw,), (), T0) for kw in (35.0, 25.0))
+    (commitment,) = book(Held(asked, SignalState.DISPATCHED, partly)).commitments(GRID)
+    assert (commitment.asked_net_kw, commitment.asked_per_kwh) == ((25.0, 25.0), 0.5)
+    (commitment,) = book(Held(asked, SignalState.DISPATCHED, fully)).commitments(GRID)
+    assert (commitment.asked_net_kw, commitment.asked_per_kwh) == ((), 0.0)
 
 
 def test_commitments_leave_out_what_is_over() -> None:

@@ -354,6 +354,30 @@ def test_without_a_quantile_or_without_history_there_is_no_buffer() -> None:
         assert demand.leave_probability.max() < 1.0
 
 
+def test_a_car_that_may_discharge_is_counted_on_as_long_as_drivers_like_this_one_stay() -> None:
+    """All stayed for half as long again as declared; the energy is due as declared all the same."""
+    model = site(departures=past_stays(1.5), outstay_share=0.5, ready_quantile=None)
+    bidirectional = situation(session(), permitted_kw={"DC": 10.0})
+    request = build_request(model, bidirectional)
+    (demand,) = request.problem.evs
+    assert (demand.due, demand.depart) == (16, 23)  # until half of the half hour in which they left
+    assert request.world.visits[0].departure == request.problem.grid.at(23)
+    assert demand.leave_probability is not None
+    assert demand.leave_probability[:22].max() < 0.05
+    assert as_far_as_needed(model, bidirectional)[0].steps == 23
+    for other in (build_request(site(departures=past_stays(1.5), outstay_share=None), bidirectional),
+                  build_request(model, situation(session())), build_request(site(), bidirectional)):
+        assert (other.problem.evs[0].due, other.problem.evs[0].depart) == (None, 16)
+
+
+def test_a_car_that_has_outstayed_is_counted_on_as_long_as_those_that_had() -> None:
+    late = TEN + timedelta(hours=4, minutes=30)
+    overdue = session(departure=late + timedelta(minutes=30), overdue_since=TEN + timedelta(hours=4))
+    model = site(departures=past_stays(1.5), outstay_share=0.5)
+    (demand,) = build_request(model, situation(overdue, now=late, permitted_kw={"DC": 10.0})).problem.evs
+    assert (demand.due, demand.depart) == (2, 5)
+
+
 def dispatched(power_kw: np.ndarray, transaction: str = "tx-DC", start: datetime = TEN) -> Dispatched:
     schedule = Schedule(TimeGrid(start, 900, power_kw.shape[1]), ("AC", "DC"), power_kw)
     return Dispatched(schedule, {"DC": transaction})
