@@ -17,10 +17,11 @@ from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from aggregator.feeder.output import require_writable, write_files
 from aggregator.planning.answer import SolverFault
-from aggregator.planning.fleet.blocks.blocks import BlockService, blocks_of
+from aggregator.planning.fleet.blocks.blocks import BlockService
 from aggregator.planning.fleet.blocks.crew import CrewFault
 from aggregator.planning.fleet.blocks.dask_crew import DaskCrew, NoDask
 from aggregator.planning.fleet.blocks.decomposition import decompose
+from aggregator.planning.fleet.blocks.tasks import blocks_of
 from aggregator.planning.fleet.files.plan_file import FORMAT, plan_bytes, summary
 from aggregator.planning.fleet.files.problem_file import read_problem
 from aggregator.planning.fleet.plan import Plan, relative_gap

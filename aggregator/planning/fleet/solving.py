@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 from aggregator.planning.fleet.blocks.decomposition import decompose
 from aggregator.planning.fleet.plan import Plan
 from aggregator.planning.fleet.problem import Problem
@@ -10,6 +12,12 @@ from aggregator.planning.fleet.reserve.check import with_held_reserve
 
 WHOLE_EVS = 2_000
 """EVs up to which one program is the faster way; beyond, its time grows faster than the fleet."""
+
+WHOLE_EVS_WITH_RESERVE = 1_000
+"""The same where reserve is sold, which makes a program ten times the work."""
+
+_JUDGING = 0.1
+"""Of the time limit, for calling the reserve that a plan sells; what the planning leaves of its own comes to it."""
 
 
 def solve(
@@ -25,13 +33,16 @@ def solve(
     Raises:
         NoPlan: hard limits exclude every plan.
     """
+    until = monotonic() + time_limit_s
+    planning_s = time_limit_s if problem.reserve is None else (1.0 - _JUDGING) * time_limit_s
     if is_whole(problem):
-        plan = solve_whole(problem, gap=gap, time_limit_s=time_limit_s, progress=progress)
+        plan = solve_whole(problem, gap=gap, time_limit_s=planning_s, progress=progress)
     else:
-        plan = decompose(problem, gap=gap, time_limit_s=time_limit_s, workers=workers, progress=progress).plan
-    return with_held_reserve(problem, plan, gap=gap)
+        plan = decompose(problem, gap=gap, time_limit_s=planning_s, workers=workers, progress=progress).plan
+    return with_held_reserve(problem, plan, gap=gap, time_limit_s=until - monotonic())
 
 
 def is_whole(problem: Problem) -> bool:
     """Whether `solve` makes one program of it: small, or a single site, which has nothing to decompose."""
-    return len(problem.evs) <= WHOLE_EVS or len(problem.sites) == 1
+    most = WHOLE_EVS if problem.reserve is None else WHOLE_EVS_WITH_RESERVE
+    return len(problem.evs) <= most or len(problem.sites) == 1

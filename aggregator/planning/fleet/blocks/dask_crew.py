@@ -32,6 +32,13 @@ _JOIN_S: Final = 30.0
 _LOOK_AROUND_S: Final = 1.0
 """How often is looked for lost workers while no answer comes."""
 
+_LOOKS: Final = 2
+"""How often in a row a task is seen without a worker until it is handed out again, and so much more often after each
+time: a busy machine is late to say who has it."""
+
+_KEPT: Final = {"distributed.deploy.lost-worker-timeout": "1 day"}
+"""Else a cluster of our own gives up, after 15 s, a worker that died twice or that takes long to come back."""
+
 _FETCH_S, _LEAST_S = 3.0, 0.1
 """How long an answer may take from its worker to here."""
 
@@ -93,7 +100,7 @@ class DaskCrew(Generic[Task, Answer]):
         answered: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         left: dict[int, Any] = {}
         places, losses, looked = self._hand_out(tasks, range(len(tasks)), left, answered), 0, monotonic()
-        idle: set[int] = set()
+        idle: Counter[int] = Counter()
         forgotten: Counter[int] = Counter()
         try:
             while left and (patience := deadline - monotonic()) > 0:
@@ -104,15 +111,17 @@ class DaskCrew(Generic[Task, Answer]):
                         losses += 1
                         if losses >= LIVES:
                             raise CrewFault(f"all workers of the Dask cluster were lost {LIVES} times")
-                        places, idle = self._hand_out(tasks, list(left), left, answered), set()
-                    before, idle = idle, self._idle(left)
+                        places, idle = self._hand_out(tasks, list(left), left, answered), Counter()
+                    idle = Counter({number: idle[number] + 1 for number in self._idle(left)})
                     # Between the death of a worker and the start of the next Dask can lose sight of a task.
-                    forgotten.update(idle & before)
-                    if idle & before:
-                        number, times = forgotten.most_common(1)[0]
-                        if times >= LIVES:
+                    again = sorted(number for number, looks in idle.items() if looks >= _LOOKS * (1 + forgotten[number]))
+                    forgotten.update(again)
+                    for number in again:
+                        if forgotten[number] >= LIVES:
                             raise CrewFault(f"the workers of task {number} were lost {LIVES} times")
-                        places |= self._hand_out(tasks, sorted(idle & before), left, answered)
+                        del idle[number]
+                    if again:
+                        places |= self._hand_out(tasks, again, left, answered)
                 try:
                     number, future = answered.get(timeout=min(_LOOK_AROUND_S, patience))
                 except queue.Empty:
@@ -140,6 +149,7 @@ class DaskCrew(Generic[Task, Answer]):
         try:
             if address is None:
                 # No port that another cluster may have; workers are fresh interpreters, never forks.
+                self._stack.enter_context(import_module("dask.config").set(_KEPT))
                 cluster = self._stack.enter_context(self._dask.LocalCluster(
                     n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"))
                 address = cluster.scheduler_address

@@ -21,25 +21,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.planning.fleet.blocks.block_duals import BlockDuals, gathered
-from aggregator.planning.fleet.blocks.blocks import (
-    BlockAnswer,
-    BlockService,
-    BlockTask,
-    Late,
-    Prices,
-    blocks_of,
-)
+from aggregator.planning.fleet.blocks.blocks import BlockService
 from aggregator.planning.fleet.blocks.crew import Crew, Executor
+from aggregator.planning.fleet.blocks.directions import Choice
 from aggregator.planning.fleet.blocks.market_bound import market_bound
 from aggregator.planning.fleet.blocks.master import Box, Coupling, Mix, Pool
 from aggregator.planning.fleet.blocks.mixing import recombined
+from aggregator.planning.fleet.blocks.price_search import PriceSearch
 from aggregator.planning.fleet.blocks.sample import SampleAnswer, SampleTask
-from aggregator.planning.fleet.blocks.site_repair import RepairAnswer, RepairTask, is_repaired, put_together, tasks_of
+from aggregator.planning.fleet.blocks.site_repair import RepairAnswer, RepairTask, put_together, tasks_of
+from aggregator.planning.fleet.blocks.tasks import BlockAnswer, BlockTask, Late, Prices, blocks_of
 from aggregator.planning.fleet.checker import Schedule, evaluate
 from aggregator.planning.fleet.idle import idle_schedule
 from aggregator.planning.fleet.plan import Duals, Plan, Repair, make_plan, relative_gap
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
 from aggregator.planning.fleet.program.monolith import Progress
+from aggregator.planning.fleet.repair.certificate import paid_both_ways
 
 _SAMPLE_EVS = 640
 _LARGE_FLEET_EVS = 20_000
@@ -47,12 +44,11 @@ _SAMPLE_PART = 0.08
 _SAMPLE_PASSES = 2
 _FORGET_AFTER = 3
 _FIRST_RADIUS = 0.05
-_LEAST_RADIUS = 0.01
 _PARTS = 4
+_CHOICE_SHARE = 0.5
 _PASSES_SHARE = {False: 0.95, True: 0.5}
 _LEAST_IN_PART = 10
 _SPREAD = 0.5
-_STILL = 4
 
 
 Task = BlockTask | SampleTask | RepairTask
@@ -100,7 +96,7 @@ def decompose(
         NoPlan: hard limits leave a block no plan; the message names its sites.
         CrewFault: a block ends every worker it is given to.
     """
-    began, share = monotonic(), _PASSES_SHARE[is_repaired(problem)]
+    began, share = monotonic(), _PASSES_SHARE[problem.evs.has_minimums]
     with ExitStack() as stack:
         blocks = blocks_of(problem)
         own: Crew[Task, Answer] | None = None
@@ -118,6 +114,7 @@ class _Search:
 
     deadline, until: of the passes, and of what puts their mix right. is_late: the time ended a pass.
     bound: highest of the whole fleet so far. dual, duals: the prices it was proven at, of the coupling and by block.
+    choice: of the directions of meters, where selling pays more than buying costs.
     """
 
     problem: Problem
@@ -135,6 +132,11 @@ class _Search:
     pool: Pool | None = None
     passes: list[Pass] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    choice: Choice = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.choice = Choice(Pool(Coupling.of(self.problem, self.blocks), dict(enumerate(self.blocks))),
+                             is_open=bool(paid_both_ways(self.problem).any()))
 
     def run(self) -> None:
         """Prices from samples, better ones from a larger sample, then the whole fleet."""
@@ -165,7 +167,7 @@ class _Search:
         """The mean of several samples' prices, and how far they are from each other."""
         rows = 0 if self.pool is None else len(self.pool.coupling)
         none = Box(np.zeros(rows), np.full(rows, np.inf))
-        wanted, parts = _SAMPLE_EVS, self.blocks
+        wanted, parts = _SAMPLE_EVS // (4 if self.choice.is_open else 1), self.blocks
         if self.problem.reserve is not None:
             # A feeder of it takes longer than all its sites alone; a sample knows no feeders anyway.
             wanted, parts = _SAMPLE_EVS // 8, tuple(np.arange(len(self.problem.sites))[:, None])
@@ -187,52 +189,79 @@ class _Search:
     def _sample(self, order: Ints) -> list[int]:
         """Blocks that are a small part of a large fleet, enough for prices close to its own; else none."""
         until = self._evs_until(order, self.blocks)
-        if until[-1] < _LARGE_FLEET_EVS:
+        if until[-1] < _LARGE_FLEET_EVS or self.choice.is_open:
             return []
         few: list[int] = order[:int(np.searchsorted(until, until[-1] * _SAMPLE_PART)) + 1].tolist()
         return few
 
     def _passes(self, pool: Pool, box: Box, most: int | None) -> Box:
         """Passes over a pool's blocks until the gap is proven, or nothing moves; a box for the passes after them."""
-        is_whole = most is None
-        dual, best, number, progress = box.centre, -np.inf, 0, _Progress(self.gap)
-        turns = self._turns(list(pool.blocks))
+        is_whole, blocks, number = most is None, list(pool.blocks), 0
+        prices, turns = PriceSearch(self.gap, box), self._turns(blocks)
         while monotonic() < self.deadline and (most is None or number < most):
-            asked = next(turns)
-            spread = _SPREAD * np.abs(dual).max(initial=0.0) if number == 0 and np.isfinite(box.radius).all() else 0.0
+            if self.choice.is_open:
+                turns = self._turns(blocks)  # all of them
+            asked, dual = next(turns), prices.dual
+            spread = _SPREAD * np.abs(dual).max(initial=0.0) if number == 0 and prices.box.is_finite else 0.0
             answers = self._solve(asked, pool.coupling, dual, spread)
-            for answer in answers:
-                pool.add(answer.plans)
-                pool.cut(answer.block, answer.cuts)
-            if len(asked) == len(pool.blocks):
-                bound = self._take(answers, dual) if is_whole else pool.coupling.bound(
-                    dual, sum(answer.bound for answer in answers))
-                if bound > best:
-                    # Where a step has paid, the next may be longer.
-                    best, box = bound, Box(dual, box.radius if np.isneginf(best) else 2.0 * box.radius)
-                else:
-                    least = _LEAST_RADIUS * np.abs(box.centre).max(initial=0.0)
-                    box = Box(box.centre, np.maximum(0.5 * box.radius, least))
-            self.is_late |= len(answers) < len(asked)
+            is_cut_short = len(answers) < len(asked)
+            self._gather(answers, pool, prices)
+            if len(asked) == len(blocks):
+                self._prove(answers, pool, prices, is_whole=is_whole, is_cut_short=is_cut_short)
+            self.is_late |= is_cut_short
             if not pool.is_complete:
                 break
-            mix = pool.solve(box if np.isfinite(box.radius).all() else None)
+            mix = pool.solve(prices.box if prices.box.is_finite else None)
             number += 1
             if is_whole:
-                self.mix = mix
+                self._keep(mix)
                 self._report(mix.cost)
-            if not is_whole:
+            else:
                 # Its mix prices the coupling too; between both the bound of the whole is the highest, mostly.
-                box = Box(0.5 * (mix.dual + box.centre), box.radius)
-            if relative_gap(mix.cost, best) <= self.gap or len(answers) < len(asked) or not len(dual):
+                prices.box = Box(0.5 * (mix.dual + prices.box.centre), prices.box.radius)
+            if is_cut_short or not len(dual):
                 break
-            if len(asked) == len(pool.blocks) and progress.has_ended(best, mix.cost):
-                break
+            is_done = prices.has_ended(mix.cost, is_full=len(asked) == len(blocks))
             mix = pool.forget_idle(mix, _FORGET_AFTER)
             if is_whole:
                 self.mix = mix
-            dual = mix.dual if np.isfinite(box.radius).all() else 0.5 * (mix.dual + box.centre)
-        return box
+            prices.move(mix)
+            if is_done and not self._reopened(prices, mix):
+                break
+        return prices.box
+
+    def _gather(self, answers: Sequence[BlockAnswer], pool: Pool, prices: PriceSearch) -> None:
+        """Take the plans of a pass into the pool; those that chose directions begin another search."""
+        if self.choice.take(answers, pool):
+            prices.begin_anew()
+        for answer in answers:
+            pool.add(answer.plans)
+            pool.cut(answer.block, answer.cuts)
+
+    def _prove(self, answers: Sequence[BlockAnswer], pool: Pool, prices: PriceSearch, *, is_whole: bool,
+               is_cut_short: bool) -> None:
+        """Take in the bound of a pass over all blocks."""
+        if is_whole:
+            self._take(answers, prices.dual)
+        if not is_cut_short:
+            prices.take(pool.coupling.bound(prices.dual, sum(answer.reached for answer in answers)))
+
+    def _reopened(self, prices: PriceSearch, mix: Mix) -> bool:
+        """Whether another choice of directions may gain something; it is made at prices of its own."""
+        if relative_gap(mix.cost, self.bound) <= self.gap:
+            return False
+        dual = self.choice.reopen(self.bound)
+        if dual is None or self.pool is None:
+            return False
+        dual = self.pool.coupling.proper(dual)
+        # Near the prices of the highest bound it is higher, mostly, than at those of a mix of few plans.
+        prices.dual = 0.5 * (dual + self.dual) if len(self.dual) else dual
+        return True
+
+    def _keep(self, mix: Mix) -> None:
+        self.mix = mix
+        if self.pool is not None:
+            self.choice.keep(mix, self.pool.plans)
 
     def _turns(self, blocks: list[int]) -> Iterator[list[int]]:
         """Who is asked in each pass: all for a bound, and between two bounds parts in turn for a better mix.
@@ -263,13 +292,14 @@ class _Search:
         """
         prices = coupling.prices(dual)
         left = max(0.0, self.deadline - monotonic())
+        choice_s = _CHOICE_SHARE * left * self.executor.workers / len(blocks) if self.choice.is_open else 0.0
         tasks = []
         for block in blocks:
             also: tuple[Prices, ...] = ()
             if spread > 0 and self.problem.reserve is None:
                 dearer, cheaper = np.random.default_rng(block).uniform(0.0, spread, (2, len(dual)))
                 also = tuple(coupling.prices(coupling.proper(other)) for other in (dual - dearer, dual + cheaper))
-            tasks.append(BlockTask(block, prices, left, also))
+            tasks.append(BlockTask(block, prices, left, also, self.choice.takes.get(block), choice_s))
         answers = (answer for _, answer in self.executor.map(tasks, self.deadline))
         return [answer for answer in answers if isinstance(answer, BlockAnswer)]
 
@@ -293,19 +323,21 @@ class _Search:
         """The plan of the last mix, judged without the solver."""
         if self.pool is None:
             raise RuntimeError("nothing has been planned yet")
-        pool, mix = self.pool, self.mix
+        pool, mix, plans = self.pool, self.mix, tuple(self.pool.plans)
+        if self.choice.kept is not None:
+            mix, plans = self.choice.kept
         if np.isneginf(self.bound):
             self._take((), np.zeros(len(pool.coupling)))
         planned = np.zeros(len(self.problem.sites), dtype=bool)
-        planned[[plan.site for plan in pool.plans]] = True
+        planned[[plan.site for plan in plans]] = True
         idle = idle_schedule(self.problem)
         if mix is None:
             # The time was up before every site had a plan: those that have one follow their last.
-            latest = {plan.site: k for k, plan in enumerate(pool.plans)}
-            shares = np.zeros(len(pool.plans))
+            latest = {plan.site: k for k, plan in enumerate(plans)}
+            shares = np.zeros(len(plans))
             shares[list(latest.values())] = 1.0
             mix = Mix(shares, np.zeros(len(pool.coupling)), np.inf, idle.reserve_kw)
-        schedule, netted = recombined(self.problem, pool.plans, mix, idle)
+        schedule, netted = recombined(self.problem, plans, mix, idle)
         self._note("recombination")
         schedule, repair = self._put_right(schedule, idle, planned)
         self.is_late |= monotonic() >= self.deadline
@@ -318,7 +350,8 @@ class _Search:
     def _put_right(self, schedule: Schedule, idle: Schedule, planned: NDArray[np.bool_]) -> tuple[Schedule, Repair]:
         """What cars and meters can follow, block by block where the mix is not that, and what it costs."""
         left = max(0.0, self.until - monotonic())
-        tasks = tasks_of(self.problem, self.blocks, schedule, planned, left, self.executor.workers)
+        tasks = tasks_of(self.problem, self.blocks, schedule, planned, set(self.choice.takes), left,
+                         self.executor.workers)
         if not tasks and relative_gap(evaluate(self.problem, schedule).objective, self.bound) <= self.gap:
             return schedule, Repair()
         answers = [answer for _, answer in self.executor.map(tasks, self.until)] if tasks else []
@@ -332,22 +365,3 @@ class _Search:
         events = len(self.problem.event_steps)
         return gathered(self.problem, self.blocks, [self.duals[k] for k in range(len(self.blocks))],
                         self.dual[:events])
-
-
-@dataclass(eq=False)
-class _Progress:
-    """Whether passes over all blocks still change anything that the gap asked for would notice."""
-
-    gap: float
-    bound: float = -np.inf
-    cost: float = np.inf
-    still: int = 0
-
-    def has_ended(self, bound: float, cost: float) -> bool:
-        """Whether neither has moved in some passes over all blocks, of which this is the last."""
-        felt = max(1e-9, 0.02 * self.gap) * max(1.0, abs(cost))
-        if bound > self.bound + felt or cost < self.cost - felt:
-            self.bound, self.cost, self.still = max(bound, self.bound), min(cost, self.cost), 0
-        else:
-            self.still += 1
-        return self.still >= _STILL

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from aggregator.planning.fleet.blocks.blocks import Prices
+from aggregator.planning.fleet.blocks.tasks import Prices
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
 from aggregator.planning.fleet.program.arrays import largest_net
 

@@ -17,8 +17,8 @@ import numpy as np
 from scipy.sparse import coo_array, csc_array, csr_array
 
 from aggregator.planning.answer import SolverFault
-from aggregator.planning.fleet.blocks.blocks import Prices, SitePlan
 from aggregator.planning.fleet.blocks.sample import event_share
+from aggregator.planning.fleet.blocks.tasks import Prices, SitePlan
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
 from aggregator.planning.fleet.program.feeder_rows import FeederRows, feeder_rows
 from aggregator.planning.highs import HeldProgram
@@ -125,6 +125,10 @@ class Box:
     centre: Floats
     radius: Floats
 
+    @property
+    def is_finite(self) -> bool:
+        return bool(np.isfinite(self.radius).all())
+
 
 class Pool:
     """The plans of some blocks' sites, and the master program over them.
@@ -150,6 +154,12 @@ class Pool:
         new = list(plans)
         self.plans.extend(new)
         self._idle.extend([0] * len(new))
+
+    def forget(self, sites: Ints) -> None:
+        """Drop all plans of some sites."""
+        stays = [k for k, stay in enumerate(~np.isin([plan.site for plan in self.plans], sites)) if stay]
+        self.plans = [self.plans[k] for k in stays]
+        self._idle = [self._idle[k] for k in stays]
 
     def cut(self, block: int, numbers: Ints) -> None:
         """Keep some rows of a block's feeder from now on."""

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from aggregator.planning.fleet.blocks.blocks import KEPT, SitePlan
 from aggregator.planning.fleet.blocks.master import Mix
+from aggregator.planning.fleet.blocks.tasks import KEPT, SitePlan
 from aggregator.planning.fleet.checker import Schedule, ev_net
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
 from aggregator.planning.fleet.reserve.headroom import best_offer

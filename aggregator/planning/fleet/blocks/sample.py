@@ -10,6 +10,7 @@ from aggregator.planning.fleet.blocks.block_rows import BlockRows
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
 from aggregator.planning.fleet.program.arrays import assemble
 from aggregator.planning.fleet.program.solver import Solver
+from aggregator.planning.fleet.repair.one_way import one_way_program
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,7 @@ def price_sample(problem: Problem, task: SampleTask) -> SampleAnswer:
     events = tuple(replace(event, max_net_kw=limit) for event, limit in zip(problem.events, limits, strict=True))
     part = replace(problem, feeders=None, trusted=True).part(task.sites)
     sampled = replace(part, events=events, reserve=problem.reserve, trusted=True)
-    program = assemble(sampled, energies=problem.reserve is not None)
+    program = one_way_program(sampled, assemble(sampled, energies=problem.reserve is not None))
     solver = Solver(program)
     if problem.reserve is None:
         solver.set_option("presolve", "off")

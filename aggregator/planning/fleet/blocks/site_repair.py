@@ -26,8 +26,9 @@ from aggregator.planning.fleet.program.arrays import Program, assemble
 from aggregator.planning.fleet.program.monolith import schedule_of
 from aggregator.planning.fleet.program.solver import NoPlan, Solver
 from aggregator.planning.fleet.repair.by_hand import followed
+from aggregator.planning.fleet.repair.certificate import paid_both_ways
 from aggregator.planning.fleet.repair.followable import Righted, put_right
-from aggregator.planning.fleet.repair.one_way import choose_directions, tempted
+from aggregator.planning.fleet.repair.one_way import choose_directions, hold_directions
 from aggregator.planning.fleet.reserve.headroom import Headroom
 from aggregator.planning.fleet.room import Limits
 
@@ -44,13 +45,15 @@ _OF_SITES = ("curtailed_kw", "unserved_kw", "spilled_kw")
 class RepairTask:
     """Plan some sites (whole blocks) again, held to the promises of a mix.
 
-    wanted: shape (site of the task,), which of them; the others do what they do. net_kw: shape (site of the task,
-    step), net import in the mix. room_kw: shape (event step,), what the events have room for beside all nets. up_kw,
-    down_kw: shape (site of the task, step), reserve that its cars should have in hand.
+    wanted: shape (site of the task,), which of them; the others do what they do. has_directions: of that shape, where
+    meters keep to the direction of their net. net_kw: shape (site of the task, step), net import in the mix. room_kw:
+    shape (event step,), what the events have room for beside all nets. up_kw, down_kw: shape (site of the task, step),
+    reserve that its cars should have in hand.
     """
 
     sites: Ints
     wanted: NDArray[np.bool_]
+    has_directions: NDArray[np.bool_]
     net_kw: Floats
     room_kw: Floats
     up_kw: Floats
@@ -90,7 +93,8 @@ def repair_sites(problem: Problem, task: RepairTask) -> RepairAnswer:
         least, most = _between(part, limits, net, site)
         own = _own(problem, part, site, net[site, steps] + room, least, most)
         left = _PATIENCE * (until - monotonic()) / (len(turns) - turn)
-        righted = _righted(own, asked + owed, least, most, min(until, monotonic() + left))
+        takes = net[site, paid_both_ways(problem)] >= 0 if task.has_directions[site] else None
+        righted = _righted(own, takes, asked + owed, (least, most), min(until, monotonic() + left))
         if righted is None:
             continue
         schedule, decided = righted
@@ -127,9 +131,12 @@ def _own(problem: Problem, part: Problem, site: int, most_kw: Floats, least: Flo
     return replace(alone, sites=caps, events=events, reserve=problem.reserve, trusted=True)
 
 
-def _righted(problem: Problem, asked_kw: Floats, least: Floats, most: Floats,
+def _righted(problem: Problem, takes: NDArray[np.bool_] | None, asked_kw: Floats, between: tuple[Floats, Floats],
              until: float) -> tuple[Schedule, Righted] | None:
-    """The site's schedule with the reserve in hand, as far as it has it; None if there is none that can be followed."""
+    """The site's schedule with the reserve in hand, as far as it has it; None if there is none that can be followed.
+
+    takes: shape (tempted meter,), which of them buy; None if that is to be chosen. between: least and most net import.
+    """
 
     def left() -> float:
         return until - monotonic()
@@ -138,8 +145,11 @@ def _righted(problem: Problem, asked_kw: Floats, least: Floats, most: Floats,
         problem = replace(problem, reserve=None, trusted=True)
     program = _with_asked(problem, assemble(problem), asked_kw)
     solver, headroom = Solver(program), Headroom(problem, program)
-    choose_directions(problem, solver, program, gap=_GAP, time_limit_s=0.5 * left())
-    for name, kw in (("bought", least), ("sold", -most)):
+    if takes is None:
+        choose_directions(problem, solver, program, gap=_GAP, time_limit_s=0.5 * left())
+    else:
+        hold_directions(problem, solver, program, takes)
+    for name, kw in (("bought", between[0]), ("sold", -between[1])):
         # Its feeder may need it to draw, or to give, beside what the others do.
         own = np.arange(program.columns[name].start, program.columns[name].stop)
         solver.set_bounds(own, np.minimum(np.maximum(kw, 0.0), solver.upper[own]), solver.upper[own])
@@ -170,17 +180,10 @@ def _with_asked(problem: Problem, program: Program, asked_kw: Floats) -> Program
     return replace(program, upper=upper, row_lower=row_lower, cost=cost)
 
 
-def is_repaired(problem: Problem) -> bool:
-    """Whether mixes of the problem are likely to need to be put right."""
-    return problem.evs.has_minimums or bool(len(tempted(problem)[0]))
-
-
 def to_repair(problem: Problem, schedule: Schedule) -> NDArray[np.bool_]:
-    """Shape (site,): whether a car or a meter of the site cannot follow, or would rather go another way."""
+    """Shape (site,): whether a car of the site cannot follow."""
     bad = _unfollowable_evs(problem, schedule)
-    found = np.bincount(problem.evs.site[bad], minlength=len(problem.sites)) > 0
-    found[tempted(problem)[0] // problem.steps] = True
-    return found
+    return np.asarray(np.bincount(problem.evs.site[bad], minlength=len(problem.sites)) > 0)
 
 
 def _unfollowable_evs(problem: Problem, schedule: Schedule) -> NDArray[np.bool_]:
@@ -192,12 +195,17 @@ def _unfollowable_evs(problem: Problem, schedule: Schedule) -> NDArray[np.bool_]
 
 
 def tasks_of(problem: Problem, blocks: Sequence[Ints], schedule: Schedule, planned: NDArray[np.bool_],
-             time_limit_s: float, workers: int) -> list[RepairTask]:
+             directed: set[int], time_limit_s: float, workers: int) -> list[RepairTask]:
     """Tasks for the sites with something to put right, or without a plan; together they take the time limit at most.
 
     planned: shape (site,), whether a solver has. The others are planned without reserve, which is much less work.
+    directed: numbers of the blocks whose meters have their directions; those of others are chosen.
     """
+    has_directions = np.zeros(len(problem.sites), dtype=bool)
+    has_directions[[site for block in directed for site in blocks[block].tolist()]] = True
     wanted = to_repair(problem, schedule) | ~planned
+    if paid_both_ways(problem).any():
+        wanted |= ~has_directions
     if not wanted.any():
         return []
     truth = evaluate(problem, schedule)
@@ -210,8 +218,8 @@ def tasks_of(problem: Problem, blocks: Sequence[Ints], schedule: Schedule, plann
     up, down = (np.where(planned[:, None], there, 0.0) for there in (up, down))
     groups = _groups(problem, blocks, wanted)
     rounds = -(-len(groups) // workers)
-    return [RepairTask(sites, wanted[sites], truth.net_kw[sites], room / len(groups), up[sites], down[sites],
-                       time_limit_s / rounds) for sites in groups]
+    return [RepairTask(sites, wanted[sites], has_directions[sites], truth.net_kw[sites], room / len(groups),
+                       up[sites], down[sites], time_limit_s / rounds) for sites in groups]
 
 
 def _groups(problem: Problem, blocks: Sequence[Ints], wanted: NDArray[np.bool_]) -> list[Ints]:

@@ -93,16 +93,17 @@ def held_reserve(problem: Problem, schedule: Schedule, judge: Judge, time_limit_
     asked = np.array(reserve.asked(schedule.reserve_kw))
     spare = np.array([room.sum(axis=0) for room in calls.headroom]) - asked
     least = np.full((2, len(reserve)), np.inf)
-    judged, checks = 0, np.argwhere(asked > _LEAST_KW)
+    judged, longest, checks = 0, 0.0, np.argwhere(asked > _LEAST_KW)
     for way, step in checks[np.argsort(spare[tuple(checks.T)], kind="stable")].tolist():
-        if monotonic() >= until:
+        began = monotonic()
+        if began + longest >= until:
             break
         block = reserve.block[step]
         # What another step of the block has cut back already need not hold here.
         wanted = min(float(asked[way, step]), float(least[way, block]))
         given = calls.given(way, step, wanted)
         least[way, block] = min(least[way, block], math.inf if given >= wanted - _FELT_KW else given)
-        judged += 1
+        judged, longest = judged + 1, max(longest, monotonic() - began)
     return Held(_cut_back(schedule.reserve_kw, least), len(checks), judged)
 
 

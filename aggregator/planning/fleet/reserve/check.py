@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from time import monotonic
 
@@ -16,27 +17,25 @@ from aggregator.planning.fleet.reserve.twin_battery import TwinBatteries
 
 _FELT_KW = 1e-6
 
-MOST_CURVED = 10_000
-"""Cars with curves of their own, of which the twin makes tables in some 2 s; with more of them nothing is judged."""
 
-
-def with_held_reserve(problem: Problem, plan: Plan, *, gap: float, time_limit_s: float = 5.0) -> Plan:
+def with_held_reserve(problem: Problem, plan: Plan, *, gap: float, time_limit_s: float = math.inf) -> Plan:
     """The plan with the reserve that its cars hold, and what was found.
 
     Without minimum powers, tapers and losses while power flows there is one thing that the linear program does not see:
     a car that is called to charge while it was to discharge keeps more than the call stores.
 
-    gap: at which a plan counts as optimal. time_limit_s: after which what is not judged yet counts as held; with more
-    than `MOST_CURVED` cars with curves that is all of it.
+    gap: at which a plan counts as optimal. time_limit_s: after which what is not judged yet counts as held; that is all
+    of it if there is no time to bring all cars with curves of their own into the twin.
     """
     sold = plan.schedule.reserve_kw
     if problem.reserve is None or not (sold > _FELT_KW).any():
         return plan
     began = monotonic()
-    if int(problem.evs.has_curves.sum()) > MOST_CURVED:
+    batteries = TwinBatteries(problem, time_limit_s)
+    if not batteries.is_ready:
         checks = sum(int((kw > _FELT_KW).sum()) for kw in problem.reserve.asked(sold))
         return replace(plan, reserve_check=ReserveCheck(sold, checks, 0))
-    found = held_reserve(problem, plan.schedule, TwinBatteries(problem), time_limit_s)
+    found = held_reserve(problem, plan.schedule, batteries, time_limit_s - (monotonic() - began))
     check = ReserveCheck(sold, found.checks, found.judged)
     seconds = {**plan.seconds, "reserve": monotonic() - began}
     if "total" in seconds:

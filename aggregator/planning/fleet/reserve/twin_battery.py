@@ -6,14 +6,17 @@ plan, for which no twin is needed.
 
 from __future__ import annotations
 
+import math
+from time import monotonic
+
 import numpy as np
 
-from aggregator.planning.fleet.problem import Floats, Ints, Problem
+from aggregator.planning.fleet.problem import Evs, Floats, Ints, Problem
 from twin.assets import Battery, LossCurve, PowerCurve, Vehicle
 from twin.battery import FleetState
 
-_TOGETHER = 128
-"""Cars in one state of the twin: each new class makes its tables anew, which costs the square of their number."""
+_TOGETHER = 64
+"""Kinds of cars in one state of the twin: each makes the tables of all anew, which costs the square of their number."""
 
 _LEAST_H = 1.0 / 3600.0
 _LEAST_KW = 1e-6
@@ -21,13 +24,25 @@ _SECONDS_PER_HOUR = 3600.0
 
 
 class TwinBatteries:
-    """A `Judge` over the cars of a problem."""
+    """A `Judge` over the cars of a problem.
 
-    def __init__(self, problem: Problem) -> None:
+    Attributes:
+        is_ready: whether all cars with curves are in the twin; False if there was no time for it.
+    """
+
+    def __init__(self, problem: Problem, time_limit_s: float = math.inf) -> None:
+        until = monotonic() + time_limit_s
         self._evs = problem.evs
         self._floor = np.minimum(self._evs.floor_kwh, self._evs.energy_kwh)
         curved = np.flatnonzero(self._evs.has_curves)
-        self._states = [self._state(curved[k:k + _TOGETHER]) for k in range(0, len(curved), _TOGETHER)]
+        kinds, kind = _kinds(self._evs, curved)
+        self._states, self.is_ready = [], True
+        for begin in range(0, len(kinds), _TOGETHER):
+            if monotonic() >= until:
+                self.is_ready = False
+                break
+            own = (kind >= begin) & (kind < begin + _TOGETHER)
+            self._states.append(self._state(curved[own], kinds[begin:begin + _TOGETHER], kind[own] - begin))
 
     def __call__(self, energy_kwh: Floats, ordered_kw: Floats, hours: float) -> Floats:
         """Mean power of each car over `hours` (a second at least), shape (ev,)."""
@@ -54,18 +69,23 @@ class TwinBatteries:
         least = -np.maximum(0.0, energy_kwh - self._floor) * evs.discharge_efficiency / hours
         return np.clip(ordered_kw, least, most)
 
-    def _state(self, cars: Ints) -> tuple[Ints, FleetState, Ints]:
+    def _state(self, cars: Ints, kinds: Floats, kind: Ints) -> tuple[Ints, FleetState, Ints]:
         """Some cars in the twin, and the class of each when it charges and when it discharges."""
-        state, evs = FleetState(len(cars)), self._evs
-        classes = np.zeros((2, len(cars)), dtype=np.int64)
-        for k, ev in enumerate(cars.tolist()):
+        state, classes = FleetState(len(cars)), np.zeros((2, len(kinds)), dtype=np.int64)
+        for k, (capacity, taper, standby, charge, discharge, into, out) in enumerate(kinds.tolist()):
             # A loss curve has one slope, a plan an efficiency for each direction.
-            for way, slope in enumerate((1.0 / evs.charge_efficiency[ev] - 1.0, 1.0 - evs.discharge_efficiency[ev])):
-                loss = LossCurve(float(evs.standby_kw[ev]), float(slope))
-                classes[way, k] = state.class_of(_vehicle(
-                    loss, float(evs.capacity_kwh[ev]), float(evs.taper_soc[ev]), float(evs.max_charge_kw[ev]),
-                    float(evs.max_discharge_kw[ev])))
-        return cars, state, classes
+            for way, slope in enumerate((1.0 / into - 1.0, 1.0 - out)):
+                loss = LossCurve(standby, slope)
+                classes[way, k] = state.class_of(_vehicle(loss, capacity, taper, charge, discharge))
+        return cars, state, classes[:, kind]
+
+
+def _kinds(evs: Evs, cars: Ints) -> tuple[Floats, Ints]:
+    """The batteries that differ, shape (kind, column), and the kind of each car: of one model there are many cars."""
+    columns = np.stack([evs.capacity_kwh, evs.taper_soc, evs.standby_kw, evs.max_charge_kw, evs.max_discharge_kw,
+                        evs.charge_efficiency, evs.discharge_efficiency], axis=1)[cars]
+    kinds, kind = np.unique(columns, axis=0, return_inverse=True)
+    return kinds, kind.ravel().astype(np.int64)
 
 
 def _vehicle(loss: LossCurve, capacity_kwh: float, taper_soc: float, charge_kw: float, discharge_kw: float) -> Vehicle:

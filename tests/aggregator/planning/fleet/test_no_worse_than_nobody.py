@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.planning.fleet.blocks.blocks import BlockService, blocks_of
+from aggregator.planning.fleet.blocks.blocks import BlockService
 from aggregator.planning.fleet.blocks.crew import Alone
 from aggregator.planning.fleet.blocks.decomposition import decompose
+from aggregator.planning.fleet.blocks.tasks import blocks_of
 from aggregator.planning.fleet.checker import Schedule, curtailment_of, evaluate, violations
 from aggregator.planning.fleet.problem import Evs, Feeders, Problem, Reserve, Sites
 from aggregator.planning.fleet.program.monolith import solve_whole

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.planning.fleet.blocks.blocks import BlockService, blocks_of
+from aggregator.planning.fleet.blocks.blocks import BlockService
 from aggregator.planning.fleet.blocks.crew import Alone
 from aggregator.planning.fleet.blocks.decomposition import decompose
+from aggregator.planning.fleet.blocks.tasks import blocks_of
 from aggregator.planning.fleet.checker import violations
 from aggregator.planning.fleet.plan import Plan
 from aggregator.planning.fleet.problem import Event, Problem

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from aggregator.planning.fleet import NoPlan, Plan, Problem, solve
-from aggregator.planning.fleet.blocks.blocks import BlockService, blocks_of
+from aggregator.planning.fleet.blocks.blocks import BlockService
 from aggregator.planning.fleet.blocks.crew import Alone
 from aggregator.planning.fleet.blocks.decomposition import decompose
+from aggregator.planning.fleet.blocks.tasks import blocks_of
 from aggregator.planning.fleet.program.arrays import assemble
 from aggregator.planning.fleet.program.monolith import solve_whole
 from aggregator.planning.fleet.why import binding, reasons

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.planning.fleet.blocks import decomposition
-from aggregator.planning.fleet.blocks.blocks import BlockService, blocks_of
+from aggregator.planning.fleet.blocks.blocks import BlockService
 from aggregator.planning.fleet.blocks.crew import Alone, Crew
 from aggregator.planning.fleet.blocks.decomposition import Answer, Decomposition, Task, decompose
+from aggregator.planning.fleet.blocks.tasks import blocks_of
 from aggregator.planning.fleet.checker import energies, violations
 from aggregator.planning.fleet.problem import Problem
 from aggregator.planning.fleet.program.arrays import assemble

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.planning.fleet.blocks.blocks import BlockService, Prices, block_problem, blocks_of
+from aggregator.planning.fleet.blocks.blocks import BlockService
 from aggregator.planning.fleet.blocks.crew import Alone
 from aggregator.planning.fleet.blocks.decomposition import decompose
 from aggregator.planning.fleet.blocks.market_bound import market_bound
+from aggregator.planning.fleet.blocks.tasks import Prices, block_problem, blocks_of
 from aggregator.planning.fleet.problem import Problem
 from aggregator.planning.fleet.program.arrays import assemble
 from aggregator.planning.fleet.program.monolith import solve_whole

@@ -7,9 +7,10 @@ from itertools import product
 import numpy as np
 import pytest
 
-from aggregator.planning.fleet.blocks.blocks import BlockService, blocks_of
+from aggregator.planning.fleet.blocks.blocks import BlockService
 from aggregator.planning.fleet.blocks.crew import Alone
 from aggregator.planning.fleet.blocks.decomposition import decompose
+from aggregator.planning.fleet.blocks.tasks import blocks_of
 from aggregator.planning.fleet.checker import violations
 from aggregator.planning.fleet.problem import Problem
 from aggregator.planning.fleet.program.arrays import assemble
@@ -62,13 +63,13 @@ def test_a_fleet_in_blocks_has_one_direction_per_meter_and_a_bound_that_knows_it
 ) -> None:
     problem = _tempting(make_fleet(seed, steps=4, sites=4, evs=12, feeders=feeders))
     whole = solve_whole(problem, gap=1e-6)
-    found = decompose(problem, 1e-2, 2.0, executor=Alone(BlockService(problem, blocks_of(problem))))
+    found = decompose(problem, 1e-2, 60.0, executor=Alone(BlockService(problem, blocks_of(problem))))
     scale = max(1.0, abs(whole.objective))
     assert violations(problem, found.plan.schedule) == ()
     assert found.plan.bound <= whole.objective + 1e-6 * scale
     assert found.plan.objective >= whole.bound - 1e-6 * scale
-    # A mix of directions is no plan; with four sites, what making it one costs is a visible part of the whole.
-    assert found.plan.gap <= 0.05
+    # A mix of directions is no plan: between the best of all and what prices alone prove there is something left.
+    assert found.plan.gap <= 0.011
 
 
 def test_meters_are_left_alone_where_buying_costs_more(make_fleet: Make) -> None:

@@ -12,7 +12,6 @@ from aggregator.planning.fleet import solve, violations
 from aggregator.planning.fleet.checker import energies, ev_headroom
 from aggregator.planning.fleet.problem import Evs, Floats, Problem, ProblemFaults
 from aggregator.planning.fleet.program.monolith import solve_whole
-from aggregator.planning.fleet.reserve import check as check_module
 from aggregator.planning.fleet.reserve.call import held_reserve
 from aggregator.planning.fleet.reserve.check import with_held_reserve
 from aggregator.planning.fleet.reserve.twin_battery import TwinBatteries
@@ -143,14 +142,31 @@ def test_what_the_time_leaves_unjudged_is_counted(make_fleet: Make) -> None:
     np.testing.assert_array_equal(plan.schedule.reserve_kw, plan.reserve_check.sold_kw)
 
 
-def test_too_many_batteries_to_judge_are_said_to_be_not_judged(
-    make_fleet: Make, monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    problem = bent(make_fleet(7, reserve=True, evs=12), 1)
-    monkeypatch.setattr(check_module, "MOST_CURVED", 3)
-    plan = solve(problem)
-    assert plan.reserve_check is not None
-    assert plan.reserve_check.judged == 0 < plan.reserve_check.checks
+def test_a_judge_without_time_for_all_batteries_is_not_ready(make_fleet: Make) -> None:
+    problem = bent(make_fleet(7, evs=12), 1)
+    assert TwinBatteries(problem).is_ready
+    assert not TwinBatteries(problem, time_limit_s=0.0).is_ready
+
+
+def test_cars_of_one_model_share_its_tables_and_move_what_each_would_move_alone(make_fleet: Make) -> None:
+    problem = make_fleet(3, evs=200)
+    one = bent(make_fleet(3, evs=4), 2).evs
+    model = np.arange(200) % 4
+    alike = {name: getattr(one, name)[model] for name in (
+        "capacity_kwh", "max_charge_kw", "max_discharge_kw", "charge_efficiency", "discharge_efficiency", "taper_soc",
+        "standby_kw")}
+    evs = replace(problem.evs, **alike, energy_kwh=0.5 * alike["capacity_kwh"], floor_kwh=np.zeros(200),
+                  target_kwh=np.zeros(200))
+    together, kinds = TwinBatteries(replace(problem, evs=evs)), int(evs.has_curves[:4].sum())
+    assert [(len(cars), len(np.unique(classes))) for cars, _, classes in together._states] == [(50 * kinds, 2 * kinds)]
+    energy = np.linspace(0.2, 0.95, 200) * evs.capacity_kwh
+    ordered = np.where(np.arange(200) % 3 > 0, evs.max_charge_kw, -evs.max_discharge_kw)
+    alone = np.zeros(200)
+    for ev in range(200):
+        own = replace(problem, evs=replace(evs, ids=(str(ev),), **{
+            name: value[[ev]] for name, value in vars(evs).items() if isinstance(value, np.ndarray)}))
+        alone[ev] = TwinBatteries(own)(energy[[ev]], ordered[[ev]], 0.5)[0]
+    np.testing.assert_allclose(together(energy, ordered, 0.5), alone, atol=1e-9)
 
 
 def test_a_battery_that_the_twin_does_not_have_is_a_fault(make_fleet: Make) -> None:
