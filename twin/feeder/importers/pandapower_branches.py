@@ -50,7 +50,10 @@ def _ends(reading: Reading, row: Row, opened: set[int], buses: list[Bus]) -> lis
     ends = [reading.place(row, column) for column in ("from_bus", "to_bus")]
     if any(is_open) and None not in ends:
         end = f"open end of {row.name}"
-        buses.append(Bus(end, reading.volts[str(ends[is_open.index(False)])]))
+        bus = reading.built(row, Bus, id=end, volts=reading.volts[str(ends[is_open.index(False)])])
+        if bus is None:
+            return [None, None]
+        buses.append(bus)
         reading.say(Degree.ASSUMED, "line", row.name, f"a switch at bus {ends[is_open.index(True)]} is open: it ends "
                     f"at a bus {end!r}")
         ends[is_open.index(True)] = end

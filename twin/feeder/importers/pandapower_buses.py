@@ -23,10 +23,11 @@ def buses(reading: Reading) -> list[Bus]:
         if joined[row.index] != row.index:
             continue
         volts = reading.take(row, "vn_kv") * 1000.0
+        # Also of a bus that is refused: what stands at it is read all the same, so that all faults are told at once.
+        reading.volts[row.name] = volts
         bus = reading.built(row, Bus, id=row.name, volts=volts, xy=_drawn_at(row, places))
         if bus is not None:
             buses.append(bus)
-            reading.volts[bus.id] = volts
             reading.came("bus", bus.id)
     names = {row.index: row.name for row in kept}
     reading.bus_of = {number: names[first] for number, first in joined.items()}

@@ -65,6 +65,10 @@ class Points:
         if bus is None:
             return
         volts = self._reading.take(row, "vn_kv", self._reading.volts[bus] / 1000.0) * 1000.0
+        if volts <= 0.0:
+            if row.get("vn_kv") is not None:  # else it is the bus whose rating is refused
+                self._reading.reasons.append(row.refusal("vn_kv", "rated kV above 0"))
+            return
         if power.real == 0.0 and power.imag < 0.0:
             capacitor = self._reading.built(row, Capacitor, id=f"shunt {row.name}", bus=bus, var=-power.imag,
                                             volts=volts / sqrt(3.0))

@@ -42,6 +42,17 @@ def network() -> Tables:
     }
 
 
+def elements_at_home() -> Tables:
+    """What stands at the last bus beside its loads, and a switch that opens its cable."""
+    return {
+        "shunt": [{"name": "choke", "bus": 2, "p_mw": 0.001, "q_mvar": 0.01, "vn_kv": 0.4, "step": 1,
+                   "in_service": True}],
+        "ward": [{"name": "part", "bus": 2, "ps_mw": 0.001, "qs_mvar": 0.0, "pz_mw": 0.002, "qz_mvar": 0.0,
+                  "in_service": True}],
+        "switch": [{"name": "opener", "bus": 2, "element": 0, "et": "l", "closed": False, "z_ohm": 0.0}],
+    }
+
+
 def written(tables: Mapping[str, Any], path: Path) -> Path:
     """As pandapower writes it: JSON, with every table as JSON in a text."""
     objects: dict[str, Any] = {"name": "street", "f_hz": 50.0, "version": "3.1.0"}
@@ -168,6 +179,25 @@ def test_wrong_values_are_refused_all_at_once_with_table_row_and_column(tmp_path
         assert any(reason.startswith(start) for reason in said), start
 
 
+def test_what_stands_at_a_bus_that_is_refused_is_read_all_the_same(tmp_path: Path) -> None:
+    tables = network() | elements_at_home()
+    tables["bus"][1]["vn_kv"] = 0.0  # of it the open end of the cable has its rating
+    tables["bus"][2]["vn_kv"] = -0.4
+    tables["shunt"][0]["p_mw"] = "much"
+    with pytest.raises(ImportRefused) as refused:
+        imported(tables, tmp_path)
+    said = [reason.removeprefix(f"{tmp_path / 'net.json'}: ") for reason in refused.value.reasons]
+    assert any(reason.startswith("$.bus[2]: ") for reason in said)
+    assert any(reason.startswith("$.shunt[0].p_mw: 'much'") for reason in said)
+
+
+def test_a_shunt_without_rated_volts_is_refused_by_name(tmp_path: Path) -> None:
+    tables = network() | elements_at_home()
+    tables["shunt"][0]["vn_kv"] = 0.0
+    with pytest.raises(ImportRefused, match=r"\$\.shunt\[0\]\.vn_kv: 0\.0, expected rated kV above 0"):
+        imported(tables, tmp_path)
+
+
 @pytest.mark.parametrize("text", [
     "", "{", "[]", "null", '{"_module": "x"}', '{"_module": "x", "_object": {}}', '{"_module": "x", "_object": "{"}',
     '{"_module": "x", "_object": {"bus": 3}}', '{"_module": "x", "_object": {"bus": {"_class": "DataFrame"}}}',
@@ -204,7 +234,7 @@ def test_figures_beyond_reason_are_refused_by_name(
 def test_a_network_with_any_cell_spoiled_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    tables = network()
+    tables = network() | elements_at_home()
     name = data.draw(st.sampled_from([name for name in tables if tables[name]]))
     row = data.draw(st.sampled_from(tables[name]))
     column = data.draw(st.sampled_from(sorted(row)))
