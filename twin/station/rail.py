@@ -203,6 +203,7 @@ class FaultKind(StrEnum):
     MALFORMED = "a message that is none"
     SEQUENCE = "a message out of order"
     IMPOSSIBLE = "the car asked the impossible"
+    ABSURD = "the station said the impossible"
     REFUSED = "the car refused or gave up"
     INTERNAL = "the station's own fault"
 

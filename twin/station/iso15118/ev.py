@@ -25,22 +25,35 @@ from iso15118.shared.messages.iso15118_20.common_types import DisplayParameters,
 
 from twin.station.iso15118.ev_older import EvOlder
 from twin.station.iso15118.needs import UNKNOWN_DEPARTURE_S
+from twin.station.iso15118.offers import impossible_offer
 from twin.station.iso15118.services import DAY_S, DYNAMIC, SCHEDULED, rational, watt_hours, watts
+from twin.station.iso15118.session import AbsurdOffer
 from twin.station.rail import Control
 
 _LOOPS = (
     "dynamic_params", "bpt_dynamic_params", "scheduled_params", "bpt_scheduled_params", "dynamic_dc_charge_loop_res",
     "bpt_dynamic_dc_charge_loop_res", "scheduled_dc_charge_loop_res", "bpt_scheduled_dc_charge_loop_res",
 )
+_OFFERS = frozenset((
+    "ACChargeParameterDiscoveryRes", "DCChargeParameterDiscoveryRes", "ChargeParameterDiscoveryRes", "DCPreChargeRes",
+    "PreChargeRes", "ACChargeLoopRes", "DCChargeLoopRes", "CurrentDemandRes", "ChargingStatusRes",
+))
 
 
 class EvController(EvOlder):
     """See the module."""
 
     def heard(self, message: Any) -> None:
-        """A message of the station came: take its limits and targets to heart before answering it."""
+        """A message of the station came: take its limits and targets to heart before answering it.
+
+        Raises an `AbsurdOffer` if no station can mean them, or this car could not stand them.
+        """
         said = message.body.get_message() if hasattr(message, "body") else message
         name = type(said).__name__
+        if name in _OFFERS:
+            fault = impossible_offer(said, self.limits)
+            if fault is not None:
+                raise AbsurdOffer(fault)
         if name in {"ACChargeLoopRes", "DCChargeLoopRes"}:
             self._hear_loop(said)
         elif name == "ChargeParameterDiscoveryRes":

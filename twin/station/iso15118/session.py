@@ -30,6 +30,7 @@ from iso15118.shared.messages.iso15118_20.common_messages import AuthorizationRe
 from iso15118.shared.messages.iso15118_20.common_messages import SessionSetupReq as SessionSetupReqV20
 from iso15118.shared.messages.iso15118_20.common_types import V2GMessage as V2GMessageV20
 from iso15118.shared.messages.v2gtp import V2GTPMessage
+from iso15118.shared.messages.timeouts import Timeouts
 from iso15118.shared.notifications import StopNotification
 from iso15118.shared.states import Pause, Terminate
 
@@ -42,6 +43,9 @@ from twin.station.rail import FaultKind, SessionEnd, SessionFault
 log = logging.getLogger(__name__)
 
 NO_SESSION = "0" * 16
+ONGOING_S = float(Timeouts.V2G_EVCC_ONGOING_TIMEOUT)
+ANSWERS_AT_ONCE, ASK_AGAIN_S = 8, 0.05  # in one state; more are a station that is not ready
+_LOOPS = frozenset(("ChargingStatus", "CurrentDemand", "ACChargeLoop", "DCChargeLoop"))
 CLOSING_S = 1.0  # for the peer's side of a TCP or TLS close
 
 Outcome = SessionEnd | SessionFault
@@ -63,7 +67,16 @@ class ImpossibleRequest(ValueError):
     """The car asked what no car can mean or this EVSE cannot do; it is answered with FAILED_WrongChargeParameter."""
 
 
+class AbsurdOffer(ValueError):
+    """The station said what no station can mean, or what this car could not stand."""
+
+
+class KeptWaiting(ValueError):
+    """The station has put the car off in the same state for longer than V2G_EVCC_Ongoing_Timeout."""
+
+
 _REASONS: dict[type[Exception], FaultKind] = {
+    AbsurdOffer: FaultKind.ABSURD, KeptWaiting: FaultKind.TIMEOUT,
     ImpossibleRequest: FaultKind.IMPOSSIBLE, UnsupportedRequest: FaultKind.IMPOSSIBLE,
     UntrustedContract: FaultKind.REFUSED,
 }
@@ -92,6 +105,7 @@ class FramedSession(V2GCommunicationSession):
 
     line: LineSettings = LineSettings()
     outcome: Outcome | None = None
+    unforeseen = FaultKind.INTERNAL  # what a message is that no check stopped and no state could follow
 
     async def run(self, timeout_s: float) -> Outcome:
         """Converse until the end; the first message must come within `timeout_s` (times the patience)."""
@@ -161,8 +175,8 @@ class FramedSession(V2GCommunicationSession):
             self._heard(message)
             await self.current_state.process_message(message, frame.payload)
         except Exception as fault:
-            kind = _REASONS.get(type(fault), FaultKind.INTERNAL)
-            if kind is FaultKind.INTERNAL:
+            kind = _REASONS.get(type(fault), self.unforeseen)
+            if type(fault) not in _REASONS:
                 # The package's states raise whatever a message of an unforeseen shape leads them to.
                 log.warning("%s: %s", state, _first_line(fault), exc_info=log.isEnabledFor(logging.DEBUG))
             return await self._refuse(message, state, kind, fault)
@@ -321,6 +335,23 @@ class EvccSession(FramedSession, EVCCCommunicationSession):
     """
 
     has_contract = False
+    unforeseen = FaultKind.ABSURD
+    _state: type[object] | None = None
+    _state_since = 0.0
+    _answers = 0  # in this state
+
+    async def _pace(self, message: Any) -> None:  # noqa: ARG002 - whatever it is
+        """A station that puts the car off without end is not asked faster for it, and not for ever."""
+        if type(self.current_state) is not self._state:  # some states begin anew with every answer
+            self._state, self._state_since, self._answers = type(self.current_state), _now(), 0
+        self._answers += 1
+        if str(self.current_state) in _LOOPS:
+            return
+        if self._answers > ANSWERS_AT_ONCE:
+            await asyncio.sleep(ASK_AGAIN_S)
+        most_s = ONGOING_S * self.line.patience
+        if self._answers > 1 and _now() - self._state_since > most_s:
+            raise KeptWaiting(f"put off for {most_s:g} s")
 
     def _heard(self, message: Any) -> None:
         if not self.has_contract:
@@ -330,6 +361,10 @@ class EvccSession(FramedSession, EVCCCommunicationSession):
     async def _close(self) -> None:
         await self.ev_controller.enable_charging(False)
         await super()._close()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _contracts(message: Any) -> list[tuple[bytes, list[bytes]]]:

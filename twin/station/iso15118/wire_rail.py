@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 LOOPBACK_INTERFACE = "lo"
 LOOPBACKS = ("::1", "127.0.0.1")
+CONNECT_S = 20.0
+"""For TCP and TLS to stand: V2G_EVCC_CommunicationSetup_Timeout, of which the rest of the set-up needs little."""
 
 
 async def drive(
@@ -65,9 +67,14 @@ async def drive(
         line.setblocking(False)
         line.bind((host if host in LOOPBACKS else "", 0))
         announce(line.getsockname()[1])
-        await asyncio.get_running_loop().sock_connect(line, (host, port))
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await asyncio.get_running_loop().sock_connect(line, (host, port))
+        except TimeoutError:
+            raise OSError(f"{host} port {port}: no connection in {CONNECT_S:g} s") from None
         reader, writer = await asyncio.open_connection(
-            sock=line, ssl=context, server_hostname=None if context is None else host
+            sock=line, ssl=context, server_hostname=None if context is None else host,
+            ssl_handshake_timeout=None if context is None else CONNECT_S,
         )
         until_connected.pop_all()  # the transport closes it from here on
     controller = controller_class(car, stage.apply, options.pause_s)
