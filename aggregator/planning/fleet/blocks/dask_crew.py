@@ -114,7 +114,7 @@ class DaskCrew(Generic[Task, Answer]):
                         places, idle = self._hand_out(tasks, list(left), left, answered), Counter()
                     idle = Counter({number: idle[number] + 1 for number in self._idle(left)})
                     # Between the death of a worker and the start of the next Dask can lose sight of a task.
-                    again = sorted(number for number, looks in idle.items() if looks >= _LOOKS * (1 + forgotten[number]))
+                    again = sorted(k for k, looks in idle.items() if looks >= _LOOKS * (1 + forgotten[k]))
                     forgotten.update(again)
                     for number in again:
                         if forgotten[number] >= LIVES:

@@ -23,7 +23,7 @@ from aggregator.planning.fleet.checker import violations
 
 pytestmark = pytest.mark.timeout(300)  # clusters wait for a processor on a busy machine
 pytest.importorskip("distributed", reason="the extra dask is not installed")
-SOON = 60.0
+SOON = 100.0
 Make = Callable[..., Problem]
 
 
