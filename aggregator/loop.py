@@ -28,9 +28,10 @@ from aggregator.ocpp.events import ChargerCommands, ConnectorState, MeterSample,
 from aggregator.planning.gate import GateOutcome, PlanRequest
 from aggregator.planning.site.decision import could_discharge_kw, decide
 from aggregator.planning.site.horizon import Dispatched, SiteModel, Situation, horizon_grid
-from aggregator.signals.desk import SignalDesk, UnknownSignal
+from aggregator.signals.desk import SignalDesk
 from aggregator.signals.measurement import event_performance
 from aggregator.signals.model import GridSignal, Obligation, SignalState
+from aggregator.signals.shelf import UnknownSignal
 
 if TYPE_CHECKING:
     from aggregator.store import PlanRecord, SiteReading, Store

@@ -28,7 +28,7 @@ from aggregator.signals import (
     SignalView,
     UnknownSignal,
 )
-from aggregator.signals.desk import named_by_sender
+from aggregator.signals.model import named_by_sender
 from aggregator.signals.openadr import MAX_POWER_KW
 from aggregator.store import Transaction
 

@@ -11,7 +11,7 @@ import contextlib
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -20,12 +20,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from aggregator.clock import Clock
 from aggregator.signals.limits import SET_ASIDE, Held, LimitBook, ReleaseRule
-from aggregator.signals.model import Decision, GridSignal, Obligation, Programme, SignalState
+from aggregator.signals.model import Decision, GridSignal, Obligation, Programme, SignalState, named_by_sender
 from aggregator.signals.openadr import SignalDraft, SignalFault, resolve_targets
+from aggregator.signals.shelf import KEPT, Shelf, UnknownSignal
+from aggregator.signals.views import SignalView, view_of, viewed, views_of
 
 if TYPE_CHECKING:
     from aggregator.store import Store, Transaction
-    from aggregator.store.records import SignalTransition
 
 log = structlog.get_logger(__name__)
 
@@ -37,24 +38,12 @@ Alongside = Callable[["Transaction", Sequence[GridSignal]], Awaitable[None]]
 FAST_PATH_WAIT_S = 1.0
 """Wall seconds the sender waits at most for the first answers of the chargers."""
 
-MAX_AHEAD = 4000
-"""Intervals of one party that are not over: more than a month of quarter hours."""
-
 _PROGRESS = (
     SignalState.RECEIVED, SignalState.VALIDATED, SignalState.ACCEPTED, SignalState.PARTIAL, SignalState.SCHEDULED,
     SignalState.DISPATCHED, SignalState.ACTIVE, SignalState.MEASURED, SignalState.REPORTED, SignalState.SETTLED,
 )
 _BEFORE_DISPATCH = frozenset(_PROGRESS[:4])
 _STORE_RETRY_S = 1.0
-_OLDEST_START = timedelta(days=366)
-_KEPT = timedelta(days=1)
-"""How long a signal stays in its book after its end: its measurement and its ramp may still be due."""
-
-
-class UnknownSignal(LookupError):
-    """No signal with this id, or none that the asking party may see."""
-
-
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What became of a request: one signal for each site it resolved to.
@@ -65,16 +54,6 @@ class Receipt:
     signals: tuple[GridSignal, ...]
     external_id: str
     is_new: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SignalView:
-    """A signal with its answer and history, fit for the utility's eyes: kW, counts and codes, no driver."""
-
-    signal: GridSignal
-    state: SignalState
-    decision: Decision | None
-    transitions: tuple[SignalTransition, ...]
 
 
 class SignalDesk:
@@ -106,9 +85,8 @@ class SignalDesk:
         self._measure = measure
         release = release or ReleaseRule()
         by_name = {programme.name: programme for programme in programmes}
-        self._books = {site_id: LimitBook(site_id, by_name, release) for site_id in site_ids}
+        self._shelf = Shelf((LimitBook(site_id, by_name, release) for site_id in site_ids), clock)
         self._receiving = asyncio.Lock()
-        self._changed = asyncio.Event()
         self._applying: dict[str, asyncio.Task[None]] = {}
         self._applied: set[str] = set()
         self._measured: set[str] = set()
@@ -119,7 +97,7 @@ class SignalDesk:
         Raises:
             KeyError: no such site.
         """
-        return self._books[self._site_ids[0] if site_id is None else site_id]
+        return self._shelf.books[self._site_ids[0] if site_id is None else site_id]
 
     def programme(self, name: str, party: str) -> Programme | None:
         """The enrolment of `party` in the programme `name`, if there is one."""
@@ -129,11 +107,11 @@ class SignalDesk:
         """Fill the limit books from the store; to be called once, before anything is received."""
         async with self._store.read() as tx:
             for signal in await tx.signals.all():
-                if signal.end > self._clock.now() - _KEPT:
-                    seen = await _viewed(tx, signal)
+                if signal.end > self._clock.now() - KEPT:
+                    seen = await viewed(tx, signal)
                     ended_at = seen.transitions[-1].at if seen.state in SET_ASIDE else None
                     if ended_at is None or signal.start <= ended_at:
-                        self._keep(Held(signal, seen.state, seen.decision, ended_at))
+                        self._shelf.keep(Held(signal, seen.state, seen.decision, ended_at))
 
     async def receive(
         self,
@@ -167,10 +145,10 @@ class SignalDesk:
         sites = resolve_targets(draft.targets, self._site_ids)
         source = f"{protocol}:{party}"
         async with self._receiving:
-            if not is_named and (same := self._same(source, draft.content_hash)):
-                return same
             now = self._clock.now()
-            self._require_room(source, external_id, draft, now)
+            if not is_named and (same := self._shelf.same(source, draft.content_hash, now)):
+                return Receipt(same, named_by_sender(same[0]), is_new=False)
+            self._shelf.require_room(source, external_id, draft, now)
             fresh: list[GridSignal] = []
             current: list[GridSignal] = []
             dropped: list[Held] = []
@@ -197,9 +175,9 @@ class SignalDesk:
                 if alongside is not None:
                     await alongside(tx, (*current, *fresh))
             for held in dropped:
-                self._drop(held)
+                self._shelf.drop(held)
             for signal in fresh:
-                self._keep(Held(signal, SignalState.RECEIVED))
+                self._shelf.keep(Held(signal, SignalState.RECEIVED))
         await asyncio.gather(*(self._hand_on(signal, now) for signal in fresh))
         for held in dropped:
             if held.state is SignalState.CANCELLED:
@@ -223,7 +201,7 @@ class SignalDesk:
                 if alongside is not None:
                     await alongside(tx, ())
             for held in dropped:
-                self._drop(held)
+                self._shelf.drop(held)
         for held in dropped:
             await self._tell(held.signal)
         return tuple(held.signal for held in dropped)
@@ -235,7 +213,7 @@ class SignalDesk:
             UnknownSignal: the signal is not held (any more).
             ValueError: not one promised value per interval, or a state that is no answer.
         """
-        held = self._held(decision.signal_id)
+        held = self._shelf.one(decision.signal_id)
         if len(decision.committed_net_kw) != len(held.signal.intervals):
             raise ValueError(
                 f"committed_net_kw: {len(decision.committed_net_kw)} values, "
@@ -246,14 +224,14 @@ class SignalDesk:
             raise ValueError(f"state: {decision.state.value}, expected an answer to a signal")
         async with self._store.transaction("planner") as tx:
             await tx.signals.decide(decision)
-            held = self._held(decision.signal_id)
+            held = self._shelf.one(decision.signal_id)
             state = held.state
             if state in _BEFORE_DISPATCH and decision.state is not state:
                 detail = f"{decision.committed_kw:.1f} of {decision.requested_kw:.1f} kW"
                 detail += f": {'; '.join(decision.feeder_limits)}" if decision.feeder_limits else ""
                 await tx.signals.transition(decision.signal_id, decision.state, decision.decided_at, detail)
                 state = decision.state
-        self._keep(Held(held.signal, state, decision))
+        self._shelf.keep(Held(held.signal, state, decision))
 
     async def advance(self, signal_id: str, state: SignalState, detail: str = "") -> bool:
         """Move a signal forward in its lifecycle; False if it is there or further already, or set aside.
@@ -261,14 +239,14 @@ class SignalDesk:
         Raises:
             UnknownSignal: the signal is not held (any more).
         """
-        if not self._may_advance(self._held(signal_id), state):
+        if not self._may_advance(self._shelf.one(signal_id), state):
             return False
         async with self._store.transaction("signals") as tx:
-            held = self._held(signal_id)  # again: another writer may have been before us
+            held = self._shelf.one(signal_id)  # again: another writer may have been before us
             if not self._may_advance(held, state):
                 return False
             await tx.signals.transition(signal_id, state, self._clock.now(), detail)
-        self._keep(Held(held.signal, state, held.decision, held.ended_at))
+        self._shelf.keep(Held(held.signal, state, held.decision, held.ended_at))
         return True
 
     @staticmethod
@@ -283,28 +261,18 @@ class SignalDesk:
         Raises:
             UnknownSignal: there is none, or it is another party's.
         """
-        async with self._store.read() as tx:
-            signal = await tx.signals.get(signal_id)
-            if signal is None or (party is not None and _party(signal) != party):
-                raise UnknownSignal(signal_id)
-            return await _viewed(tx, signal)
+        return await view_of(self._store, signal_id, party)
 
     async def views(self, party: str | None, external_id: str | None = None) -> list[SignalView]:
         """Signals in order of receipt, all revisions. external_id: as the sender called it."""
-        async with self._store.read() as tx:
-            return [
-                await _viewed(tx, signal)
-                for signal in sorted(await tx.signals.all(), key=lambda signal: (signal.received_at, signal.revision))
-                if (party is None or _party(signal) == party)
-                and (external_id is None or signal.external_id == f"{external_id}/{signal.site_id}")
-            ]
+        return await views_of(self._store, party, external_id)
 
     async def run(self) -> None:
         """Follow signals through time: applied and active at their start, measured after their end."""
         while True:
-            self._changed.clear()
+            self._shelf.changed.clear()
             now = self._clock.now()
-            for held in self._all_held():
+            for held in self._shelf.all():
                 try:
                     await self._follow(held, now)
                 except UnknownSignal:  # withdrawn while we looked
@@ -312,13 +280,13 @@ class SignalDesk:
                 except SQLAlchemyError:
                     log.exception("a signal's state could not be stored, trying again", signal_id=held.signal.id)
                     await asyncio.sleep(_STORE_RETRY_S)
-                    self._changed.set()
-            upcoming = [at for held in self._all_held() for at in self._next_instants(held, now)]
+                    self._shelf.changed.set()
+            upcoming = [at for held in self._shelf.all() for at in self._next_instants(held, now)]
             wait_s = self._clock.wall_seconds_until(min(upcoming)) if upcoming else None
             # Not wait_for: until Python 3.12 it can swallow a cancellation that comes with the event.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
-                    await self._changed.wait()
+                    await self._shelf.changed.wait()
 
     async def _follow(self, held: Held, now: datetime) -> None:
         signal = held.signal
@@ -373,66 +341,11 @@ class SignalDesk:
         await self.advance(signal.id, SignalState.DISPATCHED, "applied before planning")
 
     async def _tell(self, signal: GridSignal) -> None:
-        self._changed.set()
+        self._shelf.changed.set()
         try:
             await self._on_signal(signal)
         except Exception:  # the signal is stored and in the book: the next plan has it, and the sender may know so
             log.exception("nobody could be told of the signal", signal_id=signal.id)
-
-    def _same(self, source: str, content_hash: str) -> Receipt | None:
-        now = self._clock.now()
-        same = tuple(
-            held.signal for held in self._all_held()
-            if held.signal.source == source and held.signal.content_hash == content_hash
-            and held.state not in SET_ASIDE and held.signal.end > now
-        )
-        return Receipt(same, named_by_sender(same[0]), is_new=False) if same else None
-
-    def _require_room(self, source: str, external_id: str, draft: SignalDraft, now: datetime) -> None:
-        """One party cannot bury the planner under intervals, nor ask for what began in another age."""
-        start = draft.intervals[0].start
-        if start < now - _OLDEST_START:
-            raise SignalFault("intervals[0].start", start.isoformat(), "a start within the last year, or later")
-        ahead = sum(
-            1 for held in self._all_held()
-            if held.signal.source == source and held.state not in SET_ASIDE
-            and named_by_sender(held.signal) != external_id
-            for interval in held.signal.intervals if interval.end > now
-        )
-        if ahead + len(draft.intervals) > MAX_AHEAD:
-            raise SignalFault(
-                "intervals", len(draft.intervals),
-                f"no more than {MAX_AHEAD} intervals that are not over in all signals of this party; it has {ahead}",
-            )
-
-    def _drop(self, held: Held) -> None:
-        """A limit that was in force is released by its ramp, one that had not begun is gone."""
-        if held.ended_at is not None and held.signal.start > held.ended_at:
-            book = self._books[held.signal.site_id]
-            self._books[held.signal.site_id] = book.without([held.signal.id])
-            self._changed.set()
-        else:
-            self._keep(held)
-
-    def _keep(self, held: Held) -> None:
-        """Put a signal into its site's book and drop what has been over for a day."""
-        book = self._books.get(held.signal.site_id)
-        if book is None:
-            log.warning("signal for a site that is gone", signal_id=held.signal.id, site_id=held.signal.site_id)
-            return
-        past = self._clock.now() - _KEPT
-        over = [other.signal.id for other in book.held if other.signal.end < past]
-        self._books[held.signal.site_id] = book.without(over).with_(held)
-        self._changed.set()
-
-    def _all_held(self) -> list[Held]:
-        return [held for book in self._books.values() for held in book.held]
-
-    def _held(self, signal_id: str) -> Held:
-        for held in self._all_held():
-            if held.signal.id == signal_id:
-                return held
-        raise UnknownSignal(signal_id)
 
 
 def is_fast(signal: GridSignal) -> bool:
@@ -442,22 +355,7 @@ def is_fast(signal: GridSignal) -> bool:
     )
 
 
-def named_by_sender(signal: GridSignal) -> str:
-    """The sender's own name for the signal, without the site we resolved it to."""
-    return signal.external_id.removesuffix(f"/{signal.site_id}")
-
-
 async def _in_force(tx: Transaction, signal: GridSignal | None) -> GridSignal | None:
     if signal is None or await tx.signals.state(signal.id) in SET_ASIDE:
         return None
     return signal
-
-
-def _party(signal: GridSignal) -> str:
-    return signal.source.partition(":")[2]
-
-
-async def _viewed(tx: Transaction, signal: GridSignal) -> SignalView:
-    transitions = await tx.signals.transitions(signal.id)
-    state = transitions[-1].state if transitions else SignalState.RECEIVED
-    return SignalView(signal, state, await tx.signals.decision(signal.id), tuple(transitions))

@@ -131,3 +131,8 @@ class Decision:
     decided_at: datetime
     plan_id: str | None = None
     feeder_limits: tuple[str, ...] = ()
+
+
+def named_by_sender(signal: GridSignal) -> str:
+    """The sender's own name for the signal, without the site we resolved it to."""
+    return signal.external_id.removesuffix(f"/{signal.site_id}")
