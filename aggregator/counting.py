@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from aggregator.assets_file import AssetsFile
+from aggregator.config import AssetsFile
 from aggregator.fleet.desk import FleetDesk
 from aggregator.live import LivePicture
 from aggregator.loop import Loop

@@ -21,10 +21,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from aggregator.api.app import create_app
 from aggregator.api.patience import PatientProtocol
 from aggregator.api.ports import Services
-from aggregator.assets_file import AssetsFile
 from aggregator.clock import Clock, WallClock
-from aggregator.config import Settings, load_clock
-from aggregator.configured import feeder_room, past_use, permit_book, site_defaults, site_model
+from aggregator.config import AssetsFile, Settings, load_clock
+from aggregator.config.meaning import feeder_room, past_use, permit_book, site_defaults, site_model
 from aggregator.counting import Counting, count_plan
 from aggregator.dispatch.capabilities import CapabilityNotes, Limitation
 from aggregator.dispatch.desired import fallback_command

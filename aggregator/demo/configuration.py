@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aggregator.assets_file import dump_assets
 from aggregator.clock import Segment
+from aggregator.config.assets_file import dump_assets
 from aggregator.demo.feeder import feeder_table, garage_feeder, garage_street
 from aggregator.demo.scene import Scene
 from aggregator.dispatch.feeder_share import fitted_fallback

@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.assets_file import AssetsFile
 from aggregator.clock import ScaledClock
-from aggregator.config import load_clock, load_settings
+from aggregator.config import AssetsFile, load_clock, load_settings
 from aggregator.demo.assumptions import ATTRIBUTIONS, assumptions
 from aggregator.demo.carried import carried
 from aggregator.demo.paired import SimulatedDay

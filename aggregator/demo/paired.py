@@ -16,9 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.assets_file import AssetsFile
-from aggregator.config import load_settings
-from aggregator.configured import permit_book, site_defaults, site_model
+from aggregator.config import AssetsFile, load_settings
+from aggregator.config.meaning import permit_book, site_defaults, site_model
 from aggregator.demo.scene import Scene, load_scene, target_of
 from aggregator.fleet.beliefs import Beliefs
 from aggregator.fleet.model import LiveSession

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.assets_file import AssetsFile
-from aggregator.config import load_settings
-from aggregator.configured import site_defaults, site_model
+from aggregator.config import AssetsFile, load_settings
+from aggregator.config.meaning import site_defaults, site_model
 from aggregator.demo.paired import SimulatedDay
 from aggregator.demo.scene import Scene, target_of
 from aggregator.demo.stored import Stored

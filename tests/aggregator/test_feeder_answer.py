@@ -13,9 +13,9 @@ import httpx
 import numpy as np
 import pytest
 
-from aggregator.assets_file import dump_assets
 from aggregator.clock import Segment
 from aggregator.config import load_settings
+from aggregator.config.assets_file import dump_assets
 from aggregator.demo.configuration import Credentials, write_clock, write_configuration
 from aggregator.demo.scene import load_scene
 from aggregator.fleet import DepartureTarget

@@ -22,13 +22,13 @@ import pytest
 
 from aggregator.clock import ScaledClock, Segment, segments_through
 from aggregator.config import load_clock
+from aggregator.config.toml_writer import dump_assets
 from aggregator.demo.configuration import Credentials, app_client, write_clock, write_configuration
 from aggregator.demo.people import ApiClient, OutsideWorld
 from aggregator.demo.processes import free_port
 from aggregator.demo.scene import Scene, load_scene
 from aggregator.stations import station_interpreter
 from aggregator.store import Store
-from aggregator.toml_writer import dump_assets
 from twin.scenario import resource_path
 
 HOST = "127.0.0.1"

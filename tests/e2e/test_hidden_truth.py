@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from aggregator.clock import Segment
+from aggregator.config.toml_writer import dump_assets
 from aggregator.demo.configuration import Credentials, assets_tables, write_clock, write_configuration
 from aggregator.demo.paired import SimulatedDay, loop_day
 from aggregator.demo.scene import Scene
 from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate
 from aggregator.signals.model import GridSignal, Obligation, SignalInterval
-from aggregator.toml_writer import dump_assets
 from tests.e2e.conftest import HOST, NOON, Car, write_scenario
 
 INSTANT = NOON + timedelta(hours=1)

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from aggregator.assets_file import AssetsFile, dump_assets
 from aggregator.cli import app
 from aggregator.clock import Segment
 from aggregator.config import load_clock, load_settings
+from aggregator.config.assets_file import AssetsFile, dump_assets
 from aggregator.demo.configuration import Credentials, app_client, assets_tables, write_clock, write_configuration
 from aggregator.demo.scene import Scene, load_scene, target_of
 from aggregator.operations.access import secret_sha256

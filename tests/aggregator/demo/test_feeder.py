@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aggregator.assets_file import AssetsFile
+from aggregator.config import AssetsFile
 from aggregator.demo.carried import carried
 from aggregator.demo.configuration import Credentials, write_configuration
 from aggregator.demo.feeder import garage_feeder

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from aggregator.assets_file import AssetsFile
-from aggregator.config import Settings
+from aggregator.config.assets_file import AssetsFile
+from aggregator.config.settings import Settings
 from aggregator.dispatch.fast_loop import NewcomerRoom
 from aggregator.dispatch.permits import DischargeUse, EvseApproval, PermitBook, VehicleApproval
 from aggregator.fleet.beliefs import SiteDefaults, VehicleModel

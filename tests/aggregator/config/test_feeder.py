@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aggregator.assets_file import AssetsFile, dump_assets
 from aggregator.config import ConfigError
+from aggregator.config.assets_file import AssetsFile, dump_assets
 from aggregator.demo.feeder import garage_feeder
 from aggregator.operations import secret_sha256
 from twin.assets import TimeGrid
@@ -174,7 +174,7 @@ def test_a_site_without_a_feeder_does_not_wait_for_power_flows(tmp_path: Path) -
     (tmp_path / "assets.toml").write_text(dump_assets(assets), "utf-8")
     program = (
         "import sys, pathlib, aggregator.service\n"
-        "from aggregator.assets_file import AssetsFile\n"
+        "from aggregator.config.assets_file import AssetsFile\n"
         "AssetsFile.load(pathlib.Path(sys.argv[1]))\n"
         "heavy = {'power_grid_model', 'scipy', 'highspy', 'pyomo', 'pandas', 'twin.feeder'}\n"
         "sys.exit(', '.join(sorted(heavy & sys.modules.keys())) or 0)\n"

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.assets_file import AssetsFile, dump_assets
 from aggregator.config import ConfigError, check_config, load_clock, load_settings
+from aggregator.config.assets_file import AssetsFile, dump_assets
 from aggregator.operations import secret_sha256
 from aggregator.signals.model import Obligation
 from twin.assets import Current

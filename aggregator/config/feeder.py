@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from aggregator.assets_sections import EvseSection, FeederSection, SiteSection
-from aggregator.config_faults import SectionReader
+from aggregator.config.faults import SectionReader
+from aggregator.config.sections import EvseSection, FeederSection, SiteSection
 from aggregator.dispatch.feeder_share import fallback_fault, fitted_fallback
 from aggregator.planning.site.forecast import BaseLoadForecast
 from aggregator.planning.street.known import Neighbour, Street

@@ -16,14 +16,12 @@ import msgspec
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from aggregator.assets_file import AssetsFile
 from aggregator.clock import ScaledClock, Segment
-from aggregator.config_faults import ConfigError, ConfigFault, faults_of
+from aggregator.config.assets_file import AssetsFile
+from aggregator.config.faults import ConfigError, ConfigFault, faults_of
 from markets.rate import RateError, load_rate
 from twin.assets import AssetError, utc
 from twin.lease import Lease, LeaseError
-
-__all__ = ["AssetsFile", "ConfigError", "ConfigFault", "Settings", "check_config", "load_clock", "load_settings"]
 
 _PREFIX = "V2G_"
 _NOT_OURS = frozenset(("V2G_STATION_PYTHON", "V2G_STATION_PASSWORD"))

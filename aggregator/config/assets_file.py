@@ -16,7 +16,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel
 
-from aggregator.assets_sections import (
+from aggregator.config.faults import ConfigError, ConfigFault, SectionReader
+from aggregator.config.sections import (
     ClientSection,
     EvseSection,
     FeederSection,
@@ -26,11 +27,10 @@ from aggregator.assets_sections import (
     StationSection,
     VehicleSection,
 )
-from aggregator.config_faults import ConfigError, ConfigFault, SectionReader
+from aggregator.config.toml_writer import dump_assets
 from aggregator.ocpp.events import OcppVersion
 from aggregator.signals.model import Programme
 from aggregator.store.records import ClientRecord
-from aggregator.toml_writer import dump_assets
 from twin import assets as world
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class AssetsFile:
             _check_site(reader, site, evses)
             if feeder is not None:
                 # Power flows take half a second to load: sites without a feeder do not wait for them.
-                from aggregator.assets_feeder import street_of  # noqa: PLC0415
+                from aggregator.config.feeder import street_of  # noqa: PLC0415
 
                 street = street_of(reader, path.parent, feeder, site, evses)
         if reader.faults or site is None or permits is None:
