@@ -116,11 +116,24 @@ def test_a_folder_of_somebody_else_is_refused_before_the_work(day: Path, tmp_pat
     assert names(out) == {"dear.txt"}
 
 
+SLOW_DISK = """
+import pathlib, time
+from aggregator.cli import main
+rename = pathlib.Path.rename
+def late(self, target):
+    time.sleep(100)
+    return rename(self, target)
+pathlib.Path.rename = late
+main()
+"""
+"""The command on a disk that takes its time before the folder gets its name."""
+
+
 @pytest.mark.parametrize("blow", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGHUP])
 def test_a_run_killed_while_it_writes_leaves_no_half_folder(tmp_path: Path, blow: signal.Signals) -> None:
     out, file = tmp_path / "out", tmp_path / "long.toml"
     file.write_text(scenario(*DAY, drivers="acn", more='[control]\nname = "laxity"\n'), "utf-8")
-    command = [sys.executable, "-m", "aggregator.cli", "simulate", str(file), "-o", str(out), "--replicas", "500"]
+    command = [sys.executable, "-c", SLOW_DISK, "simulate", str(file), "-o", str(out), "--replicas", "20"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while not list(tmp_path.glob(".out.partial-*")):
             assert process.poll() is None, process.communicate()
