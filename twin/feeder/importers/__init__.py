@@ -2,7 +2,7 @@
 
 `read_feeder` takes any of them. It hands over a feeder, the loads of the file, and findings: every element that was
 left out, frozen, approximated or assumed, by name and place. Nothing goes missing in silence; what would make another
-network of it is `unsupported`.
+network of it is `unsupported`. `reading` tells which reader a path needs; each has a module or a room of its own.
 """
 
 from twin.feeder.importers.folder import write_folder

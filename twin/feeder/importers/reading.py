@@ -11,7 +11,7 @@ from twin.feeder.importers.csv_tables import TABLES, read_tables
 from twin.feeder.importers.folder import read_folder
 from twin.feeder.importers.imported import Imported, ImportRefused
 from twin.feeder.importers.opendss import read_opendss
-from twin.feeder.importers.pandapower_json import read_pandapower
+from twin.feeder.importers.pandapower import read_pandapower
 from twin.feeder.importers.pgm_grid import read_pgm
 from twin.feeder.on_disk.pgm_json import FeederFileError
 

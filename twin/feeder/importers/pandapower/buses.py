@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from twin.feeder.importers.pandapower_reading import Reading
-from twin.feeder.importers.pandapower_tables import Row
+from twin.feeder.importers.pandapower.reading import Reading
+from twin.feeder.importers.pandapower.tables import Row
 from twin.feeder.network.model import Bus
 from twin.feeder.network.plausible import is_figure
 

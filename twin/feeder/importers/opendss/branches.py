@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.dss_process.extract import ElementFound, Extract, WindingFound
-from twin.feeder.importers.dss_script import Script
 from twin.feeder.importers.imported import Degree
+from twin.feeder.importers.opendss.script import Script
 from twin.feeder.network.model import NO_CAPACITANCE, Capacitor, Line, Matrix, Primitive, Rating, Side, Tap, Transformer
 from twin.feeder.network.phases import PHASES, Connection
 from twin.feeder.network.plausible import FeederError

@@ -16,11 +16,11 @@ from typing import Final
 import msgspec
 
 from twin.dss_process.extract import ElementFound, Extract, Order
-from twin.feeder.importers.dss_branches import Branches, Ports
-from twin.feeder.importers.dss_points import Points
-from twin.feeder.importers.dss_script import Script, read_script
-from twin.feeder.importers.dss_source import source_of
 from twin.feeder.importers.imported import Degree, Finding, Imported, ImportRefused, Reference
+from twin.feeder.importers.opendss.branches import Branches, Ports
+from twin.feeder.importers.opendss.points import Points
+from twin.feeder.importers.opendss.script import Script, read_script
+from twin.feeder.importers.opendss.source import source_of
 from twin.feeder.network.model import Bus, Feeder, Origin
 from twin.feeder.network.phases import PHASES
 from twin.feeder.network.plausible import FeederError

@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 
 from twin.dss_process.extract import ElementFound
-from twin.feeder.importers.dss_branches import Branches
 from twin.feeder.importers.imported import Degree
+from twin.feeder.importers.opendss.branches import Branches
 from twin.feeder.network.model import Source
 from twin.feeder.network.plausible import FeederError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from twin.feeder.importers.imported import Degree, Finding
-from twin.feeder.importers.pandapower_tables import Row, Table
+from twin.feeder.importers.pandapower.tables import Row, Table
 from twin.feeder.network.model import Origin
 from twin.feeder.network.plausible import FIGURE, FeederError, is_figure
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from twin.feeder.importers.imported import HOMOPOLAR, Degree, Imported, ImportedLoads, ImportRefused, at_terminals
-from twin.feeder.importers.pandapower_branches import lines, switches, trafos
-from twin.feeder.importers.pandapower_buses import buses
-from twin.feeder.importers.pandapower_points import Points
-from twin.feeder.importers.pandapower_reading import Reading
-from twin.feeder.importers.pandapower_tables import Table, read_network
+from twin.feeder.importers.pandapower.branches import lines, switches, trafos
+from twin.feeder.importers.pandapower.buses import buses
+from twin.feeder.importers.pandapower.points import Points
+from twin.feeder.importers.pandapower.reading import Reading
+from twin.feeder.importers.pandapower.tables import Table, read_network
 from twin.feeder.network.connections import CONSTANT_POWER
 from twin.feeder.network.model import Feeder, Source
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from twin.feeder.importers.dss_script import Script, read_script
 from twin.feeder.importers.imported import Degree, ImportRefused
+from twin.feeder.importers.opendss.script import Script, read_script
 
 Write = Callable[..., Path]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import sqrt
 
-from twin.feeder.importers.pandapower_reading import Reading
-from twin.feeder.importers.pandapower_tables import Row
+from twin.feeder.importers.pandapower.reading import Reading
+from twin.feeder.importers.pandapower.tables import Row
 from twin.feeder.network.connections import CONSTANT_POWER, ConnectionPoint, LoadType, Zip
 from twin.feeder.network.model import Capacitor
 from twin.feeder.network.phases import PHASES, Connection

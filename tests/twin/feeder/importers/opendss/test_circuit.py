@@ -389,7 +389,7 @@ def test_a_script_that_wants_to_write_writes_nothing(write: Write, tmp_path: Pat
 
 
 def test_an_opendss_that_does_not_end_is_given_up(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twin.feeder.importers.opendss.TIMEOUT_S", 0.01)
+    monkeypatch.setattr("twin.feeder.importers.opendss.circuit.TIMEOUT_S", 0.01)
     with pytest.raises(ImportRefused, match="did not end within"):
         imported(write, "")
 

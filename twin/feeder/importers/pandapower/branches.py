@@ -6,8 +6,8 @@ from collections import defaultdict
 from typing import Final
 
 from twin.feeder.importers.imported import HOMOPOLAR, Degree
-from twin.feeder.importers.pandapower_reading import Reading
-from twin.feeder.importers.pandapower_tables import Row
+from twin.feeder.importers.pandapower.reading import Reading
+from twin.feeder.importers.pandapower.tables import Row
 from twin.feeder.network.model import Bus, Line, Rating, Side, Tap, Transformer
 from twin.feeder.network.plausible import is_figure
 
