@@ -26,7 +26,6 @@ from aggregator.reports.day import (
 from aggregator.reports.day.figures import day_figures
 from aggregator.reports.day.tables import day_tables
 from aggregator.reports.day.totals import totals
-from aggregator.reports.page import figure
 from aggregator.reports.words import Refusal
 from tests.aggregator.reports.conftest import shown, without_plotly
 
@@ -116,12 +115,6 @@ def test_text_from_outside_cannot_become_markup(day: DayFacts) -> None:
     html = without_plotly(render_report(facts))
     assert "<script>alert" not in html
     assert "<img" not in html
-
-
-@pytest.mark.parametrize(("value", "text"), [(-0.01, "0.0 kW"), (-3.14, "−3.1 kW"), (1234.5, "1,234.5 kW"),
-                                            (float("nan"), "–"), (None, "–")])
-def test_figures_read_as_figures(value: float | None, text: str) -> None:
-    assert figure(value, "kW") == text
 
 
 @pytest.mark.browser
