@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ async def entries(site: Any, after: int = 0) -> list[Any]:
 
 def metered_kw(site: Any) -> float:
     """The newest reading of the connection point in the service's store."""
-    with sqlite3.connect(site.folder / "v2g.sqlite") as database:
+    with closing(sqlite3.connect(site.folder / "v2g.sqlite")) as database:
         row = database.execute("SELECT import_kw FROM site_readings ORDER BY ts_us DESC LIMIT 1").fetchone()
     return float(row[0]) if row else 0.0
 

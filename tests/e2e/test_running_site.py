@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 from collections.abc import AsyncIterator, Iterable
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -220,7 +221,7 @@ async def assert_energy_is_stored_once(site: Any, summary: dict[str, Any]) -> No
 
 def newest_meter_us(site: Any) -> float:
     """Of each station's newest stored meter value, the oldest; microseconds of domain time."""
-    with sqlite3.connect(site.folder / "v2g.sqlite") as database:
+    with closing(sqlite3.connect(site.folder / "v2g.sqlite")) as database:
         return float(min(at for (at,) in database.execute("SELECT max(ts_us) FROM meter_values GROUP BY evse_id")))
 
 
@@ -233,7 +234,7 @@ async def test_a_killed_service_comes_back_with_all_it_had_accepted(site: Any) -
     known = await site.sessions()
     seen = len(site.lines)
     await site.kill_service()
-    with sqlite3.connect(site.folder / "v2g.sqlite") as database:
+    with closing(sqlite3.connect(site.folder / "v2g.sqlite")) as database:
         acknowledged = set(database.execute(ACKNOWLEDGED))
     killed_at = site.clock.now()
     await site.until(lambda: sum(
@@ -274,7 +275,7 @@ async def test_a_killed_service_comes_back_with_all_it_had_accepted(site: Any) -
     await site.until(lambda: newest_meter_us(site) >= back_at_us, "what stations kept to themselves to be delivered")
     summary = await site.stop_stations()
     assert summary["undelivered_messages"] <= len(known), "one each may be under way as they end"
-    with sqlite3.connect(site.folder / "v2g.sqlite") as database:
+    with closing(sqlite3.connect(site.folder / "v2g.sqlite")) as database:
         assert acknowledged <= set(database.execute(ACKNOWLEDGED))
     await assert_energy_is_stored_once(site, summary)
     await site.stop_service()
