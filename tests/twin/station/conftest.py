@@ -89,7 +89,7 @@ class RecordingCsms:
     next_transaction_id: int = 41
     port: int = 0
     deaf_to: str | None = None
-    """A request that is not answered as long as its line stands."""
+    """A request ("*": any) that is not answered as long as its line stands."""
     _server: Server | None = None
 
     async def start(self) -> None:
@@ -116,7 +116,7 @@ class RecordingCsms:
 
         async def handle(action: str, payload: dict[str, Any]) -> dict[str, Any]:
             self.requests.append(Request(station_id, action, payload))
-            if action == self.deaf_to:
+            if self.deaf_to in {action, "*"}:
                 await connection.wait_closed()
             return self._answer(version, action, payload)
 

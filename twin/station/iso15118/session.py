@@ -29,8 +29,8 @@ from iso15118.shared.messages.iso15118_2.msgdef import V2GMessage as V2GMessageV
 from iso15118.shared.messages.iso15118_20.common_messages import AuthorizationReq as AuthorizationReqV20
 from iso15118.shared.messages.iso15118_20.common_messages import SessionSetupReq as SessionSetupReqV20
 from iso15118.shared.messages.iso15118_20.common_types import V2GMessage as V2GMessageV20
-from iso15118.shared.messages.v2gtp import V2GTPMessage
 from iso15118.shared.messages.timeouts import Timeouts
+from iso15118.shared.messages.v2gtp import V2GTPMessage
 from iso15118.shared.notifications import StopNotification
 from iso15118.shared.states import Pause, Terminate
 
