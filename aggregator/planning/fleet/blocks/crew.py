@@ -99,7 +99,8 @@ class Crew(Generic[Task, Answer]):
     """An executor of `workers` processes, each with a copy of `service`; a context manager that ends them.
 
     A worker that dies, or is silent for much longer than any task has taken, is replaced and its tasks are given out
-    again; a task that was only slow gets twice the time then. Workers that are busy at a deadline are killed, and
+    again; a task that was only slow gets twice the time then. A task that says how long it may take (`expected_s`) is
+    given that, too. Workers that are busy at a deadline are killed, and
     replaced when the next tasks come.
 
     Attributes:
@@ -220,7 +221,8 @@ class Crew(Generic[Task, Answer]):
             if worker is None or not worker.held:
                 continue
             number = worker.held[0]
-            if monotonic() - worker.since > patience * 2.0 ** slow[number]:
+            expected = getattr(tasks[number], "expected_s", 0.0)
+            if monotonic() - worker.since > expected + patience * 2.0 ** slow[number]:
                 slow[number] += 1
                 lost[number] -= 1  # it may only be slow, so that it is no cause of a death
                 self._lose(place, lost)

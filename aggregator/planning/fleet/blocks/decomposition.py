@@ -45,7 +45,7 @@ _SAMPLE_PASSES = 2
 _FORGET_AFTER = 3
 _FIRST_RADIUS = 0.05
 _PARTS = 4
-_CHOICE_SHARE = 0.5
+_CHOICE_SHARE = 0.6
 _PASSES_SHARE = {False: 0.95, True: 0.5}
 _LEAST_IN_PART = 10
 _SPREAD = 0.5
@@ -226,7 +226,9 @@ class _Search:
             if is_whole:
                 self.mix = mix
             prices.move(mix)
-            if is_done and not self._reopened(prices, mix):
+            if self.choice.is_open:
+                prices.dual = dual
+            elif is_done and not self._reopened(prices, mix):
                 break
         return prices.box
 
@@ -292,7 +294,7 @@ class _Search:
         """
         prices = coupling.prices(dual)
         left = max(0.0, self.deadline - monotonic())
-        choice_s = _CHOICE_SHARE * left * self.executor.workers / len(blocks) if self.choice.is_open else 0.0
+        choice_s = self.choice.seconds(_CHOICE_SHARE * left * self.executor.workers / len(blocks))
         tasks = []
         for block in blocks:
             also: tuple[Prices, ...] = ()

@@ -16,6 +16,7 @@ from aggregator.planning.fleet.blocks.master import Mix, Pool
 from aggregator.planning.fleet.blocks.tasks import BlockAnswer, SitePlan
 from aggregator.planning.fleet.problem import Floats
 
+_AT_ONCE_S = 1e-3
 _MOST = 30
 _STILL = 3
 
@@ -35,6 +36,13 @@ class Choice:
         self.kept: tuple[Mix, tuple[SitePlan, ...]] | None = None
         self._times, self._still, self._best = 0, 0, (-np.inf, np.inf)
 
+    def seconds(self, most: float) -> float:
+        """For a block in the next pass, to choose in: 0 if it does not, and next to none in the first.
+
+        Directions that linear programs lean to are a plan in a moment, which a good choice may not be.
+        """
+        return (most if self._times else _AT_ONCE_S) if self.is_open else 0.0
+
     def take(self, answers: Sequence[BlockAnswer], pool: Pool) -> bool:
         """Hold what the answers have chosen, if they have; plans with other directions are no longer mixed."""
         if not self._is_any:
@@ -44,7 +52,7 @@ class Choice:
             self._every.cut(answer.block, answer.cuts)
         if not self.is_open:
             return False
-        self.is_open, self._times = False, self._times + 1
+        self.is_open, self._times = self._times == 0, self._times + 1
         for answer in answers:
             before = self.takes.get(answer.block)
             if answer.takes is None:

@@ -60,6 +60,11 @@ class RepairTask:
     down_kw: Floats
     time_limit_s: float
 
+    @property
+    def expected_s(self) -> float:
+        """It ends by itself, site by site."""
+        return self.time_limit_s
+
 
 @dataclass(frozen=True, eq=False)
 class SiteRepair:
@@ -92,6 +97,8 @@ def repair_sites(problem: Problem, task: RepairTask) -> RepairAnswer:
         asked = np.array([task.up_kw[site], task.down_kw[site]])
         least, most = _between(part, limits, net, site)
         own = _own(problem, part, site, net[site, steps] + room, least, most)
+        if not (asked + owed).any():
+            own = replace(own, reserve=None, trusted=True)
         left = _PATIENCE * (until - monotonic()) / (len(turns) - turn)
         takes = net[site, paid_both_ways(problem)] >= 0 if task.has_directions[site] else None
         righted = _righted(own, takes, asked + owed, (least, most), min(until, monotonic() + left))
@@ -141,8 +148,6 @@ def _righted(problem: Problem, takes: NDArray[np.bool_] | None, asked_kw: Floats
     def left() -> float:
         return until - monotonic()
 
-    if not asked_kw.any():
-        problem = replace(problem, reserve=None, trusted=True)
     program = _with_asked(problem, assemble(problem), asked_kw)
     solver, headroom = Solver(program), Headroom(problem, program)
     if takes is None:

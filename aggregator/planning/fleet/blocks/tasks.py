@@ -42,6 +42,11 @@ class BlockTask:
     takes: NDArray[np.bool_] | None = None
     choice_s: float = 0.0
 
+    @property
+    def expected_s(self) -> float:
+        """Choosing ends by itself, and takes long."""
+        return self.choice_s
+
 
 @dataclass(frozen=True, eq=False)
 class SitePlan:

@@ -3,14 +3,15 @@
 A linear program may charge and discharge one car at once, buy and sell at one meter, and order less than a charger or a
 car can do: a power is 0 or at least a minimum, and a car that falls asleep in a pause takes nothing more. Such cells
 are decided, and the program is solved again from its last basis, so that all it knows (caps, events, feeders, reserve,
-targets) decides where the moved energy goes. There are up to three ways to decide minimums, the cheapest plan counts:
-cell by cell as powers put right by hand have them, which has room for every one of them; by rounding, which carries its
-error on within each car, never raises a power into a cap or an event, and lets go of what turns out to have no room;
-and for few cells by a mixed-integer program.
+targets) decides where the moved energy goes. There are several ways to decide minimums, the cheapest plan counts: by
+rounding, which carries its error on within each car, never raises a power into a cap or an event, and lets go of what
+turns out to have no room; cell by cell as powers put right by hand have them, which has room for every one of them,
+where rounding has left something undone or is dear; and for few cells by a mixed-integer program.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -28,8 +29,8 @@ _ROUNDS = 12
 _LAST = 2
 _SHARE = 0.5
 _CHOICE_SHARE = 0.25
-_CLOSE = 5e-4
-_CLOSER = 1
+_ENOUGH = (0.0, math.inf, 1e-2, 5e-4)
+"""By way to decide: relative gap to the linear plan with which one that can be followed is good enough."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,12 +65,10 @@ def put_right(
         Decisions.none,
         # What rounding has left undone is little, mostly: nothing is closer than what it has.
         lambda: close_cells(problem, program, best.answer.x, free),
+        lambda: close_cells(problem, program, relaxed.x, free),
         lambda: choose_cells(problem, program, solver, free, _CHOICE_SHARE * left()))
-    for number, way in enumerate(ways):
-        is_close = relative_gap(best.answer.objective, relaxed.bound) <= _CLOSE
-        if best.is_followable and (is_close or left() <= 0):
-            break
-        if best.is_followable and number == _CLOSER:
+    for way, enough in zip(ways, _ENOUGH, strict=True):
+        if best.is_followable and (relative_gap(best.answer.objective, relaxed.bound) <= enough or left() <= 0):
             continue
         solver.set_bounds(np.arange(len(free[0])), *free)
         held = way()

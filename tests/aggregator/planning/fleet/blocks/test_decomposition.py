@@ -15,8 +15,10 @@ from aggregator.planning.fleet.blocks import decomposition
 from aggregator.planning.fleet.blocks.blocks import BlockService
 from aggregator.planning.fleet.blocks.crew import Alone, Crew
 from aggregator.planning.fleet.blocks.decomposition import Answer, Decomposition, Task, decompose
+from aggregator.planning.fleet.blocks.site_repair import RepairTask
 from aggregator.planning.fleet.blocks.tasks import blocks_of
-from aggregator.planning.fleet.checker import energies, violations
+from aggregator.planning.fleet.checker import energies, evaluate, violations
+from aggregator.planning.fleet.idle import idle_schedule
 from aggregator.planning.fleet.problem import Problem
 from aggregator.planning.fleet.program.arrays import assemble
 from aggregator.planning.fleet.program.solver import NoPlan, Solver
@@ -126,6 +128,33 @@ def test_when_time_is_up_there_is_a_plan_and_a_true_bound(
         assert found.plan.objective >= best - 1e-8 * abs(best)
         assert found.plan.status == "time_limit" or found.plan.gap == 0.0
         assert found.planned.any() == (answers > 0)
+
+
+class _OnlyRepairs:
+    """An executor whose time is up in every pass, and not after them."""
+
+    workers = 2
+
+    def __init__(self, problem: Problem) -> None:
+        self.service = BlockService(problem, blocks_of(problem))
+
+    def map(self, tasks: Sequence[Task], deadline: float) -> Iterator[tuple[int, Answer]]:  # noqa: ARG002 - the port's
+        for number, task in enumerate(tasks):
+            if isinstance(task, RepairTask):
+                yield number, self.service(task)
+
+
+@pytest.mark.parametrize("options", [{}, {"reserve": True, "minimums": True}, {"feeders": True, "reserve": True},
+                                     {"feeders": True, "minimums": True}])
+def test_sites_that_no_pass_has_reached_are_planned_one_by_one(make_fleet: Make, options: dict[str, object]) -> None:
+    saved = 0.0
+    for seed in range(4):
+        problem = make_fleet(seed, evs=20, sites=6, **options)
+        found, nobody = decompose(problem, 0.0, executor=_OnlyRepairs(problem)), idle_schedule(problem)
+        assert violations(problem, found.plan.schedule) == ()
+        assert found.plan.objective <= evaluate(problem, nobody).objective + 1e-6
+        saved += evaluate(problem, nobody).objective - found.plan.objective
+    assert saved > 1.0
 
 
 class _Murderous:
