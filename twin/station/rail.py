@@ -111,6 +111,7 @@ class CarIntent(StrEnum):
 
     STAY = "stay"
     STOP = "stop"
+    PAUSE = "pause"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +191,7 @@ class SessionEnd(StrEnum):
     """Why a session ended in good order, or because the plug was pulled."""
 
     CAR = "the car ended it"
+    PAUSED = "the car paused it"
     STATION = "the station stopped it"
     UNPLUGGED = "the plug was pulled"
 

@@ -40,7 +40,7 @@ class SessionKeeper:
     """One EVSE's sessions; the listener of its rail.
 
     fault: what broke the last session, until another one charges or the car leaves.
-    is_done: the car itself ended its session in good order: it wants no more.
+    is_done: the car itself ended or paused its session in good order: it wants no more for now.
     """
 
     def __init__(self, make_rail: Callable[[RailListener], Rail], timeline: Timeline) -> None:
@@ -137,7 +137,7 @@ class SessionKeeper:
         self._is_running = False
         if self._car is None or not self._is_wanted:
             return
-        if reason is SessionEnd.CAR:
+        if reason in {SessionEnd.CAR, SessionEnd.PAUSED}:
             self.is_done = True
         elif reason is SessionEnd.STATION:  # a new transaction was let in before the old session was over
             self._connect()

@@ -120,6 +120,11 @@ class EvCore(SimEVController):
         self.state = self._car.state()
         return self.state.intent is CarIntent.STAY
 
+    @property
+    def wants_pause(self) -> bool:
+        """It ends its session, to go on with it later."""
+        return self.state.intent is CarIntent.PAUSE
+
     async def ready_to_charge(self) -> bool:
         return await self.continue_charging()
 

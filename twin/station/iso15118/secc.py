@@ -22,9 +22,9 @@ from twin.station.iso15118.evse_core import EvseSettings, PowerStage
 from twin.station.iso15118.options import WireOptions
 from twin.station.iso15118.package import use_codec, use_pki
 from twin.station.iso15118.sdp import Announcer, Found, link_local_address
-from twin.station.iso15118.session import LineSettings, Outcome, SeccSession
+from twin.station.iso15118.session import LineSettings, Outcome, PausedSession, SeccSession
 from twin.station.iso15118.tls import server_context
-from twin.station.rail import EvNeeds, EvseRatings, FaultKind, SessionFault
+from twin.station.rail import EvNeeds, EvseRatings, FaultKind, SessionEnd, SessionFault
 
 
 class SeccListener(Protocol):
@@ -41,7 +41,11 @@ class SeccListener(Protocol):
 
 
 class Secc:
-    """See the module. `plug` makes it answer; without a car at the plug connections are closed at once."""
+    """See the module. `plug` makes it answer; without a car at the plug connections are closed at once.
+
+    A car that has paused its session still stands at the plug, its driver is still let in, and when it comes again it
+    goes on with the same session.
+    """
 
     def __init__(self, ratings: EvseRatings, listener: SeccListener, options: WireOptions | None = None) -> None:
         self.ratings, self.options = ratings, options or WireOptions()
@@ -54,6 +58,7 @@ class Secc:
         self._stage: PowerStage | None = None
         self._only_from: int | None = None
         self._is_authorised = False
+        self._paused: PausedSession | None = None
         self._task: asyncio.Task[None] | None = None
         self._past: set[asyncio.Task[None]] = set()
         self._deadline: asyncio.TimerHandle | None = None
@@ -107,7 +112,7 @@ class Secc:
         only_from: the TCP port it will come from, if that is known: then no other connection can take its place, not
             even one that a car before it has left in the queue.
         """
-        self._stage, self._only_from, self._is_authorised = stage, only_from, False
+        self._stage, self._only_from, self._is_authorised, self._paused = stage, only_from, False, None
 
     def authorise(self) -> None:
         self._is_authorised = True
@@ -135,7 +140,7 @@ class Secc:
 
     def unplug(self) -> None:
         """The plug is out: the session is gone without a word to the listener."""
-        self._stage = None
+        self._stage = self._paused = None
         session, task = self.session, self._task
         self._forget()
         if session is not None:
@@ -181,6 +186,8 @@ class Secc:
             options.station_patience, options.loop_silence_s, options.least_loop_s, options.most_bytes, options.tap
         )
         session.pki = options.pki
+        if self._paused is not None:
+            session.join(self._paused)
         self.controller, self.session = controller, session
         self._task = asyncio.get_running_loop().create_task(self._hold(session))
         self._past.add(self._task)
@@ -193,7 +200,10 @@ class Secc:
                 outcome = await session.run(float(Timeouts.V2G_EVCC_COMMUNICATION_SETUP_TIMEOUT))
             finally:
                 if self.session is session:
-                    self._stage = None
+                    is_paused = outcome is SessionEnd.PAUSED
+                    self._paused = session.paused() if is_paused else None
+                    self._only_from = None
+                    self._stage = self._stage if is_paused else None
                     self._forget()
                     self._listener.over(outcome)
 

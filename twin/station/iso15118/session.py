@@ -16,6 +16,7 @@ from typing import Any
 
 from iso15118.evcc.comm_session_handler import EVCCCommunicationSession
 from iso15118.secc.comm_session_handler import SECCCommunicationSession
+from iso15118.secc.controller.ev_data import EVSessionContext15118
 from iso15118.shared.comm_session import V2GCommunicationSession
 from iso15118.shared.exceptions import (
     EXIDecodingError,
@@ -24,10 +25,14 @@ from iso15118.shared.exceptions import (
 )
 from iso15118.shared.exi_codec import EXI
 from iso15118.shared.messages.enums import AuthEnum, Namespace, SessionStopAction
+from iso15118.shared.messages.iso15118_2.body import Body as BodyV2
+from iso15118.shared.messages.iso15118_2.datatypes import ChargingSession as ChargingSessionV2
 from iso15118.shared.messages.iso15118_2.datatypes import ResponseCode as ResponseCodeV2
 from iso15118.shared.messages.iso15118_2.msgdef import V2GMessage as V2GMessageV2
 from iso15118.shared.messages.iso15118_20.common_messages import AuthorizationReq as AuthorizationReqV20
+from iso15118.shared.messages.iso15118_20.common_messages import ChargingSession as ChargingSessionV20
 from iso15118.shared.messages.iso15118_20.common_messages import SessionSetupReq as SessionSetupReqV20
+from iso15118.shared.messages.iso15118_20.common_types import ResponseCode as ResponseCodeV20
 from iso15118.shared.messages.iso15118_20.common_types import V2GMessage as V2GMessageV20
 from iso15118.shared.messages.timeouts import Timeouts
 from iso15118.shared.messages.v2gtp import V2GTPMessage
@@ -36,7 +41,7 @@ from iso15118.shared.states import Pause, Terminate
 
 from twin.station.iso15118.contracts import UntrustedContract, check_contract
 from twin.station.iso15118.framing import MOST_BYTES, Frame, FrameError, read_frame
-from twin.station.iso15118.requests import is_loop_request, renegotiates
+from twin.station.iso15118.requests import is_loop_request, pauses, renegotiates, wants_another_service
 from twin.station.iso15118.services import mend_failures
 from twin.station.rail import FaultKind, SessionEnd, SessionFault
 
@@ -63,6 +68,10 @@ class UnsupportedRequest(ValueError):
     """The car asked for what this station does not do; it is answered with FAILED."""
 
 
+class NoServiceRenegotiation(UnsupportedRequest):
+    """The car asked for the services anew, which ISO 15118-20 has a response code of its own for."""
+
+
 class ImpossibleRequest(ValueError):
     """The car asked what no car can mean or this EVSE cannot do; it is answered with FAILED_WrongChargeParameter."""
 
@@ -78,6 +87,7 @@ class KeptWaiting(ValueError):
 _REASONS: dict[type[Exception], FaultKind] = {
     AbsurdOffer: FaultKind.ABSURD, KeptWaiting: FaultKind.TIMEOUT,
     ImpossibleRequest: FaultKind.IMPOSSIBLE, UnsupportedRequest: FaultKind.IMPOSSIBLE,
+    NoServiceRenegotiation: FaultKind.IMPOSSIBLE,
     UntrustedContract: FaultKind.REFUSED,
 }
 
@@ -98,6 +108,14 @@ class LineSettings:
     least_loop_s: float = 0.02
     most_bytes: int = MOST_BYTES
     tap: Callable[[bytes, bool], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PausedSession:
+    """What a station keeps of a session that its car has paused, to join it again (ISO 15118-2 8.4.2, [V2G2-741])."""
+
+    session_id: str
+    context: EVSessionContext15118
 
 
 class FramedSession(V2GCommunicationSession):
@@ -242,10 +260,19 @@ class SeccSession(FramedSession, SECCCommunicationSession):
     is_stopped_by_station = False
     pki: Path | None = None
     _next_loop_at = 0.0
+    _is_pausing = False
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         mend_failures(self.failed_responses_isov20)
+
+    def join(self, paused: PausedSession) -> None:
+        """Before it runs: a car that comes with this session's id goes on with it, any other begins a new one."""
+        self.session_id, self.ev_session_context = paused.session_id, paused.context
+
+    def paused(self) -> PausedSession:
+        """What to keep of it once it ended as paused."""
+        return PausedSession(self.session_id, self.ev_session_context)
 
     async def _pace(self, message: Any) -> None:
         if is_loop_request(message):
@@ -257,6 +284,9 @@ class SeccSession(FramedSession, SECCCommunicationSession):
         self.evse_controller.heard(is_loop_request=is_loop_request(message))
         if renegotiates(message, is_in_loop=self.evse_controller.is_in_loop):
             raise UnsupportedRequest("PowerDelivery: a renegotiation, expected Start or Stop")
+        if wants_another_service(message):
+            raise NoServiceRenegotiation("SessionStop: a service renegotiation, expected Terminate or Pause")
+        self._is_pausing = pauses(message)
         if not self.session_id and isinstance(message, V2GMessageV20) and not isinstance(message, SessionSetupReqV20):
             self.session_id = NO_SESSION  # its FAILED_SequenceError could not be written without one
         if self.pki is not None:
@@ -295,7 +325,9 @@ class SeccSession(FramedSession, SECCCommunicationSession):
         await super()._close()
 
     def _ended(self) -> SessionEnd:
-        return SessionEnd.STATION if self.is_stopped_by_station else SessionEnd.CAR
+        if self.is_stopped_by_station:
+            return SessionEnd.STATION
+        return SessionEnd.PAUSED if self._is_pausing else SessionEnd.CAR
 
     def _broken(self, detail: str) -> Outcome:
         # A car that was told to terminate and hangs up has obeyed.
@@ -320,6 +352,8 @@ class SeccSession(FramedSession, SECCCommunicationSession):
         code: Any = ResponseCodeV2.FAILED
         if isinstance(fault, ImpossibleRequest):
             code = ResponseCodeV2.FAILED_WRONG_CHARGE_PARAMETER
+        elif isinstance(fault, NoServiceRenegotiation):
+            code = ResponseCodeV20.FAILED_NO_SERVICE_RENEGOTIATION_SUPPORTED
         try:
             self.current_state.stop_state_machine(_first_line(fault), message, code)
             await self._reply()
@@ -332,9 +366,11 @@ class EvccSession(FramedSession, EVCCCommunicationSession):
     """The car's end. What the station answers reaches the controller (`heard`) before the state machine.
 
     has_contract: whether it may choose Plug & Charge; the package always does where that is offered.
+    resumes: the id of the session that it paused and wants to go on with; empty for a new one.
     """
 
     has_contract = False
+    resumes = ""
     unforeseen = FaultKind.ABSURD
     _state: type[object] | None = None
     _state_since = 0.0
@@ -357,6 +393,28 @@ class EvccSession(FramedSession, EVCCCommunicationSession):
         if not self.has_contract:
             _forget_contracts(message)
         self.ev_controller.heard(message)
+
+    async def _reply(self) -> None:
+        """The package ends every session for good, and knows one session to resume per process."""
+        message, reply = self.current_state.message, self.current_state.next_v2gtp_msg
+        if reply is not None and self._reword(message):
+            reply.payload = EXI().to_exi(message, self.get_exi_ns(reply.payload_type))
+        await super()._reply()
+
+    def _reword(self, message: Any) -> bool:
+        body = getattr(message, "body", None)
+        setup = body.session_setup_req if isinstance(body, BodyV2) else message
+        stop = body.session_stop_req if isinstance(body, BodyV2) else message
+        if self.resumes and setup is not None and type(setup).__name__ == "SessionSetupReq":
+            message.header.session_id = self.resumes
+            return True
+        if stop is not None and type(stop).__name__ == "SessionStopReq" and self.ev_controller.wants_pause:
+            stop.charging_session = ChargingSessionV2.PAUSE if isinstance(body, BodyV2) else ChargingSessionV20.PAUSE
+            return True
+        return False
+
+    def _ended(self) -> SessionEnd:
+        return SessionEnd.PAUSED if self.ev_controller.wants_pause else SessionEnd.CAR
 
     async def _close(self) -> None:
         await self.ev_controller.enable_charging(False)

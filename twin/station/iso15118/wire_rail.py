@@ -48,11 +48,12 @@ CONNECT_S = 20.0
 async def drive(
     car: Car, stage: PowerStage, host: str, port: int, options: WireOptions,
     controller_class: type[EvController] = EvController, announce: Callable[[int], None] = lambda _: None,
+    resumes: str = "",
 ) -> Outcome:
     """Be the car of one session at `host`:`port`; returns how it saw the session end.
 
     controller_class: how the car behaves, for cars that behave otherwise. announce: told the port that the car comes
-        from before it connects.
+        from before it connects. resumes: the id of a session that this car paused and goes on with.
 
     Raises:
         OSError: there is no way to the station (also as `ssl.SSLError`).
@@ -82,6 +83,7 @@ async def drive(
     session.line = LineSettings(options.car_patience, most_bytes=options.most_bytes)
     session.is_tls = context is not None
     session.has_contract = car.speech.has_contract
+    session.resumes = resumes
     await session.send_sap()
     return await session.run(float(Timeouts.SUPPORTED_APP_PROTOCOL_REQ))
 

@@ -178,6 +178,14 @@ class Relay:
         """Pass nothing on any more, in either direction; the lines stay."""
         self.cut = lambda _data, _is_from_car: []
 
+    async def silence(self) -> None:
+        """`mute`, and what was under way has arrived: nothing has come for longer than an answer is held back."""
+        self.mute()
+        passed, quiet = -1, 0
+        while quiet < 20:
+            quiet = quiet + 1 if passed == (passed := sum(map(len, self.seen.values()))) else 0
+            await asyncio.sleep(0.005)
+
     async def ask(self, kind: int, message: dict[str, Any], namespace: Any) -> dict[str, Any]:
         """Say a message of one's own to the station in the car's place; returns the answer."""
         payload = EXI().get_exi_codec().encode_message(message, namespace)

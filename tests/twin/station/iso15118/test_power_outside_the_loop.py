@@ -27,8 +27,7 @@ async def taken_over(stand: Any, bench: Any, speech: Speech, order_kw: float) ->
     there = await stand(speech, order_kw=order_kw)
     driving = there.drive(car_patience=1000.0)
     await bench.until(lambda: abs(there.car.present_kw - order_kw) < 0.01)
-    there.relay.mute()
-    await asyncio.sleep(0.05)  # what is under way arrives
+    await there.relay.silence()
     return there, driving
 
 
