@@ -1,8 +1,10 @@
 """What-if runs: a scenario in the twin under a rule or under the service's own loop, its tables, and runs compared.
 
-`simulate` runs a scenario, `control` and `planned` say who decides, `causes` why drivers were short, `gather`, `tables`
-and `result` what is written, `folder` where, `compare` lays runs side by side; `loop` is the service's loop over the
-twin of one day. Only the loop is handed on here: the demo needs it without the tables' libraries.
+`command` is what the commands do, `simulate` runs a scenario. Who decides: `control`, and for the service's planner
+`planned`, `loop` (its loop over the twin of one day) and `terms` (money and an ordinary day). What came of it:
+`gather`, with `causes`, `events`, `wear`, `on_feeder` and `inverters`. How it is written: `tables`, `feeder_tables`,
+`result`, `settings`, `in_words`, and `folder` where. `compare` lays runs side by side. Only the loop is handed on here:
+the demo needs it without the tables' libraries.
 """
 
 from aggregator.studies.loop import LoopController, LoopLog
