@@ -16,11 +16,14 @@ from twin.station.battery_car import BatteryCar
 from twin.station.fast_rail import FastRail
 from twin.station.plant import Plant
 from twin.station.profiles import Order, ProfileStore, Rating, TransactionView
-from twin.station.rail import Rail, RailListener
+from twin.station.rail import PRICE_LEVELS, Rail, RailListener, Step
 from twin.station.session_keeper import SessionKeeper
 from twin.station.timeline import Event, Timeline
 
 STILL_KW = 1e-9
+OFFER_S = 86_400
+MOST_STEPS = 12
+"""DIN 70121 allows no more pieces in a schedule [V2G-DC-329]; what comes after them goes on like the last."""
 
 
 class Activity(StrEnum):
@@ -54,6 +57,7 @@ class Outlet:
         self._boundary: Event | None = None
         self._activity = Activity.CONNECTED
         self.sessions = SessionKeeper(make_rail, timeline)
+        self.sessions.plan = self.offer
 
     def plug(self, car: BatteryCar) -> None:
         self.vehicle = car.vehicle
@@ -103,6 +107,25 @@ class Outlet:
         if math.isfinite(following):
             self._boundary = self._timeline.at(following, lambda _: self.refresh())
 
+    def offer(self) -> list[Step]:
+        """What a car may plan with for the day to come: the ratings, and what the present plan would like.
+
+        The plan is a wish and no limit here: a car may never exceed the powers of the schedule it was offered without
+        renegotiation, and the plan of a minute later, or the end of a limit, must be able to give it more. What binds
+        is said in every charge loop.
+        """
+        at = self._timeline.catch_up()
+        wishes: list[tuple[int, int]] = []  # seconds from now, price level
+        for instant, order in self.profiles.composite(at, at + OFFER_S, self.transaction):
+            level = _price_level(order.power_kw, self.evse.max_charge_kw)
+            if (not wishes or wishes[-1][1] != level) and len(wishes) < MOST_STEPS:
+                wishes.append((round(instant - at), level))
+        ends = [start for start, _ in wishes[1:]] + [OFFER_S]
+        return [
+            Step(end - start, self.evse.max_charge_kw, self.evse.max_discharge_kw, level)
+            for (start, level), end in zip(wishes, ends, strict=True) if end > start
+        ]
+
     def activity(self, power_kw: float) -> Activity:
         """What happens at the connector at the present event, at which `power_kw` flows."""
         if self.transaction is None or self.vehicle is None:
@@ -128,3 +151,10 @@ class Outlet:
     def _follow(self, at: float) -> None:
         if self.vehicle is not None:
             self.sessions.order(self._asked_kw(at))
+
+
+def _price_level(wanted_kw: float, rated_kw: float) -> int:
+    """1: the plan wants at least half of the rating. 3: it does not charge, or takes energy out."""
+    if wanted_kw <= 0.0:
+        return PRICE_LEVELS
+    return 1 if wanted_kw >= rated_kw / 2.0 else 2

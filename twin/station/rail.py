@@ -9,6 +9,7 @@ ISO 15118-2 or ISO 15118-20 session over TCP. The station sees only this file, a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -187,6 +188,22 @@ class EvNeeds:
     min_voltage_v: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """For `duration_s` domain seconds the EVSE offers up to these powers, both 0 or more.
+
+    price_level: from 1 (charge now) to `PRICE_LEVELS` (rather not): what the present plan would like; no limit.
+    """
+
+    duration_s: int
+    charge_kw: float
+    discharge_kw: float = 0.0
+    price_level: int = 1
+
+
+PRICE_LEVELS = 3
+
+
 class SessionEnd(StrEnum):
     """Why a session ended in good order, or because the plug was pulled."""
 
@@ -227,6 +244,9 @@ class RailListener(Protocol):
 
     def needs(self, needs: EvNeeds) -> None:
         """The car said what it needs: before the charge loop, and whenever it says something else in the loop."""
+
+    def offer(self) -> Sequence[Step]:
+        """What the EVSE offers a car that plans, from now on; empty: its ratings for a day."""
 
     def flowing(self, power_kw: float) -> None:
         """From now on the car was given this; called when it changes. `car.take` was called before."""

@@ -11,11 +11,11 @@ for a CSMS. What comes from a wire comes outside the timeline: it is brought int
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from twin.station.battery_car import BatteryCar
-from twin.station.rail import EvNeeds, Rail, RailListener, SessionEnd, SessionFault
+from twin.station.rail import EvNeeds, Rail, RailListener, SessionEnd, SessionFault, Step
 from twin.station.timeline import Event, Timeline
 
 PAUSES_S = (1.0, 5.0, 30.0)
@@ -39,6 +39,7 @@ class SessionNews(Protocol):
 class SessionKeeper:
     """One EVSE's sessions; the listener of its rail.
 
+    plan: makes what the EVSE offers a car that plans.
     fault: what broke the last session, until another one charges or the car leaves.
     is_done: the car itself ended or paused its session in good order: it wants no more for now.
     """
@@ -46,6 +47,7 @@ class SessionKeeper:
     def __init__(self, make_rail: Callable[[RailListener], Rail], timeline: Timeline) -> None:
         self.rail = make_rail(self)
         self.news: SessionNews | None = None
+        self.plan: Callable[[], Sequence[Step]] = lambda: ()
         self.fault: SessionFault | None = None
         self.is_done = False
         self._timeline = timeline
@@ -123,6 +125,9 @@ class SessionKeeper:
         news = self.news
         if news is not None:
             self._timeline.act(lambda: news.needs_told(needs))
+
+    def offer(self) -> Sequence[Step]:
+        return self.plan()
 
     def flowing(self, power_kw: float) -> None:
         """The car's battery has been told already."""

@@ -31,6 +31,7 @@ from twin.station.rail import (
     SessionEnd,
     SessionFault,
     Speech,
+    Step,
     Transfer,
 )
 from twin.station.rails import evse_id_15118, loop_pause_s
@@ -50,6 +51,9 @@ class Notes:
 
     def needs(self, needs: EvNeeds) -> None:
         self.told.append(needs)
+
+    def offer(self) -> tuple[Step, ...]:
+        return ()
 
     def flowing(self, power_kw: float) -> None:
         self.told.append(power_kw)

@@ -13,9 +13,9 @@ from twin.station.iso15118.numbers import quantised_kw
 from twin.station.iso15118.options import WireOptions
 from twin.station.iso15118.sdp import Found, discover
 from twin.station.iso15118.secc import Secc, SeccListener
-from twin.station.iso15118.services import Step
 from twin.station.iso15118.session import Outcome
 from twin.station.iso15118.wire_rail import WireRail, drive, find_and_drive
+from twin.station.rail import Step
 
 use_codec, use_pki = package.use_codec, package.use_pki
 

@@ -46,9 +46,9 @@ from twin.station.iso15118.needs import Memory, needs_of
 from twin.station.iso15118.numbers import quantised_kw
 from twin.station.iso15118.obedience import Obedience
 from twin.station.iso15118.plausible import impossible, impossible_target
-from twin.station.iso15118.services import DAY_S, Step
+from twin.station.iso15118.services import DAY_S
 from twin.station.iso15118.session import ImpossibleRequest
-from twin.station.rail import Control, EvNeeds, EvseRatings, Language, Transfer
+from twin.station.rail import Control, EvNeeds, EvseRatings, Language, Step, Transfer
 
 ASK_AGAIN_S = 1.0  # an authorisation request is held for so long before it is answered "ongoing" (its timeout is 2 s)
 PILOT_LEAST_A = 6.0  # a duty cycle of 10 % (IEC 61851-1 Table A.8): the pilot cannot say less and still permit charging
@@ -86,7 +86,8 @@ class EvseSettings:
     """What an EVSE controller is told once.
 
     evse_id: as ISO 15118-2 Annex H writes it. now: domain POSIX seconds. meter: registers, if the station has a meter.
-    offer: the schedule offered to cars that plan (Scheduled control, ISO 15118-2); by default the ratings for a day.
+    offer: the schedule offered to cars that plan (Scheduled control, ISO 15118-2); by default, or if it is empty, the
+        ratings for a day.
     follow_within_s: how long an AC car may take to follow a smaller set-point before the contactors open.
     quiet_s: over DC nothing flows while the car has been silent in its loop for longer.
     on_needs, on_loop: the car said something new; its charge loop began (True) or ended (False).
@@ -331,9 +332,8 @@ class EvseCore(SimEVSEController):
 
     def steps(self) -> Sequence[Step]:
         """The schedule offered to a car that plans."""
-        if self.settings.offer is not None:
-            return self.settings.offer()
-        return (Step(DAY_S, self.ratings.max_charge_kw, self.ratings.max_discharge_kw),)
+        offered = () if self.settings.offer is None else self.settings.offer()
+        return offered or (Step(DAY_S, self.ratings.max_charge_kw, self.ratings.max_discharge_kw),)
 
     async def get_cp_state(self) -> CpState:
         return CpState.C2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any
 
 from iso15118.shared.messages.datatypes import (
@@ -59,29 +60,36 @@ class EvseOlder(EvseCore):
             self.transfer = Transfer.AC_THREE_PHASE
         self.learn()
 
+    def _powers(self) -> list[tuple[int, float]]:
+        """Seconds and kW: these languages say no wishes here, and steps that differ in nothing else are one."""
+        return [
+            (sum(step.duration_s for step in same), charge_kw)
+            for charge_kw, same in groupby(self.steps(), key=lambda step: step.charge_kw)
+        ]
+
     async def get_sa_schedule_list(self, *_: Any, **__: Any) -> list[v2.SAScheduleTuple]:
         """PMax by steps; where no departure was named they must cover a day [V2G2-304]."""
         entries, start = [], 0
-        steps = self.steps()
-        for index, step in enumerate(steps):
-            is_last = index == len(steps) - 1
+        powers = self._powers()
+        for index, (duration_s, charge_kw) in enumerate(powers):
+            is_last = index == len(powers) - 1
             # Only the last entry may say how long it lasts: the others end where the next one begins.
-            duration = min(step.duration_s, DAY_S) if is_last else None
+            duration = min(duration_s, DAY_S) if is_last else None
             entries.append(v2.PMaxScheduleEntry(
-                p_max=physical(PVPMax, step.charge_kw * 1000.0, UnitSymbol.WATT),
+                p_max=physical(PVPMax, charge_kw * 1000.0, UnitSymbol.WATT),
                 time_interval=v2.RelativeTimeInterval(start=start, duration=duration),
             ))
-            start += step.duration_s
+            start += duration_s
         return [v2.SAScheduleTuple(sa_schedule_tuple_id=1, p_max_schedule=v2.PMaxSchedule(schedule_entries=entries))]
 
     async def get_sa_schedule_list_dinspec(self, *_: Any, **__: Any) -> list[din.SAScheduleTupleEntry]:
         details, start = [], 0
-        for step in self.steps()[:DIN_MOST_ENTRIES]:
+        for duration_s, charge_kw in self._powers()[:DIN_MOST_ENTRIES]:
             details.append(din.PMaxScheduleEntryDetails(
-                p_max=min(int(step.charge_kw * 1000.0), LARGEST),
-                time_interval=din.RelativeTimeInterval(start=start, duration=min(step.duration_s, DAY_S)),
+                p_max=min(int(charge_kw * 1000.0), LARGEST),
+                time_interval=din.RelativeTimeInterval(start=start, duration=min(duration_s, DAY_S)),
             ))
-            start += step.duration_s
+            start += duration_s
         powers = din.PMaxScheduleEntry(p_max_schedule_id=1, entry_details=details)
         return [din.SAScheduleTupleEntry(sa_schedule_tuple_id=1, p_max_schedule=powers)]
 

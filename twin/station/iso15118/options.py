@@ -9,7 +9,7 @@ from pathlib import Path
 
 from twin.station.iso15118.evse_core import Registers
 from twin.station.iso15118.framing import MOST_BYTES
-from twin.station.iso15118.services import Step
+from twin.station.rail import Step
 
 LOOP_PAUSE_S = 0.25
 

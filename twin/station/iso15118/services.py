@@ -7,7 +7,6 @@ offer EVSENominalVoltage for DC, where it has no place.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -35,7 +34,7 @@ from iso15118.shared.messages.iso15118_20.common_messages import (
 from iso15118.shared.messages.iso15118_20.common_types import RationalNumber
 
 from twin.station.iso15118.numbers import scaled
-from twin.station.rail import EvseRatings
+from twin.station.rail import PRICE_LEVELS, EvseRatings, Step
 
 DAY_S = 86_400
 
@@ -44,19 +43,10 @@ AC_SINGLE_PHASE, AC_THREE_PHASE = 1, 3
 DC_EXTENDED = 2
 SCHEDULED, DYNAMIC = 1, 2
 NEEDS_BY_EVCC = 1
-NO_PRICING, PRICE_LEVELS = 0, 2
+NO_PRICING, BY_PRICE_LEVELS = 0, 2
 BPT_UNIFIED = 1
 GRID_FOLLOWING = 1
 ISLANDING_PASSIVE = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """For `duration_s` the EVSE offers up to these powers, both 0 or more."""
-
-    duration_s: int
-    charge_kw: float
-    discharge_kw: float = 0.0
 
 
 @lru_cache(maxsize=4096)
@@ -112,8 +102,8 @@ def _parameters(service: ServiceV20, ratings: EvseRatings, mode: int) -> list[Pa
     is_ac = service in {ServiceV20.AC, ServiceV20.AC_BPT}
     is_bpt = service in {ServiceV20.AC_BPT, ServiceV20.DC_BPT}
     connector = DC_EXTENDED if not is_ac else AC_THREE_PHASE if ratings.phases > 1 else AC_SINGLE_PHASE
-    # The package's schedules must carry prices; one level for all of them says that they do not differ.
-    pricing = PRICE_LEVELS if mode == SCHEDULED else NO_PRICING
+    # The package's schedules must carry prices; ours say what the plan would like, and bind nobody.
+    pricing = BY_PRICE_LEVELS if mode == SCHEDULED else NO_PRICING
     values = {"Connector": connector, "ControlMode": mode, "MobilityNeedsMode": NEEDS_BY_EVCC, "Pricing": pricing}
     if is_ac:
         values["EVSENominalVoltage"] = round(ratings.voltage_v)
@@ -134,13 +124,13 @@ def schedule(
         sign = -1.0 if has_negative_discharge else 1.0
         discharging = DischargingSchedule(
             power_schedule=_powers(steps, anchor, [sign * step.discharge_kw for step in steps]),
-            price_level_schedule=_one_level(steps, anchor, 2),
+            price_level_schedule=_levels([(sum(step.duration_s for step in steps), 1)], anchor, 2),
         )
     return ScheduledScheduleExchangeResParams(schedule_tuples=[ScheduleTuple(
         schedule_tuple_id=1,
         charging_schedule=ChargingSchedule(
             power_schedule=_powers(steps, anchor, [step.charge_kw for step in steps]),
-            price_level_schedule=_one_level(steps, anchor, 1),
+            price_level_schedule=_levels([(step.duration_s, step.price_level) for step in steps], anchor, 1),
         ),
         discharging_schedule=discharging,
     )])
@@ -152,9 +142,10 @@ def _powers(steps: Sequence[Step], anchor: int, powers_kw: Sequence[float]) -> P
     ]))
 
 
-def _one_level(steps: Sequence[Step], anchor: int, number: int) -> PriceLevelSchedule:
-    whole = PriceLevelScheduleEntry(duration=sum(step.duration_s for step in steps), price_level=1)
+def _levels(levels: Sequence[tuple[int, int]], anchor: int, number: int) -> PriceLevelSchedule:
     return PriceLevelSchedule(
-        id=f"id{number}", time_anchor=anchor, schedule_id=number, num_price_levels=1,
-        schedule_entries=PriceLevelScheduleEntryList(entries=[whole]),
+        id=f"id{number}", time_anchor=anchor, schedule_id=number, num_price_levels=PRICE_LEVELS,
+        schedule_entries=PriceLevelScheduleEntryList(entries=[
+            PriceLevelScheduleEntry(duration=duration_s, price_level=level) for duration_s, level in levels
+        ]),
     )

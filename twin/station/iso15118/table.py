@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from twin.station.rail import (
     SessionEnd,
     SessionFault,
     Speech,
+    Step,
     Transfer,
 )
 
@@ -173,6 +174,9 @@ class _Listener:
 
     def needs(self, needs: EvNeeds) -> None:
         """What was said is not part of the table."""
+
+    def offer(self) -> Sequence[Step]:
+        return ()
 
     def flowing(self, power_kw: float) -> None:
         """The car knows."""

@@ -14,6 +14,7 @@ import math
 import socket
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
 
 from iso15118.shared.messages.timeouts import Timeouts
 
@@ -106,7 +107,8 @@ class WireRail:
     """A `Rail` over the wire. Needs a running event loop from `connect` on."""
 
     def __init__(self, ratings: EvseRatings, listener: RailListener, options: WireOptions | None = None) -> None:
-        self.options = options or WireOptions()
+        options = options or WireOptions()
+        self.options = options if options.offer is not None else replace(options, offer=listener.offer)
         self.secc = Secc(ratings, self, self.options)
         self._listener = listener
         self._path: _Path | None = None

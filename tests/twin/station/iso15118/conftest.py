@@ -34,6 +34,7 @@ if IS_STATION:
         SessionEnd,
         SessionFault,
         Speech,
+        Step,
         Transfer,
     )
 
@@ -88,6 +89,9 @@ class Notes:
 
     def said(self, needs: EvNeeds) -> None:
         self.needs_told.append(needs)
+
+    def offer(self) -> tuple[Step, ...]:
+        return ()
 
     def flowing(self, power_kw: float) -> None:
         self.flows.append(power_kw)

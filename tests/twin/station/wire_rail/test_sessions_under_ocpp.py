@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -241,3 +241,33 @@ async def test_a_killed_process_is_offline_at_once_and_the_next_one_charges(
         with contextlib.suppress(ProcessLookupError):
             second.terminate()
         assert await asyncio.wait_for(second.wait(), 20) == 0
+
+
+async def test_a_car_that_plans_is_told_what_the_profiles_of_the_day_would_like(
+    csms: Any, emulate: Any, kit: Any
+) -> None:
+    running = await emulate(kit.fleet(on_the_wire(kit)), factor=FACTOR)
+    await charging(csms, running)
+    transaction = csms.of("TransactionEvent")[0]["transactionInfo"]["transactionId"]
+    outlet = running.process.stations["CA-1"].outlet
+    hours = [(11_000.0, 1), (0.0, 3), (3_000.0, 2), (-5_000.0, 3), (6_000.0, 1)] * 4
+    begin = datetime.fromtimestamp(running.clock.now(), UTC) + timedelta(hours=1)
+    answer = await csms.peers["CA-1"].call("SetChargingProfile", {"evseId": 1, "chargingProfile": {
+        "id": 8, "stackLevel": 2, "chargingProfilePurpose": "TxProfile", "chargingProfileKind": "Absolute",
+        "transactionId": transaction, "chargingSchedule": [{
+            "id": 1, "chargingRateUnit": "W", "startSchedule": begin.isoformat(), "duration": 3600 * len(hours),
+            "chargingSchedulePeriod": [
+                {"startPeriod": 3600 * k, "operationMode": "CentralSetpoint", "setpoint": watts}
+                for k, (watts, _) in enumerate(hours)
+            ],
+        }],
+    }})
+    assert answer["status"] == "Accepted"
+    offered = outlet.offer()
+    assert sum(step.duration_s for step in offered) == 86_400
+    assert len(offered) == 12  # no message grows with the plan
+    assert {(step.charge_kw, step.discharge_kw) for step in offered} == {(11.0, 11.0)}
+    levels = [1, *(level for _, level in hours)]  # the rating until the plan begins, and then hour by hour
+    merged = [level for k, level in enumerate(levels) if k == 0 or level != levels[k - 1]]
+    assert [step.price_level for step in offered] == merged[:12]
+    assert outlet.sessions.rail.options.offer() == outlet.offer() or running.clock.now() > begin.timestamp()
