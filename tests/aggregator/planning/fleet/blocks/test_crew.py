@@ -87,6 +87,7 @@ def test_an_answer_that_cannot_be_sent_is_said_so() -> None:
 
 def test_a_worker_that_hangs_is_replaced_and_its_task_done_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crew_module, "_PATIENCE_S", 2.0)
+    monkeypatch.setattr(crew_module, "_PATIENCE", 1.0)  # of the longest task so far, in which an interpreter started
     with Crew(operator.neg, 2) as crew:
         # Both have answered, so none is still starting when one is stopped.
         assert len(dict(crew.map(list(range(20)), monotonic() + SOON))) == 20
