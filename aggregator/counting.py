@@ -26,7 +26,10 @@ _COUNT_EVERY_S = 1.0
 
 @dataclass
 class Counting:
-    """Counts and gauges, once a second. counted: what of the gateway's messages is in the store already."""
+    """Counts and gauges, once a second.
+
+    told, stored: what of the gateway's messages Prometheus and the store have already.
+    """
 
     store: Store
     assets: AssetsFile
@@ -35,7 +38,8 @@ class Counting:
     loop: Loop
     picture: LivePicture
     metrics: Metrics
-    counted: dict[MessageKey, int] = field(default_factory=dict)
+    told: Counter[MessageKey] = field(default_factory=Counter)
+    stored: Counter[MessageKey] = field(default_factory=Counter)
 
     async def run(self) -> None:
         while True:
@@ -44,25 +48,34 @@ class Counting:
                 await self.count()
                 async with self.store.read() as tx:
                     self.picture.alerts = tuple(await tx.alerts.open())
-                self._gauge()
+                self.gauge()
             except (SQLAlchemyError, TelemetryRefusedError):  # a full disk: readiness says so, counting can wait
                 log.exception("messages could not be counted, trying again", every_s=_COUNT_EVERY_S)
 
     async def count(self) -> None:
-        """Move the gateway's message counts since the last time into the store."""
+        """Move the gateway's message counts into the metrics and the store; what that refuses is tried again next time.
+
+        Raises:
+            TelemetryRefusedError: the database did not take them.
+        """
         counters = self.gateway.counters
         fresh: Counter[MessageKey] = Counter()
         for direction, counted in (("in", counters.messages_in), ("out", counters.messages_out)):
             for (version, action), count in counted.items():
                 fresh[MessageKey(version, action, direction)] = count
-        news = {key: count - self.counted.get(key, 0) for key, count in fresh.items()}
-        self.counted = dict(fresh)
-        for (protocol, action, direction), count in news.items():
+        for (protocol, action, direction), count in (fresh - self.told).items():
             self.metrics.ocpp_messages.labels(protocol, action, direction).inc(count)
-        if any(news.values()):
-            await self.store.telemetry.count_messages({key: count for key, count in news.items() if count})
+        self.told = fresh
+        if news := fresh - self.stored:
+            # Taken as stored before it is: who is cancelled while waiting has handed it over all the same.
+            before, self.stored = self.stored, fresh
+            try:
+                await self.store.telemetry.count_messages(news)
+            except (SQLAlchemyError, TelemetryRefusedError):
+                self.stored = before
+                raise
 
-    def _gauge(self) -> None:
+    def gauge(self) -> None:
         """The state of this moment, for Prometheus."""
         sections = self.assets.evse_sections
         for version in {section.version for section in sections}:
