@@ -28,11 +28,12 @@ PROTOCOLS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 done, 1 refused with the reason on standard error, 2 not understood."""
+    """Run one command; 0 done, 1 refused, wholly or partly, with the reason on standard error, 2 not understood."""
     options = _parser().parse_args(arguments)
     try:
         codec = ExiCodec(Schemas.from_folder(options.schemas)) if options.schemas else installed_codec()
-        text: str = options.run(codec, options)
+        text: str
+        text, status = options.run(codec, options)
     except ExiError as refused:
         print(f"refused: {refused}", file=sys.stderr)  # noqa: T201 - a command's own output
         return 1
@@ -42,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         # Who reads has had enough (head, a pager): no fault. What is still buffered goes nowhere, or the interpreter
         # would complain of it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return int(status)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,9 +85,21 @@ def _count(text: str) -> int:
     return number
 
 
-def _decode(codec: ExiCodec, options: argparse.Namespace) -> str:
-    found = [_decoded(codec, each, options) for each in captured(_given(options))]
-    return json.dumps(found if len(found) > 1 else found[0], indent=2, ensure_ascii=False)
+def _decode(codec: ExiCodec, options: argparse.Namespace) -> tuple[str, int]:
+    streams = captured(_given(options))
+    found: list[Any] = []
+    refused: list[str] = []
+    for number, each in enumerate(streams, start=1):
+        try:
+            found.append(_decoded(codec, each, options))
+        except ExiError as fault:
+            found.append({"refused": str(fault), "exi": each.stream.hex()})
+            refused.append(f"message {number} of {len(streams)}: {fault}" if len(streams) > 1 else str(fault))
+    if len(refused) == len(streams):
+        raise Malformed(refused[0])
+    for reason in refused:
+        print(f"refused: {reason}", file=sys.stderr)  # noqa: T201 - its own output
+    return json.dumps(found if len(found) > 1 else found[0], indent=2, ensure_ascii=False), 1 if refused else 0
 
 
 def _given(options: argparse.Namespace) -> bytes | str:
@@ -116,8 +129,11 @@ def _decoded(codec: ExiCodec, given: Captured, options: argparse.Namespace) -> A
     if not found:
         nearest = {each: fault for each, fault in refused.items()
                    if fault.path and _is_message(codec, each, fault.path[0])}
-        reasons = "; ".join(f"{namespace}: {fault}" for namespace, fault in (nearest or refused).items())
-        raise Malformed(f"no protocol has such a message: {reasons}")
+        reasons = {namespace: str(fault) for namespace, fault in (nearest or refused).items()}
+        if len({*reasons.values()}) == 1 < len(reasons):
+            raise Malformed(next(iter(reasons.values())))
+        raise Malformed("no protocol has such a message: "
+                        + "; ".join(f"{namespace}: {reason}" for namespace, reason in reasons.items()))
     # One stream may be a message of several protocols: the numbers of two grammars may coincide. Of those that read
     # it as something else, a part of a signature mostly, nothing is shown beside a message.
     messages = {each: content for each, content in found.items() if _is_message(codec, each, next(iter(content)))}
@@ -143,16 +159,16 @@ def _readings(codec: ExiCodec, stream: bytes, namespaces: list[str], *,
     return found, refused
 
 
-def _encode(codec: ExiCodec, options: argparse.Namespace) -> str:
+def _encode(codec: ExiCodec, options: argparse.Namespace) -> tuple[str, int]:
     text = sys.stdin.read() if options.json == "-" else options.json
     namespace = PROTOCOLS.get(options.protocol, options.protocol)
     if namespace not in codec.schemas.namespaces:
         raise UnknownMessage(
             f"protocol {options.protocol}, expected {', '.join(PROTOCOLS)} or a namespace of the schemas")
-    return codec.encode(text, namespace).hex()
+    return codec.encode(text, namespace).hex(), 0
 
 
-def _fuzz(codec: ExiCodec, options: argparse.Namespace) -> str:
+def _fuzz(codec: ExiCodec, options: argparse.Namespace) -> tuple[str, int]:
     report = fuzz(codec, options.count, options.seed)
     lines = [f"{outcome:32} {number:>9,}" for outcome, number in sorted(report.outcomes.items())]
     rate = report.count / max(report.seconds, 1e-9)
@@ -160,7 +176,7 @@ def _fuzz(codec: ExiCodec, options: argparse.Namespace) -> str:
                  f"the slowest {report.slowest_s * 1e3:.1f} ms")
     lines.append(f"memory {report.resident_start_kb / 1024:.1f} MB after a tenth of them, "
                  f"{report.resident_end_kb / 1024:.1f} MB at the end")
-    return "\n".join(lines)
+    return "\n".join(lines), 0
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def hostile_streams(codec: ExiCodec, seed: int) -> Iterator[Hostile]:
             stream = codec.encode_message({element.name.local: samples.element(element)}, namespace)
             valid.append((namespace, stream))
     while True:
-        yield _built(draw, built) if draw.random() < _SHAPES else _changed(draw, valid)
+        yield _built(draw, built) if draw.random() < _SHAPES else changed(draw, valid)
 
 
 def _built(draw: Random, built: dict[str, list[tuple[str, Shape]]]) -> Hostile:
@@ -77,7 +77,8 @@ def _built(draw: Random, built: dict[str, list[tuple[str, Shape]]]) -> Hostile:
     return Hostile(shape.kind, namespace, bytes(stream), shape.is_fragment)
 
 
-def _changed(draw: Random, valid: list[tuple[str, bytes]]) -> Hostile:
+def changed(draw: Random, valid: list[tuple[str, bytes]]) -> Hostile:
+    """One of the valid streams, each with its namespace, damaged in one of seven ways."""
     namespace, stream = draw.choice(valid)
     kind = draw.choice(("truncated", "one bit", "many bits", "octet", "spliced", "longer", "random"))
     changed = bytearray(stream)

@@ -53,6 +53,20 @@ def test_messages_one_after_another_become_a_list() -> None:
         "OK_SuccessfulNegotiation", "Failed_NoNegotiation"]
 
 
+def test_of_several_messages_those_that_can_be_read_are_shown_and_the_others_named() -> None:
+    done = run("decode", "01fe800100000004 80400040 01fe800100000003 ffffff 01fe800100000004 80400040")
+    assert done.returncode == 1
+    whole, broken, after = json.loads(done.stdout)
+    assert whole == after == {
+        "supportedAppProtocolRes": {"ResponseCode": "OK_SuccessfulNegotiation", "SchemaID": 1}}
+    why = "the stream begins with 0xff, expected 0x80: EXI 1.0 without cookie and options"
+    assert broken == {"refused": why, "exi": "ffffff"}
+    assert done.stderr == f"refused: message 2 of 3: {why}\n"
+    none = run("decode", "01fe800100000003 ffffff 01fe800100000003 ffffff")
+    assert (none.returncode, none.stdout) == (1, "")
+    assert none.stderr == f"refused: message 1 of 2: {why}\n"
+
+
 def test_what_only_looks_like_a_part_of_a_signature_elsewhere_is_not_shown_beside_a_message() -> None:
     assert json.loads(run("decode", "80400040").stdout) == {
         "supportedAppProtocolRes": {"ResponseCode": "OK_SuccessfulNegotiation", "SchemaID": 1}}

@@ -14,6 +14,17 @@ ALONE = [Captured(RESPONSE, ())]
 FRAMED = [Captured(RESPONSE, ("sap", "din", "iso2"))]
 
 HEADER = b"\x01\xfe"
+
+
+def dump(octets: bytes, line: str, group: int, middle: str = " ") -> str:
+    """Lines of 16 octets with their offset, as that tool prints them."""
+    def groups(part: bytes) -> str:
+        return " ".join(part[at:at + group].hex() for at in range(0, len(part), group))
+
+    return "\n".join(line.format(at, f"{groups(octets[at:at + 8])}{middle}{groups(octets[at + 8:at + 16])}".strip())
+                     for at in range(0, len(octets), 16))
+
+
 streams = st.binary(min_size=1, max_size=300).filter(lambda rest: HEADER not in rest).map(lambda rest: b"\x80" + rest)
 forms = st.sampled_from([
     lambda octets: octets, lambda octets: octets.hex(), lambda octets: octets.hex().upper(),
@@ -22,9 +33,15 @@ forms = st.sampled_from([
     lambda octets: "{" + ",".join(f"0x{each:02X}" for each in octets) + "};",
     lambda octets: '"' + "".join(f"\\x{each:02x}" for each in octets) + '"',
     lambda octets: octets.hex(" ").encode() + b"\n",
-    lambda octets: "\n".join(f"{at:04x}  {octets[at:at + 16].hex(' ')}   ..80 40." for at in range(0, len(octets), 16)),
-    lambda octets: "\n".join(f"{at:08X}: {octets[at:at + 8].hex(' ')}  {octets[at + 8:at + 16].hex(' ')}"
-                             for at in range(0, len(octets), 16)),
+    lambda octets: b"\xef\xbb\xbf" + octets.hex().encode(),
+    lambda octets: octets.hex().encode("utf-16"),
+    lambda octets: dump(octets, "{:04x}  {}   ..80 40.", 1),
+    lambda octets: dump(octets, "{:08X}: {}", 1, middle="  "),
+    lambda octets: dump(octets, "{:08x}: {:<39}  80408040 80", 2),  # xxd
+    lambda octets: dump(octets, "{:08x}: {:<35}  80408040 80", 4),  # xxd -g 4
+    lambda octets: dump(octets, "{:08x}  {:<49}  |80408040|", 1, middle="  ") + f"\n{len(octets):08x}\n",  # hexdump -C
+    lambda octets: dump(octets, "{:07o} {}", 1) + f"\n{len(octets):07o}\n",  # od -t x1
+    lambda octets: "23:14:01.120 IP6 fe80::1.49152 > ff02::1.15118: UDP\n" + dump(octets, "\t0x{:04x}:  {}", 2),
 ])
 
 
@@ -52,11 +69,32 @@ def test_of_a_whole_network_frame_only_the_message_is_taken(before: bytes, after
     assert captured(frame) == FRAMED
 
 
+def test_the_packets_of_a_dump_begin_each_at_offset_0() -> None:
+    ethernet = bytes(range(54))
+    packets = [dump(ethernet + bytes.fromhex(head) + RESPONSE, "0x{:04x}:  {}", 2)
+               for head in ("01fe800100000004", "", "01fe800400000004")]
+    assert captured("\n\n".join(packets)) == [*FRAMED, Captured(RESPONSE, ("dc",))]
+
+
+def test_discovery_is_left_out_beside_a_message() -> None:
+    discovery = bytes.fromhex("01fe9000000000021000")
+    message = bytes.fromhex("01fe800100000004") + RESPONSE
+    for octets in (discovery + message, message + discovery, b"33" + discovery + message):
+        assert captured(octets) == FRAMED
+
+
+def test_what_begins_a_message_again_and_again_costs_no_more_than_its_length() -> None:
+    with pytest.raises(Malformed, match="the V2GTP header says 33456129 octets, 3999992 follow"):
+        captured(b"\x00\x00" + bytes.fromhex("01fe8001") * 1_000_000)
+
+
 @pytest.mark.parametrize(("text", "why"), [
     ("xyz", "xyz is not hexadecimal"),
     ("804", "804 has an odd number of hexadecimal digits, expected two for each octet"),
     ("01fe8001", "a V2GTP header of 4 octets, expected 8"),
     ("01fe80010000000580400040", "the V2GTP header says 5 octets, 4 follow"),
+    ("0000: 80 40\n0004: 00 40", "line 2 of a dump: offset 0004, expected 0002"),
+    ("3333 01fe80010000000580400040", "the V2GTP header says 5 octets, 4 follow"),
     ("01fe9000000000020000", "V2GTP payload type 0x9000: a request of SECC discovery, which is not EXI"),
 ])
 def test_what_is_no_stream_is_refused_in_one_line(text: str, why: str) -> None:
