@@ -20,7 +20,6 @@ from aggregator.planning.answer import SolverFault
 from aggregator.planning.fleet.blocks.blocks import BlockService
 from aggregator.planning.fleet.blocks.crew import CrewFault
 from aggregator.planning.fleet.blocks.dask_crew import DaskCrew, NoDask
-from aggregator.planning.fleet.blocks.decomposition import decompose
 from aggregator.planning.fleet.blocks.tasks import blocks_of
 from aggregator.planning.fleet.files.plan_file import FORMAT, plan_bytes, summary
 from aggregator.planning.fleet.files.problem_file import read_problem
@@ -28,7 +27,6 @@ from aggregator.planning.fleet.plan import Plan, relative_gap
 from aggregator.planning.fleet.problem import Problem
 from aggregator.planning.fleet.program.monolith import Progress
 from aggregator.planning.fleet.program.solver import NoPlan
-from aggregator.planning.fleet.reserve.check import with_held_reserve
 from aggregator.planning.fleet.short import lacks
 from aggregator.planning.fleet.solving import is_whole, solve
 from aggregator.planning.fleet.why import Reason, binding, reasons
@@ -269,8 +267,7 @@ def _solved(problem: Problem, options: PlanOptions, progress: Progress) -> Plan:
     if options.executor == "local" or is_whole(problem):
         return solve(problem, gap=gap, time_limit_s=limit, workers=options.workers, progress=progress)
     with DaskCrew(BlockService(problem, blocks_of(problem)), options.scheduler, options.workers) as crew:
-        plan = decompose(problem, gap=gap, time_limit_s=limit, progress=progress, executor=crew).plan
-    return with_held_reserve(problem, plan, gap=gap)
+        return solve(problem, gap=gap, time_limit_s=limit, progress=progress, executor=crew)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from aggregator.planning.fleet.program.feeder_rows import feeder_rows
 
 _FELT_KW = 1e-9
 _BROKEN_KW = 2e-7
+_TURNS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +144,8 @@ def settled(problem: Problem, limits: Limits, schedule: Schedule) -> Schedule:
     carried = limits.weights @ (own + back)
     for step in np.flatnonzero(((carried > limits.upper + _BROKEN_KW) | (
             carried < limits.lower - _BROKEN_KW)).any(axis=0)).tolist():
-        for sign, limit in ((1.0, limits.upper[:, step]), (-1.0, -limits.lower[:, step])):
+        # Less export of one site is more import upstream, and the other way round.
+        for sign, limit in ((1.0, limits.upper[:, step]), (-1.0, -limits.lower[:, step])) * _TURNS:
             net = own[:, step] + back[:, step] - unserved[:, step] + spilled[:, step]
             for group in limits.crowded(limit - sign * (limits.weights @ net)).tolist():
                 members = limits.sites_of(group)

@@ -86,7 +86,7 @@ class BlockService:
             run, rows, alone = self._on_feeder(task, problem, own, limits, memory)
         duals = duals_of(own, rows, run)
         cuts = rows.of_feeder(run.left.added)
-        plans = list(plans_of(problem, *one_way(task, problem, own, run.x, limits, cuts, takes), sites))
+        plans = list(plans_of(problem, *one_way(task, problem, own, run.x, limits, takes), sites))
         for site, solver, of_feeder in zip(sites, alone, duals.feeder, strict=False):
             for x in solver.further(task, of_feeder):
                 plans += plans_of(solver.problem, solver.own, x, np.array([site]))

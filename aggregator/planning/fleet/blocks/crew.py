@@ -93,6 +93,7 @@ class _Worker:
     queued: deque[int] = field(default_factory=deque)
     held: deque[int] = field(default_factory=deque)
     since: float = 0.0
+    has_answered: bool = False
 
 
 class Crew(Generic[Task, Answer]):
@@ -161,7 +162,9 @@ class Crew(Generic[Task, Answer]):
                 number = worker.held.popleft()
                 left -= 1
                 now = monotonic()
-                self._longest, worker.since = max(self._longest, now - worker.since), now
+                if worker.has_answered:  # the first task waits for its interpreter
+                    self._longest = max(self._longest, now - worker.since)
+                worker.has_answered, worker.since = True, now
                 self._feed(place, tasks, lost)
                 content = pickle.loads(body)  # noqa: S301 - our own child's pipe
                 if isinstance(content, _Failure):

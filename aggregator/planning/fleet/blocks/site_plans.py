@@ -13,7 +13,7 @@ from aggregator.planning.fleet.blocks.block_rows import BlockRows
 from aggregator.planning.fleet.blocks.directed import block_program
 from aggregator.planning.fleet.blocks.joint import owners
 from aggregator.planning.fleet.blocks.tasks import KEPT, BlockTask, SitePlan
-from aggregator.planning.fleet.blocks.warm import Run, priced, with_rows
+from aggregator.planning.fleet.blocks.warm import Run, priced
 from aggregator.planning.fleet.problem import Floats, Ints, Problem
 from aggregator.planning.fleet.program.arrays import Program
 from aggregator.planning.fleet.program.feeder_rows import FeederRows
@@ -23,7 +23,7 @@ from aggregator.planning.fleet.reserve.headroom import Headroom
 
 
 def one_way(
-    task: BlockTask, problem: Problem, own: Program, x: Floats, limits: FeederRows | None, cuts: Ints,
+    task: BlockTask, problem: Problem, own: Program, x: Floats, limits: FeederRows | None,
     takes: NDArray[np.bool_] | None,
 ) -> tuple[Program, Floats]:
     """The plan with no car and no meter going both ways, where prices make that pay, and the program it is of."""
@@ -33,13 +33,12 @@ def one_way(
     # What is held to one direction may run into any battery limit: here all of them are there from the start.
     whole, until = block_program(problem, takes, is_whole=True), monotonic() + task.time_limit_s
     program = priced(whole, task.prices)
-    if limits is not None:
-        program = with_rows(program, *limits.rows(cuts, program))
-    solver, headroom = Solver(program), Headroom(problem, whole)
-    relaxed = solver.run(task.time_limit_s, headroom)
+    # It may run into other lines and voltages, too, than the plan that goes both ways.
+    solver, rows = Solver(program), BlockRows(problem, whole, limits)
+    relaxed = solver.run(task.time_limit_s, rows)
     if not relaxed.is_feasible:
         return own, x
-    return whole, put_right(program, solver, relaxed, lambda: until - monotonic(), headroom).answer.x
+    return whole, put_right(program, solver, relaxed, lambda: until - monotonic(), rows).answer.x
 
 
 def _net(program: Program, x: Floats) -> Floats:

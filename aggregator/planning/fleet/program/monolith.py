@@ -15,7 +15,7 @@ import numpy as np
 
 from aggregator.planning.fleet.checker import Schedule, evaluate
 from aggregator.planning.fleet.idle import followable_schedule
-from aggregator.planning.fleet.plan import Duals, Plan, Repair, make_plan, repair_of, site_prices
+from aggregator.planning.fleet.plan import Duals, Plan, Repair, make_plan, relative_gap, repair_of, site_prices
 from aggregator.planning.fleet.problem import Floats, Problem
 from aggregator.planning.fleet.program.arrays import Program, assemble
 from aggregator.planning.fleet.program.solver import Solved, Solver
@@ -57,7 +57,8 @@ def solve_whole(
     repaired = perf_counter()
     schedule = schedule_of(problem, program, answer.x)
     is_sound = answer.is_feasible and righted.is_followable
-    if not is_sound or problem.evs.has_minimums:
+    is_open = relative_gap(evaluate(problem, schedule).objective, bound) > gap
+    if not is_sound or problem.evs.has_minimums or is_open:
         # What a solver has not finished is worth keeping close to, too.
         schedule = followable_schedule(problem, () if is_sound else (schedule,), (schedule,) if is_sound else ())
     duals = duals_of(problem, program, relaxed) if relaxed.status == "optimal" else None

@@ -136,6 +136,10 @@ def test_whatever_powers_are_asked_for_what_is_put_right_by_hand_breaks_nothing(
     make_fleet: Make, seed: int, feeders: bool, tight: bool,
 ) -> None:
     problem, draw = make_fleet(seed, minimums=True, feeders=feeders, tight=tight), np.random.default_rng(seed)
+    if problem.feeders is not None:
+        # So narrow that one site's export is what lets another import.
+        narrow = problem.feeders.line_kw * draw.choice([0.1, 0.3, 1.0])
+        problem = replace(problem, feeders=replace(problem.feeders, line_kw=narrow))
     evs, ticks = problem.evs, np.arange(problem.steps)
     there = (evs.arrive[:, None] <= ticks) & (ticks < evs.depart[:, None])
     most = np.stack([evs.max_charge_kw, np.where(evs.may_discharge, evs.max_discharge_kw, 0.0)])[:, :, None] * there
