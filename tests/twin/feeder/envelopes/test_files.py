@@ -32,7 +32,7 @@ def some(points: tuple[str, ...], import_w: np.ndarray, export_w: np.ndarray, st
     points=st.lists(NAMES, min_size=1, max_size=3, unique=True), steps=st.integers(1, 4), seed=st.integers(0, 999),
     suffix=st.sampled_from((".json", ".csv")),
 )
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_what_is_read_is_what_was_written_rounded_down(
     tmp_path: Path, points: list[str], steps: int, seed: int, suffix: str
 ) -> None:

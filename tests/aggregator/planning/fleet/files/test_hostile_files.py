@@ -254,7 +254,7 @@ def test_columns_that_may_be_missing_count_as_the_schema_says(make_fleet: Make, 
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @pytest.mark.parametrize("suffix", ["npz", "json"])
 def test_a_damaged_file_is_refused_or_read_but_never_breaks_the_reader(
     suffix: str, data: st.DataObject, make_fleet: Make, tmp_path: Path
