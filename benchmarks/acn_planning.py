@@ -94,13 +94,15 @@ PAGE = Path(__file__).parents[1] / "docs" / "uncertainty.md"
 class Variant:
     """What a planner reckons with. ready: quantile of the departure buffer. change: price per kWh moved.
 
+    early: price per kWh missing at an early departure. outstay: share of the drivers that may have left while a car is
+    still counted on beyond its declared departure.
     knows_departures, knows_arrivals: it is told what nobody knows, to tell what the other half of ignorance costs.
     """
 
     name: str
     virtual_evs: bool = True
     learns_departures: bool = True
-    ready: float | None = 0.1
+    ready: float | None = None
     change: float = 0.01
     early: float = 5.0
     outstay: float | None = 0.5
@@ -108,17 +110,21 @@ class Variant:
     knows_arrivals: bool = False
 
 
-NAIVE = Variant("naive", virtual_evs=False, learns_departures=False, ready=None, change=0.0)
+NAIVE = Variant("naive", virtual_evs=False, learns_departures=False, change=0.0, early=2.0, outstay=None)
 LEARNT = Variant("learnt")
+AT_TWO = replace(LEARNT, name="learnt, early leavers at 2 USD", early=2.0)
+JUDGED = (NAIVE, LEARNT, AT_TWO)
 VARIANTS = (
-    NAIVE, LEARNT, replace(LEARNT, name="learnt, no price on changes", change=0.0),
-    replace(LEARNT, name="learnt, fivefold price on changes", change=0.05),
-    replace(LEARNT, name="learnt, no buffer", ready=None),
-    replace(LEARNT, name="virtual EVs alone", learns_departures=False, ready=None),
-    replace(LEARNT, name="departures alone", virtual_evs=False),
+    *JUDGED,
+    replace(AT_TWO, name="as that, with a departure buffer", ready=0.1),
+    replace(AT_TWO, name="as that, cars counted on as declared", outstay=None),
+    replace(AT_TWO, name="as that, departures told", knows_departures=True),
+    replace(AT_TWO, name="as that, arrivals told", knows_arrivals=True),
+    replace(AT_TWO, name="as that, both told", knows_departures=True, knows_arrivals=True),
 )
 
 
+@dataclass(frozen=True)
 class KnownArrivals(LearntArrivals):
     """Every car that will come, as it will: when, how long and how much."""
 
@@ -194,7 +200,7 @@ def main() -> None:
     wanted = parser.parse_args()
     began = time.perf_counter()
     months = months_of(acn_data.read(wanted.data or acn_data.download(Path("build"))), TUNED if wanted.tune else SCORED)
-    variants = VARIANTS if wanted.tune else (NAIVE, LEARNT)
+    variants = VARIANTS if wanted.tune else JUDGED
     controls = ["uncontrolled", "foresight", *variants]
     tasks = [(month, control) for month in months for control in controls]
     kept = {}
@@ -435,8 +441,8 @@ def planner_of(month: Month, world: World, variant: Variant) -> Watched:
                 [PastVisit(s.arrival, s.departure, s.delivered_kwh) for s in past], before=now, power_kw=6.656,
                 timezone=ZONE.key)
         if arrivals is not None and variant.knows_arrivals:
-            arrivals = KnownArrivals(arrivals.visits, arrivals.days, arrivals.power_kw, arrivals.timezone)
-            object.__setattr__(arrivals, "coming", world.visits)
+            arrivals = KnownArrivals(
+                arrivals.visits, arrivals.days, arrivals.power_kw, arrivals.timezone, coming=world.visits)
         if variant.learns_departures and not variant.knows_departures:
             # The recording names no drivers: each one is new, so the site's history alone speaks.
             departures = DepartureHistory.learnt(

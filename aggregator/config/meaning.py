@@ -32,7 +32,8 @@ def site_model(assets: AssetsFile, rate: RateSchedule, settings: Settings) -> Si
         arrivals=None if section.arrivals_per_hour is None else ArrivalForecast(
             section.arrivals_per_hour, section.arrival_energy_kwh, section.arrival_power_kw, section.timezone
         ),
-        ready_quantile=settings.ready_quantile or None, change_per_kwh=settings.change_price_per_kwh,
+        ready_quantile=settings.ready_quantile or None, outstay_share=settings.outstay_share or None,
+        early_leave_per_kwh=settings.early_leave_price_per_kwh, change_per_kwh=settings.change_price_per_kwh,
         step_s=settings.step_s, steps=settings.horizon_steps, street=assets.street,
     )
 

@@ -49,7 +49,13 @@ class Settings(BaseSettings):
     learn_days: int = Field(56, ge=0, le=730, description="past days whose sessions teach arrivals and departures")
     virtual_evs: bool = Field(True, description="plan with the cars that past days let expect")
     ready_quantile: float = Field(
-        0.1, ge=0, lt=1, description="cars are ready before this share of drivers has left; 0 = as they declare")
+        0.0, ge=0, lt=1, description="cars are ready before this share of drivers has left; 0 = as they declare")
+    outstay_share: float = Field(
+        0.5, ge=0, lt=1, description="bidirectional cars are counted on beyond their declared departure until this "
+        "share of drivers has left; 0 = until then only")
+    early_leave_price_per_kwh: float = Field(
+        5.0, ge=0, allow_inf_nan=False, description="what a plan pays for energy missing at a departure before the "
+        "declared one, times its chance")
     change_price_per_kwh: float = Field(
         0.01, ge=0, allow_inf_nan=False, description="what a plan pays for departing from the set-points in force")
     planner_timeout_s: float = Field(10.0, gt=0, description="after this a plan is given up for the safe one")

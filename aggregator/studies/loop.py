@@ -12,12 +12,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-import numpy as np
-
 from aggregator.fleet.beliefs import Beliefs
 from aggregator.fleet.draw import DrawLimits, Silence
 from aggregator.fleet.model import DepartureTarget, LiveSession
-from aggregator.fleet.site_power import SitePower
 from aggregator.ocpp.events import MeterSample
 from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate
 from aggregator.planning.site.decision import could_discharge_kw, decide
@@ -75,12 +72,13 @@ class LoopController:
         self._plan_of, self._learn = plan, learn
         self._today: date | None = None
         self._metered: tuple[datetime, float] | None = None
+        self._base: tuple[datetime, float] | None = None
         self._model, self._beliefs, self._declarations = model, beliefs, declarations
         self._permitted_kw, self._reports_soc = permitted_kw, reports_soc
         self._later = sorted(later, key=lambda entry: entry[0])
         self._signals = sorted(signals, key=lambda signal: signal.received_at)
         self._book = book or LimitBook(model.site.id)
-        self._power = SitePower(peak_so_far_kw)
+        self._peak_kw = peak_so_far_kw
         self._interval_s, self._progress = interval_s, progress
         self._seen: dict[str, Visit] = {}
         self._outcome: GateOutcome | None = None
@@ -137,7 +135,7 @@ class LoopController:
             grid = view.world.grid
             base_kw = view.world.base_load_kw[grid.index(before[0]):max(grid.index(now), grid.index(before[0]) + 1)]
             mean_kw = (energy_kwh - before[1]) * 3600.0 / _DEMAND_S + float(base_kw.mean())
-            self._power.peak_kw = max(self._power.peak_kw, mean_kw)
+            self._peak_kw = max(self._peak_kw, mean_kw)
 
     @property
     def _awaits_answer(self) -> bool:
@@ -182,10 +180,11 @@ class LoopController:
             self._beliefs.metered(MeterSample(
                 evse_id, visit.id, now, float(view.power_kw[slot]), imported_kwh * 1000.0, exported_kwh * 1000.0, soc
             ))
-        ev_kw = float(np.nansum(view.power_kw))
         grid = view.world.grid
-        base_kw = float(view.world.base_load_kw[min(max(grid.index(now), 0), grid.steps - 1)])
-        self._power.reading(now, base_kw + ev_kw, ev_kw)
+        step = min(max(grid.index(now), 0), grid.steps - 1)
+        # What the world draws is its step's mean: taken for its middle, or a building whose load rises would look as if
+        # it drew more than it usually does.
+        self._base = grid.at(step) + timedelta(seconds=grid.step_s / 2), float(view.world.base_load_kw[step])
         while self._later and self._later[0][0] <= now:
             self._beliefs.declare(self._later.pop(0)[1])
             reasons.append("departure target")
@@ -209,10 +208,10 @@ class LoopController:
     def _plan(self, now: datetime, reasons: tuple[str, ...]) -> GateOutcome:
         grid = horizon_grid(now, self._model.step_s, self._model.steps)
         sessions = self._beliefs.sessions(now)
-        base_kw, mute = self._power.base_kw, self._silence.cannot_discharge(now)
+        mute = self._silence.cannot_discharge(now)
         situation = Situation(
-            now=now, sessions=sessions, measured_base=None if base_kw is None else (now, base_kw),
-            peak_so_far_kw=self._power.peak_kw,
+            now=now, sessions=sessions, measured_base=self._base,
+            peak_so_far_kw=self._peak_kw,
             import_cap_kw=self._book.import_cap(grid, self._model.site.import_cap_kw, now),
             export_cap_kw=self._book.export_cap(grid, self._model.site.export_cap_kw),
             permitted_kw={

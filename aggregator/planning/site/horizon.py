@@ -65,7 +65,7 @@ class SiteModel:
     base_load: BaseLoadForecast
     arrivals: ArrivalForecast | LearntArrivals | None = None
     departures: DepartureHistory = field(default_factory=DepartureHistory)
-    ready_quantile: float | None = 0.1
+    ready_quantile: float | None = None
     outstay_share: float | None = 0.5
     change_per_kwh: float = 0.01
     held_steps: int = 8

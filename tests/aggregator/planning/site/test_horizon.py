@@ -338,7 +338,7 @@ def past_stays(share: float) -> DepartureHistory:
 
 def test_a_car_is_ready_before_drivers_like_this_one_leave() -> None:
     """All left in the half hour before noon, of four declared hours: the energy is there by then."""
-    model = site(departures=past_stays(0.5))
+    model = site(departures=past_stays(0.5), ready_quantile=0.1)
     (demand,) = build_request(model, situation(session())).problem.evs
     assert demand.leave_probability is not None
     assert demand.depart == 16
@@ -348,7 +348,7 @@ def test_a_car_is_ready_before_drivers_like_this_one_leave() -> None:
 
 
 def test_without_a_quantile_or_without_history_there_is_no_buffer() -> None:
-    for model in (site(departures=past_stays(0.5), ready_quantile=None), site()):
+    for model in (site(departures=past_stays(0.5), ready_quantile=None), site(ready_quantile=0.1)):
         (demand,) = build_request(model, situation(session())).problem.evs
         assert demand.leave_probability is not None
         assert demand.leave_probability.max() < 1.0
@@ -356,7 +356,7 @@ def test_without_a_quantile_or_without_history_there_is_no_buffer() -> None:
 
 def test_a_car_that_may_discharge_is_counted_on_as_long_as_drivers_like_this_one_stay() -> None:
     """All stayed for half as long again as declared; the energy is due as declared all the same."""
-    model = site(departures=past_stays(1.5), outstay_share=0.5, ready_quantile=None)
+    model = site(departures=past_stays(1.5), outstay_share=0.5)
     bidirectional = situation(session(), permitted_kw={"DC": 10.0})
     request = build_request(model, bidirectional)
     (demand,) = request.problem.evs
