@@ -17,7 +17,8 @@ from aggregator.planning.fleet.program.feeder_rows import feeder_rows
 
 _FELT_KW = 1e-9
 _BROKEN_KW = 2e-7
-_TURNS = 10
+_TURNS = 12
+_PATIENT_TURNS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,20 +145,26 @@ def settled(problem: Problem, limits: Limits, schedule: Schedule) -> Schedule:
     carried = limits.weights @ (own + back)
     for step in np.flatnonzero(((carried > limits.upper + _BROKEN_KW) | (
             carried < limits.lower - _BROKEN_KW)).any(axis=0)).tolist():
-        # Less export of one site is more import upstream, and the other way round.
-        for sign, limit in ((1.0, limits.upper[:, step]), (-1.0, -limits.lower[:, step])) * _TURNS:
-            net = own[:, step] + back[:, step] - unserved[:, step] + spilled[:, step]
-            for group in limits.crowded(limit - sign * (limits.weights @ net)).tolist():
-                members = limits.sites_of(group)
-                if problem.feeders is not None:
-                    members = members[np.argsort(problem.feeders.position[members])]
-                asked = np.maximum(0.0, sign * net[members])
-                rest = net.copy()
-                rest[members] -= sign * asked
-                kept = limits.given(group, limit - sign * (limits.weights @ rest), members, asked, np.zeros(len(asked)))
-                excess = asked - kept
-                may = back[members, step] if sign > 0 else sites.pv_kw[members, step] - back[members, step]
-                held = np.minimum(excess, may)
-                back[members, step] -= sign * held
-                (unserved if sign > 0 else spilled)[members, step] += excess - held
+        # Less export of one site is more import upstream, and the other way round: in the end nobody exports there.
+        for turn in range(_TURNS):
+            was_crowded = False
+            for sign, limit in ((1.0, limits.upper[:, step]), (-1.0, -limits.lower[:, step])):
+                net = own[:, step] + back[:, step] - unserved[:, step] + spilled[:, step]
+                for group in limits.crowded(limit - sign * (limits.weights @ net)).tolist():
+                    was_crowded = True
+                    members = limits.sites_of(group)
+                    if problem.feeders is not None:
+                        members = members[np.argsort(problem.feeders.position[members])]
+                    asked = np.maximum(0.0, sign * net[members])
+                    rest = net.copy()
+                    rest[members] -= sign * asked
+                    kept = limits.given(group, limit - sign * (limits.weights @ rest), members, asked,
+                                        np.zeros(len(asked)))
+                    excess = asked if sign < 0 and turn >= _PATIENT_TURNS else asked - kept
+                    may = back[members, step] if sign > 0 else sites.pv_kw[members, step] - back[members, step]
+                    held = np.minimum(excess, may)
+                    back[members, step] -= sign * held
+                    (unserved if sign > 0 else spilled)[members, step] += excess - held
+            if not was_crowded:
+                break
     return replace(schedule, curtailed_kw=back, unserved_kw=unserved, spilled_kw=spilled)

@@ -45,6 +45,7 @@ _SAMPLE_PASSES = 2
 _FORGET_AFTER = 3
 _FIRST_RADIUS = 0.05
 _PARTS = 4
+_FINISHING = 3.0
 _CHOICE_SHARE = 0.6
 _PASSES_SHARE = {False: 0.95, True: 0.5}
 _LEAST_IN_PART = 10
@@ -102,8 +103,12 @@ def decompose(
         own: Crew[Task, Answer] | None = None
         if executor is None:
             own = stack.enter_context(Crew(BlockService(problem, blocks), workers))
-        search = _Search(problem, blocks, executor or own, gap, began + share * time_limit_s, began + time_limit_s,  # type: ignore[arg-type]
-                         progress)
+        before = monotonic()
+        idle = idle_schedule(problem)
+        # What comes after the last answer is work of the same kind, and is to end in time, too.
+        until = began + max(0.0, time_limit_s - _FINISHING * (monotonic() - before))
+        search = _Search(problem, blocks, executor or own, gap, began + share * (until - began), until,  # type: ignore[arg-type]
+                         progress, idle)
         search.run()
         return search.result(0 if own is None else own.replaced)
 
@@ -112,9 +117,9 @@ def decompose(
 class _Search:
     """The state of one decomposition.
 
-    deadline, until: of the passes, and of what puts their mix right. is_late: the time ended a pass.
-    bound: highest of the whole fleet so far. dual, duals: the prices it was proven at, of the coupling and by block.
-    choice: of the directions of meters, where selling pays more than buying costs.
+    deadline, until: of the passes, and of what puts their mix right. idle: cars that charge as they come. is_late: the
+    time ended a pass. bound: highest of the whole fleet so far. dual, duals: the prices it was proven at, of the
+    coupling and by block. choice: of the directions of meters, where selling pays more than buying costs.
     """
 
     problem: Problem
@@ -124,6 +129,7 @@ class _Search:
     deadline: float
     until: float
     progress: Progress | None
+    idle: Schedule
     is_late: bool = False
     bound: float = -np.inf
     dual: Floats = field(default_factory=lambda: np.zeros(0))
@@ -332,7 +338,7 @@ class _Search:
             self._take((), np.zeros(len(pool.coupling)))
         planned = np.zeros(len(self.problem.sites), dtype=bool)
         planned[[plan.site for plan in plans]] = True
-        idle = idle_schedule(self.problem)
+        idle = self.idle
         if mix is None:
             # The time was up before every site had a plan: those that have one follow their last.
             latest = {plan.site: k for k, plan in enumerate(plans)}
