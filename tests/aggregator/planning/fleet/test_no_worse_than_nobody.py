@@ -122,7 +122,7 @@ def test_no_plan_in_blocks_costs_more(kind: str, limit_s: float) -> None:
 
 
 @given(seed=st.integers(0, 10_000), voltages=st.booleans())
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 def test_minimum_powers_on_a_crowded_feeder_cost_little(seed: int, voltages: bool) -> None:
     """The bound is of a plan without minimums: what they cost is nothing like what nobody planning costs."""
     problem = crowded(seed, voltages=voltages)

@@ -89,14 +89,16 @@ def test_a_floor_out_of_reach_is_reached_as_far_as_it_can_be(make_fleet: Make) -
 
 
 def test_hard_limits_are_kept_or_refused_whatever_the_time(make_fleet: Make) -> None:
-    refused = 0
-    for seed in range(30):
+    kept = 0
+    for seed in range(20):
         problem = make_fleet(seed, feeders=True, minimums=True, tight=True, limit_per_kwh=None)
         try:
-            assert violations(problem, solve(problem, time_limit_s=0.0).schedule) == ()
-        except NoPlan as fault:
-            refused += "was found in 0 s" in str(fault)
-    assert refused
+            plan = solve(problem, time_limit_s=0.0)
+        except NoPlan:
+            continue
+        assert violations(problem, plan.schedule) == ()
+        kept += 1
+    assert kept
 
 
 @given(seed=st.integers(0, 10_000))

@@ -53,7 +53,7 @@ def optimum(problem: Problem) -> float:
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=2, deadline=None)
 def test_a_fleet_in_blocks_costs_what_one_program_says(make_fleet: Make, kind: str, seed: int) -> None:
     problem = make_fleet(seed, evs=14, sites=5, **KINDS[kind])
     best, found = optimum(problem), alone(problem, time_limit_s=20.0 if problem.reserve is None else 4.0)

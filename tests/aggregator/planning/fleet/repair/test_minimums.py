@@ -27,7 +27,7 @@ Make = Callable[..., Problem]
 
 
 @given(seed=st.integers(0, 10_000), events=st.integers(0, 2), negative=st.booleans(), feeders=st.booleans())
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 def test_a_plan_of_one_program_or_of_blocks_keeps_every_minimum(
     make_fleet: Make, seed: int, events: int, negative: bool, feeders: bool,
 ) -> None:
@@ -48,7 +48,8 @@ def test_no_bound_lies_above_the_best_of_all_plans_and_no_plan_far_from_it(
     seed: int, feeders: bool, make_fleet: Make,
 ) -> None:
     problem = make_fleet(seed, evs=8, minimums=True, feeders=feeders)
-    best, scale = _best_of_all(problem), 1e-6 * max(1.0, abs(_best_of_all(problem)))
+    best = _best_of_all(problem)
+    scale = 1e-6 * max(1.0, abs(best))
     executor = Alone(BlockService(problem, blocks_of(problem)))
     for plan in (solve_whole(problem), decompose(problem, 1e-3, 60.0, executor=executor).plan):
         assert plan.bound <= best + scale
@@ -109,7 +110,7 @@ def _best_of_all(problem: Problem) -> float:
 
 
 def test_what_minimums_cost_is_said(make_fleet: Make) -> None:
-    plans = [solve_whole(make_fleet(seed, evs=12, minimums=True)) for seed in range(8)]
+    plans = [solve_whole(make_fleet(seed, evs=12, minimums=True)) for seed in range(4)]
     assert all(plan.repair.minimums > 0 for plan in plans)
     for plan in plans:
         assert plan.objective == pytest.approx(plan.bound + plan.repair.cost, rel=1e-6, abs=1e-5)

@@ -53,7 +53,7 @@ def integrated(evs: Evs, energy_kwh: Floats, ordered_kw: Floats, hours: float, s
 
 
 @given(seed=st.integers(0, 10_000), hours=st.sampled_from([0.25, 1.0, 3.0]))
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 def test_the_twin_moves_what_a_plain_integration_moves(make_fleet: Make, seed: int, hours: float) -> None:
     evs = bent(make_fleet(seed, evs=30), seed).evs
     draw = np.random.default_rng(seed)
@@ -70,7 +70,7 @@ def test_the_twin_moves_what_a_plain_integration_moves(make_fleet: Make, seed: i
 
 
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_what_a_plan_sells_is_given_in_small_steps_too(make_fleet: Make, seed: int) -> None:
     problem = bent(make_fleet(seed, reserve=True, evs=14), seed)
     schedule = solve_whole(problem).schedule
