@@ -19,6 +19,7 @@ class Alarm:
     def __init__(self, ring: Callable[[], None]) -> None:
         self._ring = ring
         self._timer: asyncio.TimerHandle | None = None
+        self._at = math.inf
 
     @property
     def is_set(self) -> bool:
@@ -26,12 +27,13 @@ class Alarm:
 
     @property
     def at(self) -> float:
-        """When it will ring; infinity if it is not set."""
-        return math.inf if self._timer is None else self._timer.when()
+        """The instant it was set for, though it may ring later; infinity if it is not set."""
+        return math.inf if self._timer is None else self._at
 
     def set(self, at: float) -> None:
         """Ring at `at` (time of the event loop), in the place of what was set before."""
         self.cancel()
+        self._at = at
         self._expect(at, is_excusable=True)
 
     def cancel(self) -> None:
@@ -43,10 +45,9 @@ class Alarm:
         self._timer = asyncio.get_running_loop().call_at(at, self._due, is_excusable)
 
     def _due(self, is_excusable: bool) -> None:
-        assert self._timer is not None  # noqa: S101 - it is this timer that calls
-        now, at = asyncio.get_running_loop().time(), self._timer.when()
-        if is_excusable and now - at > STANDSTILL_S:
-            self._expect(2.0 * now - at, is_excusable=False)
+        late_s = asyncio.get_running_loop().time() - self._at
+        if is_excusable and late_s > STANDSTILL_S:
+            self._expect(self._at + 2.0 * late_s, is_excusable=False)
             return
         self._timer = None
         self._ring()

@@ -4,8 +4,8 @@
 
 Who is not expected is closed before a byte of TLS is answered, so that a flood of connections costs a running session
 nothing. While a car is expected, a peer may hold `MOST_PER_PEER` unfinished handshakes, all peers together
-`MOST_UNFINISHED`; beyond that a peer's newest is refused, and among peers the oldest goes, so that a car that comes
-last still finds room.
+`MOST_UNFINISHED`; beyond that the oldest goes, of that peer or of all, so that a car that comes last finds room, even
+one that has hung up twice without a word.
 """
 
 from __future__ import annotations
@@ -126,11 +126,14 @@ class Door:
         self._loop.add_reader(self._listening.fileno(), self._accept)
 
     def _meet(self, line: socket.socket, host: str, port: int) -> None:
-        if not self._expects(host, port) or sum(guest.peer == host for guest in self._guests) >= MOST_PER_PEER:
+        if not self._expects(host, port):
             self.refused += 1
             _reset(line)
             return
-        if len(self._guests) >= MOST_UNFINISHED:
+        of_peer = [guest for guest in self._guests if guest.peer == host]
+        if len(of_peer) >= MOST_PER_PEER:
+            self._send_away(of_peer[0])
+        elif len(self._guests) >= MOST_UNFINISHED:
             self._send_away(self._guests[0])
         line.setblocking(False)
         guest = _Guest(host, line)

@@ -54,6 +54,7 @@ class Secc:
         self.session: SeccSession | None = None
         self._listener = listener
         self._opening: asyncio.Task[Door] | None = None
+        self._door: Door | None = None
         self._announcer: Announcer | None = None
         self._stage: PowerStage | None = None
         self._only_from: int | None = None
@@ -83,9 +84,10 @@ class Secc:
             use_pki(options.pki)
             context = server_context(options.pki)
         if options.interface is None:
-            return await Door.open(options.host or loopback(), self._expects, self._accept, context)
+            self._door = await Door.open(options.host or loopback(), self._expects, self._accept, context)
+            return self._door
         host = await link_local_address(options.interface)
-        door = await Door.open(host, self._expects, self._accept, context, is_dynamic=True)
+        self._door = door = await Door.open(host, self._expects, self._accept, context, is_dynamic=True)
         host, port = door.address
         found = Found(host.split("%", maxsplit=1)[0], port, is_tls=context is not None)
 
@@ -95,6 +97,7 @@ class Secc:
         try:
             self._announcer = await Announcer.start(options.interface, where)
         except OSError:
+            self._door = None
             await door.close()
             raise
         return door
@@ -157,7 +160,7 @@ class Secc:
         if self._opening is not None:
             with contextlib.suppress(OSError):
                 await (await self._opening).close()
-            self._opening = None
+            self._opening = self._door = None
         await asyncio.gather(*self._past, return_exceptions=True)
 
     # ------------------------------------------------------------------ sessions
@@ -170,8 +173,8 @@ class Secc:
         if stage is None or not self._expects(*writer.get_extra_info("peername")[:2]):  # not since its handshake began
             writer.transport.abort()
             return
-        if self._opening is not None:
-            self._opening.result().clear()
+        if self._door is not None:
+            self._door.clear()
         options = self.options
         controller = EvseController(self.ratings, stage, EvseSettings(
             evse_id=options.evse_id, now=options.now, meter=options.meter, offer=options.offer,

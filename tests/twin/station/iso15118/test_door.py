@@ -130,6 +130,16 @@ async def test_a_peer_holds_no_more_than_its_share_of_the_doorway(station: Any, 
     await station.until(lambda: station.flood.standing() == 0)
 
 
+@pytest.mark.parametrize("speech", SPEECHES, ids=lambda s: s.language)
+async def test_a_car_is_not_locked_out_by_silent_lines_from_its_own_address(station: Any, speech: Speech) -> None:
+    car = plug(station, speech)
+    for _ in range(MOST_PER_PEER):
+        await station.flood.connect("127.0.0.1")
+    await station.until(lambda: station.door.unfinished == MOST_PER_PEER)
+    await leave(station, car, await arrive(station, car))
+    assert station.door.refused == MOST_PER_PEER
+
+
 async def test_a_flood_of_many_peers_leaves_room_for_the_car_that_comes_last(station: Any) -> None:
     car = plug(station, Speech())
     for peer in range(2, 2 + FLOOD):
