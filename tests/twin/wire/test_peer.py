@@ -54,7 +54,7 @@ async def line(
 
 async def ask(client: ClientConnection, raw: str | bytes) -> Any:
     await client.send(raw)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         return json.loads(await client.recv())
 
 

@@ -45,7 +45,7 @@ async def say(address: tuple[str, int], data: bytes, *, listens: bool = True) ->
     await writer.drain()
     answer = b""
     if listens:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             try:
                 answer = await reader.read(-1)
             except ConnectionError:

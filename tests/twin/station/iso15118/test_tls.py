@@ -220,7 +220,7 @@ class Caller:
         codec = EXI().get_exi_codec()
         payload = codec.encode_message(message, namespace)
         self.writer.write(HEADER.pack(1, 0xFE, kind, len(payload)) + payload)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             *_, length = HEADER.unpack(await self.reader.readexactly(HEADER.size))
             answer: dict[str, Any] = codec.decode_message(await self.reader.readexactly(length), namespace)
         return answer
