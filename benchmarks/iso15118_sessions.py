@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from twin.station.iso15118 import WireOptions, WireRail
-from twin.station.rail import CarLimits, CarState, EvNeeds, EvseRatings, SessionEnd, SessionFault, Speech
+from twin.station.rail import CarLimits, CarState, EvNeeds, EvseRatings, SessionEnd, SessionFault, Speech, Step
 
 SESSIONS = 100
 FREE_RUNNING_S = 10.0
@@ -46,6 +46,9 @@ class Car:
 
 class Listener:
     def needs(self, needs: EvNeeds) -> None: ...
+
+    def offer(self) -> tuple[Step, ...]:
+        return ()
 
     def flowing(self, power_kw: float) -> None: ...
 
