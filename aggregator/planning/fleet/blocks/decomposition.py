@@ -141,8 +141,9 @@ class _Search:
     choice: Choice = field(init=False)
 
     def __post_init__(self) -> None:
-        self.choice = Choice(Pool(Coupling.of(self.problem, self.blocks), dict(enumerate(self.blocks))),
-                             is_open=bool(paid_both_ways(self.problem).any()))
+        is_tempted = bool(paid_both_ways(self.problem).any())
+        self.choice = Choice(Pool(Coupling.of(self.problem, self.blocks), dict(enumerate(self.blocks)))
+                             if is_tempted else None)
 
     def run(self) -> None:
         """Prices from samples, better ones from a larger sample, then the whole fleet."""

@@ -24,14 +24,16 @@ _STILL = 3
 class Choice:
     """The directions that are held.
 
+    pool: for the plans of all blocks, with whatever directions; None where there is nothing to choose.
+
     Attributes:
         is_open: the next pass chooses. takes: by block, shape (tempted meter,), which of them buy. kept: the cheapest
         mix so far and the plans that it is of, where there was anything to choose: a new choice begins with one plan of
         each site.
     """
 
-    def __init__(self, pool: Pool, *, is_open: bool) -> None:
-        self.is_open, self._is_any, self._every = is_open, is_open, pool
+    def __init__(self, pool: Pool | None) -> None:
+        self.is_open, self._every = pool is not None, pool
         self.takes: dict[int, NDArray[np.bool_]] = {}
         self.kept: tuple[Mix, tuple[SitePlan, ...]] | None = None
         self._times, self._still, self._best = 0, 0, (-np.inf, np.inf)
@@ -45,7 +47,7 @@ class Choice:
 
     def take(self, answers: Sequence[BlockAnswer], pool: Pool) -> bool:
         """Hold what the answers have chosen, if they have; plans with other directions are no longer mixed."""
-        if not self._is_any:
+        if self._every is None:
             return False
         for answer in answers:
             self._every.add(answer.plans)
@@ -70,7 +72,7 @@ class Choice:
 
     def reopen(self, bound: float) -> Floats | None:
         """Prices at which all are to choose anew; None if that has moved neither bound nor cost for some time."""
-        if not self._is_any or self.kept is None:
+        if self._every is None or self.kept is None:
             return None
         cost, felt = self.kept[0].cost, 1e-4 * abs(self.kept[0].cost)
         has_moved = bound > self._best[0] + felt or cost < self._best[1] - felt
