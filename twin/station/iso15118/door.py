@@ -4,8 +4,8 @@
 
 Who is not expected is closed before a byte of TLS is answered, so that a flood of connections costs a running session
 nothing. While a car is expected, a peer may hold `MOST_PER_PEER` unfinished handshakes, all peers together
-`MOST_UNFINISHED`; beyond that the oldest goes, of that peer or of all, so that a car that comes last finds room, even
-one that has hung up twice without a word.
+`MOST_UNFINISHED`; beyond that one goes, of that peer or of all: the oldest that has sent no byte, else the oldest. So a
+car that comes last finds room, even one that has hung up twice without a word, and keeps it while it shakes hands.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ DYNAMIC_PORTS = range(49152, 65536)  # where the standards put a station that is
 PORT_TRIES = 20  # others may have some of them
 ACCEPTED_AT_ONCE = 16  # then the other sockets of the process have their turn
 NO_FILES_PAUSE_S = 0.5  # the process has no file descriptors left: accept again when some may be free
+_BYTES_RECEIVED = slice(128, 136)  # tcpi_bytes_received in struct tcp_info, Linux 4.1 and later
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with RST and keep no memory of the connection
 
 Entered = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
@@ -37,8 +38,18 @@ Entered = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
 class _Guest:
     """A connection in the doorway."""
 
-    peer: str
+    host: str
+    port: int
     line: socket.socket
+
+    @property
+    def has_spoken(self) -> bool:
+        """Whether a byte has come; not known (false) where the kernel does not count them."""
+        try:
+            facts = self.line.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED.stop)
+        except (OSError, AttributeError):
+            return False
+        return any(facts[_BYTES_RECEIVED])
 
 
 class Door:
@@ -130,17 +141,20 @@ class Door:
             self.refused += 1
             _reset(line)
             return
-        of_peer = [guest for guest in self._guests if guest.peer == host]
+        of_peer = [guest for guest in self._guests if guest.host == host]
         if len(of_peer) >= MOST_PER_PEER:
-            self._send_away(of_peer[0])
+            self._make_room(of_peer)
         elif len(self._guests) >= MOST_UNFINISHED:
-            self._send_away(self._guests[0])
+            self._make_room(self._guests)
         line.setblocking(False)
-        guest = _Guest(host, line)
+        guest = _Guest(host, port, line)
         self._guests.append(guest)
         task = self._loop.create_task(self._bring_in(guest))
         self._past.add(task)
         task.add_done_callback(self._past.discard)
+
+    def _make_room(self, among: list[_Guest]) -> None:
+        self._send_away(next((guest for guest in among if not guest.has_spoken), among[0]))
 
     def _send_away(self, guest: _Guest) -> None:
         """Its handshake reads the end of the line and fails: in whatever state it is, its socket is closed in order."""
@@ -165,6 +179,10 @@ class Door:
             transport.abort()
             return
         self._guests.remove(guest)
+        if not self._expects(guest.host, guest.port):  # not any more
+            self.refused += 1
+            transport.abort()
+            return
         self._entered(reader, asyncio.StreamWriter(transport, protocol, reader, self._loop))
 
 

@@ -170,7 +170,7 @@ class Secc:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         stage = self._stage
-        if stage is None or not self._expects(*writer.get_extra_info("peername")[:2]):  # not since its handshake began
+        if stage is None:
             writer.transport.abort()
             return
         if self._door is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from twin.station.iso15118.door import MOST_PER_PEER, MOST_UNFINISHED
 from twin.station.iso15118.pki import make_pki
 from twin.station.iso15118.secc import Secc
 from twin.station.iso15118.wire_rail import drive
-from twin.station.rail import Control, EvseRatings, Language, SessionEnd, Speech, Transfer
+from twin.station.rail import Control, EvseRatings, FaultKind, Language, SessionEnd, Speech, Transfer
 
 pytestmark = pytest.mark.anyio
 
@@ -138,6 +139,49 @@ async def test_a_car_is_not_locked_out_by_silent_lines_from_its_own_address(stat
     await station.until(lambda: station.door.unfinished == MOST_PER_PEER)
     await leave(station, car, await arrive(station, car))
     assert station.door.refused == MOST_PER_PEER
+
+
+async def test_a_car_in_its_handshake_keeps_its_place_before_silent_lines(station: Any) -> None:
+    plug(station, Speech())
+    await station.flood.connect("127.0.0.2")
+    await station.until(lambda: station.door.unfinished == 1)
+    car = station.flood.lines[0]
+    car.send(b"\x16")  # its hello begins
+    await station.until(lambda: station.door._guests[0].has_spoken)
+    for peer in range(3, 3 + FLOOD):
+        await station.flood.connect(f"127.0.0.{peer}")
+    for _ in range(FLOOD):
+        await station.flood.connect("127.0.0.2")
+    await station.until(lambda: station.door.refused == 1 + 2 * FLOOD - MOST_UNFINISHED)
+    assert _stands(car)
+
+
+async def test_lines_that_are_reset_at_once_are_forgotten(station: Any) -> None:
+    plug(station, Speech())
+    for peer in range(2, 2 + FLOOD):
+        await station.flood.connect(f"127.0.0.{peer}")
+        line = station.flood.lines[-1]
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        line.close()
+    await station.until(lambda: station.door.unfinished == 0)
+    station.flood.lines.clear()
+    car = plug(station, Speech())
+    await leave(station, car, await arrive(station, car))
+
+
+async def test_a_plain_line_that_is_reset_at_once_is_a_broken_line(bench: Any) -> None:
+    notes = bench.Notes()
+    secc = Secc(EvseRatings(max_charge_kw=11.0), notes, bench.WireOptions(host="127.0.0.1"))
+    flood = Flood(await secc.listen())
+    for count in range(1, 20):
+        secc.plug(bench.Stage(bench.ScriptedCar(Speech())))
+        await flood.connect()
+        line = flood.lines.pop()
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        line.close()
+        await bench.until(lambda count=count: len(notes.ends) == count)
+        assert notes.ends[-1].kind is FaultKind.LINK
+    await secc.close()
 
 
 async def test_a_flood_of_many_peers_leaves_room_for_the_car_that_comes_last(station: Any) -> None:
