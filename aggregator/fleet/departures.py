@@ -124,7 +124,8 @@ class DepartureHistory:
         """What is believed of a driver of whom nothing is known."""
         asked_s, now_s, declared_s = [moment.timestamp() for moment in when], now.timestamp(), declared.timestamp()
         if self.site is None:
-            return self.prior.leaving_rates(np.array([[now_s, max(now_s, at)] for at in asked_s]) - declared_s)
+            spans_s = np.array([[now_s, max(now_s, at)] for at in asked_s]).reshape(-1, 2)
+            return np.where(spans_s[:, 1] > now_s, self.prior.leaving_rates(spans_s - declared_s), 0.0)
         first = int(now_s // HALF_HOUR_S)
         last = max(first, int(max(asked_s, default=now_s) // HALF_HOUR_S))
         edges_s = (HALF_HOUR_S * np.arange(first, last + 2)).astype(np.float64)

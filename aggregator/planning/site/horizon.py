@@ -258,6 +258,13 @@ def _said(session: LiveSession) -> datetime:
     return session.departure if session.overdue_since is None else session.overdue_since
 
 
+def _floor_kwh(session: LiveSession) -> float:
+    """Below this nothing is taken; of a car whose declared departure has passed, nothing of what its driver wants."""
+    if session.overdue_since is None:
+        return session.floor_kwh
+    return max(session.floor_kwh, min(session.target_kwh, session.energy_kwh))
+
+
 def _discharge_kw(model: SiteModel, session: LiveSession, situation: Situation) -> float:
     vehicle = model.vehicles[session.vehicle_model].vehicle
     return min(model.evses[session.evse_id].max_discharge_kw, vehicle.max_discharge_kw,
@@ -285,7 +292,7 @@ def _demand(model: SiteModel, session: LiveSession, situation: Situation, grid: 
     return EvDemand(
         id=session.transaction_id, evse_id=session.evse_id, arrive=0, depart=depart,
         energy_kwh=session.energy_kwh, capacity_kwh=session.capacity_kwh * vehicle.battery.soc_max,
-        target_kwh=session.target_kwh, floor_kwh=session.floor_kwh,
+        target_kwh=session.target_kwh, floor_kwh=_floor_kwh(session),
         max_charge_kw=(
             0.0 if session.evse_id in situation.cannot_charge or (session.is_full and discharge_kw == 0.0)
             else charge_kw
@@ -342,7 +349,7 @@ def _visit(model: SiteModel, session: LiveSession, situation: Situation, grid: T
         id=session.transaction_id, evse_id=session.evse_id, vehicle=vehicle, arrival=now,
         departure=max(grid.at(_last_step(grid, until)), now + timedelta(seconds=1)),
         energy_kwh=min(session.energy_kwh, capacity_kwh), target_kwh=min(session.target_kwh, capacity_kwh),
-        floor_kwh=min(session.floor_kwh, capacity_kwh),
+        floor_kwh=min(_floor_kwh(session), capacity_kwh),
     )
 
 

@@ -72,6 +72,12 @@ def test_a_site_without_history_is_taken_for_what_is_believed_of_any(
     assert DepartureHistory().stays_until(0.5, now, declared, arrival=START, id_token="new") is None
 
 
+@given(late_h=st.floats(0.0, 60.0), is_known=st.booleans())
+def test_who_is_there_now_has_not_left_by_now_however_late_it_is(late_h: float, is_known: bool) -> None:
+    history = learnt([stay(number, 0.9) for number in range(60)]) if is_known else DepartureHistory()
+    assert gone_after(history, 8.0 + late_h, now_h=8.0 + late_h) == 0.0
+
+
 @given(seed=st.integers(0, 10_000), at_h=st.floats(0.5, 8.0), own=st.integers(0, 40), now_h=st.floats(0.0, 4.0))
 def test_a_driver_is_believed_between_the_site_and_the_own_record_as_visits_weigh(
     seed: int, at_h: float, own: int, now_h: float

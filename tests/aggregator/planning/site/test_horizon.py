@@ -378,6 +378,20 @@ def test_a_car_that_has_outstayed_is_counted_on_as_long_as_those_that_had() -> N
     assert (demand.due, demand.depart) == (2, 5)
 
 
+@pytest.mark.parametrize(("energy_kwh", "least_kwh"), [(39.4, 39.4), (47.0, 40.0)])
+def test_an_overdue_car_gives_an_event_nothing_of_what_its_driver_wants(energy_kwh: float, least_kwh: float) -> None:
+    """Not even what would be there again in half an hour; what it has beyond it gives."""
+    late = TEN + timedelta(hours=4, minutes=30)
+    overdue = session(departure=late + timedelta(minutes=30), overdue_since=TEN + timedelta(hours=4),
+                      energy_kwh=energy_kwh)
+    asks = situation(overdue, now=late, permitted_kw={"DC": 10.0}, commitments=(event(0, 20.0, 20.0, 20.0, 20.0),))
+    request = build_request(site(departures=past_stays(1.5)), asks)
+    assert request.world.visits[0].floor_kwh == request.problem.evs[0].floor_kwh == least_kwh
+    plan = solve(request.problem)
+    assert plan.energy_kwh.min() >= least_kwh - 1e-6
+    assert (plan.discharge_kw.max() > 1.0) == (energy_kwh > least_kwh)
+
+
 def dispatched(power_kw: np.ndarray, transaction: str = "tx-DC", start: datetime = TEN) -> Dispatched:
     schedule = Schedule(TimeGrid(start, 900, power_kw.shape[1]), ("AC", "DC"), power_kw)
     return Dispatched(schedule, {"DC": transaction})
