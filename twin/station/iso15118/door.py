@@ -80,9 +80,8 @@ class Door:
 
         is_dynamic: the port is one of `DYNAMIC_PORTS`.
         """
-        found = await asyncio.get_running_loop().getaddrinfo(host, 0, type=socket.SOCK_STREAM)
-        family, kind, protocol, _, address = found[0]
-        listening = socket.socket(family, kind, protocol)
+        family, address = await resolved(host, 0)
+        listening = socket.socket(family, socket.SOCK_STREAM)
         try:
             listening.setblocking(False)
             if is_dynamic:
@@ -184,6 +183,16 @@ class Door:
             transport.abort()
             return
         self._entered(reader, asyncio.StreamWriter(transport, protocol, reader, self._loop))
+
+
+async def resolved(host: str, port: int) -> tuple[socket.AddressFamily, tuple[Any, ...]]:
+    """Family and socket address of a TCP port; of a link-local host with its interface. Raises an `OSError`."""
+    try:
+        # Not by the event loop: uvloop loses the interface of a link-local address.
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return found[0][0], found[0][4]
 
 
 def _bind_dynamic(listening: socket.socket, address: tuple[Any, ...]) -> None:

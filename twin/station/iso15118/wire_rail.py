@@ -18,6 +18,7 @@ from dataclasses import replace
 
 from iso15118.shared.messages.timeouts import Timeouts
 
+from twin.station.iso15118.door import resolved
 from twin.station.iso15118.ev import EvController
 from twin.station.iso15118.ev_core import config_of
 from twin.station.iso15118.evse_core import PowerStage
@@ -64,14 +65,15 @@ async def drive(
     if options.pki is not None:
         use_pki(options.pki)
         context = client_context(options.pki, is_newest=car.speech.language is Language.ISO_15118_20)
+    family, address = await resolved(host, port)
     with contextlib.ExitStack() as until_connected:
-        line = until_connected.enter_context(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET))
+        line = until_connected.enter_context(socket.socket(family))
         line.setblocking(False)
         line.bind((host if host in LOOPBACKS else "", 0))
         announce(line.getsockname()[1])
         try:
             async with asyncio.timeout(CONNECT_S):
-                await asyncio.get_running_loop().sock_connect(line, (host, port))
+                await asyncio.get_running_loop().sock_connect(line, address)
         except TimeoutError:
             raise OSError(f"{host} port {port}: no connection in {CONNECT_S:g} s") from None
         reader, writer = await asyncio.open_connection(
