@@ -15,7 +15,7 @@ import numpy as np
 
 from aggregator.fleet.departures import DepartureHistory, PastStay
 from aggregator.planning.site.arrivals import LearntArrivals, PastVisit
-from aggregator.planning.site.horizon import SiteModel
+from aggregator.planning.site.situation import SiteModel
 
 if TYPE_CHECKING:
     from aggregator.store import SessionRecord, Store, TargetRecord

@@ -27,7 +27,7 @@ from aggregator.fleet.site_power import SitePower
 from aggregator.ocpp.events import ChargerCommands, ConnectorState, MeterSample, ProfileCommand
 from aggregator.planning.gate import GateOutcome, PlanRequest
 from aggregator.planning.site.decision import could_discharge_kw, decide
-from aggregator.planning.site.horizon import Dispatched, SiteModel, Situation, horizon_grid
+from aggregator.planning.site.situation import Dispatched, SiteModel, Situation, horizon_grid
 from aggregator.signals.desk import SignalDesk
 from aggregator.signals.measurement import event_performance
 from aggregator.signals.model import GridSignal, Obligation, SignalState

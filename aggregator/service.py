@@ -49,7 +49,8 @@ from aggregator.operations.logging import configure_logging
 from aggregator.operations.metrics import Metrics
 from aggregator.operations.tokens import TokenService, load_or_create_key
 from aggregator.planning.process import PlannerProcess
-from aggregator.planning.site.horizon import RecedingHorizon, SiteModel
+from aggregator.planning.site.horizon import RecedingHorizon
+from aggregator.planning.site.situation import SiteModel
 from aggregator.service_ports import ChargerPort, DischargeStopPort, FleetPort, HealthPort, SiteMeterPort
 from aggregator.signals.desk import SignalDesk
 from aggregator.signals.limits import SET_ASIDE

@@ -44,8 +44,8 @@ from aggregator.planning.gate import GateOutcome, PlanRequest, schedule_of
 from aggregator.planning.site.anticipation import expected_load
 from aggregator.planning.site.arrivals import NO_EVSE, LearntArrivals, PastVisit
 from aggregator.planning.site.forecast import BaseLoadForecast
-from aggregator.planning.site.horizon import SiteModel
 from aggregator.planning.site.problem import EvDemand
+from aggregator.planning.site.situation import SiteModel
 from aggregator.planning.site.solve import solve
 from aggregator.signals.limits import LimitBook
 from aggregator.signals.model import GridSignal, Obligation, Programme, SignalInterval

@@ -33,8 +33,9 @@ from aggregator.planning.gate import GateOutcome, PlanRequest
 from aggregator.planning.process import PlannerProcess
 from aggregator.planning.site.arrivals import LearntArrivals, PastVisit
 from aggregator.planning.site.forecast import BaseLoadForecast
-from aggregator.planning.site.horizon import Dispatched, SiteModel, Situation, build_request
 from aggregator.planning.site.problem import Commitment
+from aggregator.planning.site.request import build_request
+from aggregator.planning.site.situation import Dispatched, SiteModel, Situation
 from markets.rate import shipped_rate
 from twin.assets import Battery, Current, Evse, LossCurve, PowerCurve, Site, Vehicle
 

@@ -15,7 +15,7 @@ from aggregator.dispatch.fast_loop import NewcomerRoom
 from aggregator.dispatch.permits import DischargeUse, EvseApproval, PermitBook, VehicleApproval
 from aggregator.fleet.beliefs import SiteDefaults, VehicleModel
 from aggregator.planning.site.forecast import ArrivalForecast, BaseLoadForecast
-from aggregator.planning.site.horizon import SiteModel
+from aggregator.planning.site.situation import SiteModel
 from markets.rate import RateSchedule
 
 if TYPE_CHECKING:

@@ -18,14 +18,8 @@ from aggregator.fleet.model import DepartureTarget, LiveSession
 from aggregator.ocpp.events import MeterSample
 from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate
 from aggregator.planning.site.decision import could_discharge_kw, decide
-from aggregator.planning.site.horizon import (
-    Dispatched,
-    SiteModel,
-    Situation,
-    as_far_as_needed,
-    build_request,
-    horizon_grid,
-)
+from aggregator.planning.site.request import as_far_as_needed, build_request
+from aggregator.planning.site.situation import Dispatched, SiteModel, Situation, horizon_grid
 from aggregator.signals.limits import Held, LimitBook
 from aggregator.signals.model import Decision, GridSignal, Obligation, SignalState
 from twin.assets import Visit

@@ -20,7 +20,7 @@ from aggregator.fleet.beliefs import Beliefs, SiteDefaults, VehicleModel
 from aggregator.fleet.model import DepartureTarget, LiveSession
 from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate
 from aggregator.planning.site.forecast import BaseLoadForecast
-from aggregator.planning.site.horizon import SiteModel
+from aggregator.planning.site.situation import SiteModel
 from aggregator.signals.limits import LimitBook
 from aggregator.signals.model import GridSignal, Obligation, SignalInterval
 from aggregator.studies.events import SITE, Asked

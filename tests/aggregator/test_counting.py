@@ -15,7 +15,7 @@ from aggregator.counting import count_plan
 from aggregator.demo.configuration import Credentials, write_clock, write_configuration
 from aggregator.demo.scene import load_scene
 from aggregator.planning.gate import plan_through_gate
-from aggregator.planning.site.horizon import build_request
+from aggregator.planning.site.request import build_request
 from aggregator.service import Service, assemble
 from aggregator.store import MessageKey, SiteReading, TelemetryRefusedError
 from twin.scenario import resource_path

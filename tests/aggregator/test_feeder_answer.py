@@ -21,7 +21,7 @@ from aggregator.demo.scene import load_scene
 from aggregator.fleet import DepartureTarget
 from aggregator.ocpp.events import MeterSample, TransactionStarted
 from aggregator.planning.gate import GateOutcome, plan_through_gate
-from aggregator.planning.site.horizon import build_request
+from aggregator.planning.site.request import build_request
 from aggregator.service import Service, assemble
 from twin.feeder.second_engine.check import Checker
 from twin.scenario import resource_path

@@ -19,7 +19,7 @@ from aggregator.dispatch.desired import decode
 from aggregator.fleet import DepartureTarget
 from aggregator.ocpp.events import MeterSample, ProfileCommand, Purpose, TransactionStarted
 from aggregator.planning.gate import plan_through_gate
-from aggregator.planning.site.horizon import build_request
+from aggregator.planning.site.request import build_request
 from aggregator.service import Service, assemble
 from twin.feeder.second_engine.check import Checker
 from twin.scenario import resource_path

@@ -13,7 +13,7 @@ from aggregator.fleet.beliefs import VehicleModel
 from aggregator.learning import learn, next_day, past_stays, past_visits
 from aggregator.planning.site.arrivals import LearntArrivals
 from aggregator.planning.site.forecast import ArrivalForecast, BaseLoadForecast
-from aggregator.planning.site.horizon import SiteModel
+from aggregator.planning.site.situation import SiteModel
 from aggregator.store import SessionRecord, Store, TargetRecord
 from markets.rate import shipped_rate
 from twin.assets import Battery, Current, Evse, PowerCurve, Site, Vehicle

@@ -18,8 +18,9 @@ from aggregator.live import refusals_of
 from aggregator.loop import plan_record
 from aggregator.ocpp.events import MeterSample, TransactionStarted
 from aggregator.planning.gate import GateOutcome, PlanRequest, Round, plan_through_gate
-from aggregator.planning.site.horizon import Situation, build_request
 from aggregator.planning.site.lessons import Refusal
+from aggregator.planning.site.request import build_request
+from aggregator.planning.site.situation import Situation
 from aggregator.service import Service, assemble
 from aggregator.signals.model import Decision, GridSignal, Obligation, SignalInterval, SignalState
 from aggregator.store import SiteReading

@@ -26,7 +26,8 @@ from aggregator.ocpp.events import (
     TransactionStarted,
 )
 from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate
-from aggregator.planning.site.horizon import Situation, build_request
+from aggregator.planning.site.request import build_request
+from aggregator.planning.site.situation import Situation
 from aggregator.service import Service, assemble
 from aggregator.store import verify_database
 from aggregator.store.records import DesiredRecord, PlanRecord

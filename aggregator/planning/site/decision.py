@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.fleet.model import LiveSession
-from aggregator.planning.site.horizon import SiteModel
 from aggregator.planning.site.problem import EvDemand, Plan, Problem
+from aggregator.planning.site.situation import SiteModel
 from aggregator.planning.street.lessons import Crossed
 from aggregator.signals.model import NO_LIMIT_KW, Decision, GridSignal, ReasonCode, SignalState
 from twin.assets import TimeGrid

@@ -9,7 +9,7 @@ import pytest
 from aggregator.fleet.beliefs import Beliefs, SiteDefaults, VehicleModel
 from aggregator.fleet.model import DepartureTarget, LiveSession
 from aggregator.planning.site.forecast import BaseLoadForecast
-from aggregator.planning.site.horizon import SiteModel
+from aggregator.planning.site.situation import SiteModel
 from aggregator.signals.limits import LimitBook
 from aggregator.signals.model import GridSignal, Obligation, Programme, SignalInterval, SignalState
 from aggregator.studies.loop import LoopController

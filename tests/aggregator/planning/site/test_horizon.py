@@ -15,16 +15,10 @@ from aggregator.fleet.model import LiveSession, SocSource
 from aggregator.planning.gate import GateOutcome, PlanRequest, safe_outcome
 from aggregator.planning.site.arrivals import LearntArrivals, PastVisit
 from aggregator.planning.site.forecast import ArrivalForecast, BaseLoadForecast
-from aggregator.planning.site.horizon import (
-    Dispatched,
-    RecedingHorizon,
-    SiteModel,
-    Situation,
-    as_far_as_needed,
-    build_request,
-    horizon_grid,
-)
+from aggregator.planning.site.horizon import RecedingHorizon
 from aggregator.planning.site.problem import Commitment, Cut
+from aggregator.planning.site.request import as_far_as_needed, build_request
+from aggregator.planning.site.situation import Dispatched, SiteModel, Situation, horizon_grid
 from aggregator.planning.site.solve import solve
 from markets.rate import shipped_rate
 from twin.assets import Battery, Current, Evse, LossCurve, PowerCurve, Schedule, Site, TimeGrid, Vehicle

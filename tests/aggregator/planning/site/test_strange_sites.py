@@ -14,7 +14,9 @@ from aggregator.fleet.beliefs import VehicleModel
 from aggregator.fleet.model import LiveSession, SocSource
 from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate, safe_outcome
 from aggregator.planning.site.forecast import BaseLoadForecast
-from aggregator.planning.site.horizon import RecedingHorizon, SiteModel, Situation, build_request, without_strange
+from aggregator.planning.site.horizon import RecedingHorizon
+from aggregator.planning.site.request import build_request, without_strange
+from aggregator.planning.site.situation import SiteModel, Situation
 from markets.rate import shipped_rate
 from twin.assets import Battery, Current, Evse, LossCurve, PowerCurve, Site, Vehicle
 

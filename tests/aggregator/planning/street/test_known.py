@@ -9,7 +9,8 @@ import pytest
 from aggregator.demo.feeder import garage_feeder
 from aggregator.fleet.beliefs import VehicleModel
 from aggregator.planning.site.forecast import ArrivalForecast, BaseLoadForecast
-from aggregator.planning.site.horizon import SiteModel, Situation, as_far_as_needed, build_request, horizon_grid
+from aggregator.planning.site.request import as_far_as_needed, build_request
+from aggregator.planning.site.situation import SiteModel, Situation, horizon_grid
 from aggregator.planning.street.known import Neighbour, Street
 from markets.rate import shipped_rate
 from twin.assets import Battery, Current, Evse, PowerCurve, Site, Vehicle
