@@ -2,8 +2,8 @@
 
 `problem` is the contract, `model` the definition in Pyomo, `arrays` the same as arrays and the usual way to the solver,
 `repair` and `rounding` what makes the optimum followable, `safe` the plan without a solver, `checker` the judge without
-one. `situation` is what the service knows, `cars` and `request` make the problem of it, `horizon` does so again and again;
-`decision` says what came of it in words.
+one. `situation` is what the service knows, `cars` and `request` make the problem of it, `horizon` does so again and
+again; `decision` says what came of it in words.
 """
 
 from aggregator.planning.site.checker import Evaluation, check, evaluate
