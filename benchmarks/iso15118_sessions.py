@@ -9,6 +9,7 @@ is given. Wall times are as the machine was loaded; processor time per loop is w
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import statistics
 import time
@@ -144,6 +145,8 @@ async def orders() -> None:
 
 
 async def main() -> None:
+    gc.collect()
+    gc.freeze()  # as the stations' process does
     await connects()
     await together()
     await orders()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import random
@@ -182,6 +183,10 @@ async def serve(
     threading.Thread(
         target=_read_commands, args=(loop, process, ends_with_stdin), name="commands", daemon=True
     ).start()
+    # What is loaded by now lives as long as the process: a full collection that looks through all of it would hold up
+    # the charge loops of every car for some 50 ms.
+    gc.collect()
+    gc.freeze()
     try:
         await process.run()
     finally:
