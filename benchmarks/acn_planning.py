@@ -1,4 +1,4 @@
-"""The planner under uncertainty on 200 days of ACN-Data, in the twin: virtual EVs and departure buffers, scored.
+"""The planner under uncertainty on 200 days of ACN-Data, in the twin: virtual EVs and learnt departures, scored.
 
     python benchmarks/acn_planning.py [--data FOLDER] [--workers 2] [--write]     the 200 scored days
     python benchmarks/acn_planning.py --tune [--write]                            other days, variants side by side
@@ -12,30 +12,39 @@ only times are uncertain. Each billing month of a site is one run of the twin un
 
 - *uncontrolled*: full power from plug-in;
 - *naive*: the planner that believes declared departures and expects no car;
-- *learnt*: the planner with virtual EVs and departure buffers, taught every midnight by the days before it;
+- *learnt*: the planner with virtual EVs and learnt departures, taught every midnight by the days before it;
 - *foresight*: one linear program over the whole month that knows every session, replayed.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import re
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import acn_data
 import numpy as np
 from acn_foresight import foresight
+from acn_months import (
+    BUILDING_KW,
+    EVENT_NET_KW,
+    FLOOR_SOC,
+    LEARN_DAYS,
+    LOSS,
+    ZONE,
+    Month,
+    car,
+    events_of,
+    months_of,
+    world_of,
+)
 
 from aggregator.fleet.beliefs import Beliefs, SiteDefaults, VehicleModel
 from aggregator.fleet.departures import DepartureErrors, DepartureHistory, PastStay
@@ -52,34 +61,21 @@ from aggregator.signals.model import GridSignal, Obligation, Programme, SignalIn
 from aggregator.studies.loop import LoopController
 from markets.bill import bill
 from markets.rate import shipped_rate
-from twin.assets import Battery, Current, Evse, LossCurve, PowerCurve, Site, TimeGrid, Vehicle, Visit, World
+from twin.assets import TimeGrid, Visit, World
 from twin.controllers import FollowSchedule, Uncontrolled
 from twin.engine import run
 from twin.engine.of_world import WorldController, ensemble_of
 from twin.ensemble import Outcome
 from twin.replay import WorldView
 
-ZONE = ZoneInfo("America/Los_Angeles")
-STEP_S = 900
-LEARN_DAYS = 56
 SCORED = (
     *(("caltech", date(2019, month, 1), 31) for month in (9, 10, 11, 12)),
     ("caltech", date(2021, 6, 1), 31), ("caltech", date(2021, 7, 1), 31), ("caltech", date(2021, 8, 1), 17),
 )
 """Site, first day, most days of each billing month: 122 days before and 78 after the pandemic's worst."""
-STATIONS = 20
-"""The busiest of the site in the month and the days that teach it."""
 TUNED = (("caltech", date(2019, 8, 1), 15),)
-IMPORT_CAP_KW = 200.0
-# An office and laboratory building, the hours of twin/data/workplace_caltech.toml.
-BUILDING_KW = (
-    35.0, 35.0, 35.0, 35.0, 35.0, 35.5, 37.0, 40.0, 43.0, 45.5, 48.0, 50.0,
-    51.5, 53.0, 54.5, 55.0, 54.5, 52.0, 47.5, 43.0, 40.0, 38.0, 36.5, 35.5,
-)
-EVENT_DAYS, EVENT_HOURS, EVENT_NET_KW, EVENT_KNOWN_H = (1, 3), (16, 18), 50.0, 10
-WEAR_PER_KWH, EVENT_PER_KWH, MISSED_PER_KWH, LOSS = 0.02, 2.0, 1.0, 0.08
-"""Money per kWh: battery throughput, above an event's level, missing at departure; and lost per kWh stored."""
-BATTERY_KWH, FLOOR_SOC = 62.0, 0.2
+WEAR_PER_KWH, EVENT_PER_KWH, MISSED_PER_KWH = 0.02, 2.0, 1.0
+"""Money per kWh: battery throughput, above an event's level, missing at departure."""
 MISSED_KWH = 0.25
 """A departure is missed where the car holds less than it would have uncontrolled, by more than this."""
 KEPT_KW, CHANGED_KW = 1.0, 0.05
@@ -142,22 +138,6 @@ class KnownArrivals(LearntArrivals):
                 found.append(EvDemand(f"known {visit.id}", NO_EVSE, first, last, 0.0, want_kwh, want_kwh, 0.0, kw, 0.0,
                                       1.0, 1.0, 0.0))
         return tuple(found)
-
-
-@dataclass(frozen=True)
-class Month:
-    """A billing month of a site: its sessions, and those before it."""
-
-    site: str
-    start: datetime
-    days: int
-    sessions: tuple[acn_data.Session, ...]
-    before: tuple[acn_data.Session, ...]
-
-    @property
-    def grid(self) -> TimeGrid:
-        end = (self.start.astimezone(ZONE).replace(tzinfo=None) + timedelta(days=self.days)).replace(tzinfo=ZONE)
-        return TimeGrid(self.start, STEP_S, round((end - self.start) / timedelta(seconds=STEP_S)))
 
 
 @dataclass
@@ -243,84 +223,6 @@ def _scored(task: tuple[Month, str | Variant]) -> Score:
     print(f"  {month.site} {month.start:%Y-%m-%d} {name}: {score.cost:.0f}, {score.missed} missed, "
           f"{score.plans} plans, {score.cpu_s:.0f} s", flush=True)
     return score
-
-
-def months_of(sessions: Iterable[acn_data.Session], wanted: Iterable[tuple[str, date, int]]) -> list[Month]:
-    """Claimed sessions of each month that stand alone at their station, and all that ended before it."""
-    known = [s for s in sessions if s.is_claimed and s.departure > s.arrival and s.declared > s.arrival]
-    found = []
-    for site, first, most in wanted:
-        start = datetime(first.year, first.month, first.day, tzinfo=ZONE)
-        end = first
-        while end.month == first.month and (end - first).days < most:
-            end += timedelta(days=1)
-        until = datetime(end.year, end.month, end.day, tzinfo=ZONE)
-        since = start - timedelta(days=LEARN_DAYS)
-        here = [s for s in known if s.site == site and since <= s.arrival < until]
-        count = Counter(s.station for s in here)
-        busiest = sorted(count, key=lambda station: (-count[station], station))[:STATIONS]
-        here = [s for s in here if s.station in busiest]
-        free_from: dict[str, datetime] = {}
-        inside = []
-        for session in sorted(here, key=lambda s: (s.arrival, s.departure)):
-            within = session.arrival >= start and session.departure < until
-            if within and session.arrival >= free_from.get(session.station, start):
-                free_from[session.station] = session.departure
-                inside.append(session)
-        before = tuple(s for s in here if s.departure < start)
-        found.append(Month(site, start.astimezone(UTC), (end - first).days, tuple(inside), before))
-    return found
-
-
-@cache
-def car(*, is_v2g: bool) -> Vehicle:
-    """Losses in proportion, no taper: the twin's car is the plan's, so only time is uncertain."""
-    flat = PowerCurve((0.0, 1.0), (60.0, 60.0))
-    battery = Battery(BATTERY_KWH if is_v2g else 150.0, flat, flat if is_v2g else None, LossCurve(0.0, LOSS, 0.0))
-    return Vehicle("bidirectional" if is_v2g else "car", battery, 11.0 if is_v2g else 6.656, 11.0 if is_v2g else 0.0,
-                   0.5 if is_v2g else 0.0, ac_phases=1)
-
-
-def world_of(month: Month) -> World:
-    """The month as it happened."""
-    stations = sorted({session.station for session in (*month.sessions, *month.before)})
-    v2g = set(stations[::3])
-    evses = tuple(
-        Evse(name, month.site, Current.DC, 11.0, 0.0, 11.0) if name in v2g
-        else Evse(name, month.site, Current.AC, 6.656, 1.248, ac_phases=1, ac_volts=208.0)
-        for name in stations
-    )
-    visits = []
-    for number, session in enumerate(month.sessions):
-        is_v2g = session.station in v2g
-        vehicle = car(is_v2g=is_v2g)
-        wanted = session.delivered_kwh / (1.0 + LOSS)
-        energy = 10.0
-        if is_v2g:
-            share = hashlib.sha256(f"{session.station}{session.arrival.isoformat()}".encode()).digest()[0] / 255
-            energy = min(BATTERY_KWH * (0.3 + 0.3 * share), max(BATTERY_KWH - wanted, 0.0))
-        wanted = min(wanted, vehicle.battery.capacity_kwh - energy)
-        visits.append(Visit(
-            f"{number:06d}", session.station, vehicle, session.arrival.astimezone(UTC),
-            session.departure.astimezone(UTC), energy, energy + wanted, min(FLOOR_SOC * BATTERY_KWH, energy)))
-    grid = month.grid
-    cap = np.full(grid.steps, IMPORT_CAP_KW)
-    return World(
-        Site(month.site, ZONE.key, IMPORT_CAP_KW), evses, tuple(visits), grid,
-        BaseLoadForecast(BUILDING_KW, ZONE.key).expect(grid), cap, np.zeros(grid.steps))
-
-
-def events_of(grid: TimeGrid) -> list[tuple[datetime, datetime, datetime]]:
-    """(known from, start, end) of each event."""
-    found = []
-    day = grid.start.astimezone(ZONE).replace(hour=0)
-    while day < grid.end:
-        if day.weekday() in EVENT_DAYS:
-            known, start, end = (
-                day.replace(hour=hour).astimezone(UTC) for hour in (EVENT_KNOWN_H, *EVENT_HOURS))
-            found.append((known, start, end))
-        day = (day.replace(tzinfo=None) + timedelta(days=1)).replace(tzinfo=ZONE)
-    return found
 
 
 def score_of(month: Month, control: str | Variant) -> Score:

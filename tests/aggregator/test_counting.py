@@ -2,42 +2,22 @@
 
 import asyncio
 import sqlite3
-import time
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from aggregator.clock import Segment
-from aggregator.config import load_settings
 from aggregator.counting import count_plan
-from aggregator.demo.configuration import Credentials, write_clock, write_configuration
-from aggregator.demo.scene import load_scene
 from aggregator.planning.gate import plan_through_gate
 from aggregator.planning.site.request import build_request
-from aggregator.service import Service, assemble
+from aggregator.service import Service
 from aggregator.store import MessageKey, SiteReading, TelemetryRefusedError
-from twin.scenario import resource_path
 
 pytestmark = pytest.mark.anyio
 
 NOON = datetime(2019, 7, 15, 19, 0, tzinfo=UTC)
 METERED = MessageKey("ocpp2.1", "MeterValues", "in")
 ORDERED = MessageKey("ocpp1.6", "SetChargingProfile", "out")
-
-
-@pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Service]:
-    scene = load_scene(resource_path("workplace_caltech.toml"))
-    write_configuration(tmp_path, scene, Credentials.make(scene), host="127.0.0.1", http_port=0, ocpp_port=0)
-    write_clock(tmp_path / "clock.json", [Segment(time.time(), NOON, 1.0)])
-    made = await assemble(load_settings(tmp_path / "v2g.toml"))
-    try:
-        yield made
-    finally:
-        made.ticker_close.close()
-        await made.store.close()
 
 
 def said(service: Service, name: str) -> dict[str, float]:

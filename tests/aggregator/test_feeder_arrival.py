@@ -2,27 +2,20 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from aggregator.clock import Segment
-from aggregator.config import load_settings
-from aggregator.demo.configuration import Credentials, write_clock, write_configuration
-from aggregator.demo.scene import load_scene
 from aggregator.dispatch import power_at
 from aggregator.dispatch.desired import decode
 from aggregator.fleet import DepartureTarget
 from aggregator.ocpp.events import MeterSample, ProfileCommand, Purpose, TransactionStarted
 from aggregator.planning.gate import plan_through_gate
 from aggregator.planning.site.request import build_request
-from aggregator.service import Service, assemble
+from aggregator.service import Service
 from twin.feeder.second_engine.check import Checker
-from twin.scenario import resource_path
 
 pytestmark = pytest.mark.anyio
 
@@ -30,22 +23,16 @@ NOON = datetime(2019, 7, 15, 19, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Service]:
+async def service(service: Service) -> AsyncIterator[Service]:
     """The demo's site at noon with its outbox running; no charger answers."""
-    scene = load_scene(resource_path("workplace_caltech.toml"))
-    write_configuration(tmp_path, scene, Credentials.make(scene), host="127.0.0.1", http_port=0, ocpp_port=0)
-    write_clock(tmp_path / "clock.json", [Segment(time.time(), NOON, 1.0)])
-    made = await assemble(load_settings(tmp_path / "v2g.toml"))
-    running = asyncio.create_task(made.outbox.run())
+    running = asyncio.create_task(service.outbox.run())
     await asyncio.sleep(0)
     try:
-        yield made
+        yield service
     finally:
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running
-        made.ticker_close.close()
-        await made.store.close()
 
 
 def on_phase_c(service: Service) -> list[str]:

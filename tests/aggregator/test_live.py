@@ -1,18 +1,11 @@
 """The live page's picture, taken of a service that is assembled in full; only its processes and sockets stand still."""
 
-import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from aggregator.clock import Segment
-from aggregator.config import load_settings
-from aggregator.demo.configuration import Credentials, write_clock, write_configuration
-from aggregator.demo.scene import load_scene
 from aggregator.fleet import DepartureTarget
 from aggregator.live import refusals_of
 from aggregator.loop import plan_record
@@ -21,31 +14,16 @@ from aggregator.planning.gate import GateOutcome, PlanRequest, Round, plan_throu
 from aggregator.planning.site.lessons import Refusal
 from aggregator.planning.site.request import build_request
 from aggregator.planning.site.situation import Situation
-from aggregator.service import Service, assemble
+from aggregator.service import Service
 from aggregator.signals.model import Decision, GridSignal, Obligation, SignalInterval, SignalState
 from aggregator.store import SiteReading
 from aggregator.web.pages import LivePage
 from aggregator.web.view import live_view
-from twin.scenario import resource_path
 
 pytestmark = pytest.mark.anyio
 
 NOON = datetime(2019, 7, 15, 19, 0, tzinfo=UTC)
 DC, AC = "CA-303", "CA-305"
-
-
-@pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Service]:
-    """The demo's site at noon, in real time, before anything runs."""
-    scene = load_scene(resource_path("workplace_caltech.toml"))
-    write_configuration(tmp_path, scene, Credentials.make(scene), host="127.0.0.1", http_port=0, ocpp_port=0)
-    write_clock(tmp_path / "clock.json", [Segment(time.time(), NOON, 1.0)])
-    made = await assemble(load_settings(tmp_path / "v2g.toml"))
-    try:
-        yield made
-    finally:
-        made.ticker_close.close()
-        await made.store.close()
 
 
 async def plug(

@@ -1,8 +1,6 @@
 """A plan is adopted whole or not at all: record, what every charger should hold, and the audit entries together."""
 
 import sqlite3
-import time
-from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,10 +8,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
-from aggregator.clock import Segment
-from aggregator.config import load_settings
-from aggregator.demo.configuration import Credentials, write_clock, write_configuration
-from aggregator.demo.scene import load_scene
 from aggregator.dispatch import PermitGap
 from aggregator.fleet import DepartureTarget
 from aggregator.ocpp.events import (
@@ -28,10 +22,9 @@ from aggregator.ocpp.events import (
 from aggregator.planning.gate import GateOutcome, PlanRequest, plan_through_gate
 from aggregator.planning.site.request import build_request
 from aggregator.planning.site.situation import Situation
-from aggregator.service import Service, assemble
+from aggregator.service import Service
 from aggregator.store import verify_database
 from aggregator.store.records import DesiredRecord, PlanRecord
-from twin.scenario import resource_path
 
 pytestmark = pytest.mark.anyio
 
@@ -40,24 +33,16 @@ CARS = {"CA-303": "1", "CA-305": "2"}
 
 
 @pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[Service]:
+async def service(service: Service) -> Service:
     """The demo's site at noon with two cars plugged in; no process or socket runs."""
-    scene = load_scene(resource_path("workplace_caltech.toml"))
-    write_configuration(tmp_path, scene, Credentials.make(scene), host="127.0.0.1", http_port=0, ocpp_port=0)
-    write_clock(tmp_path / "clock.json", [Segment(time.time(), NOON, 1.0)])
-    made = await assemble(load_settings(tmp_path / "v2g.toml"))
     models = {"CA-303": "bidirectional-62", "CA-305": "compact-60"}
     for evse_id, transaction in CARS.items():
-        await made.fleet.declare(
+        await service.fleet.declare(
             DepartureTarget(f"card-{transaction}", NOON + timedelta(hours=3), 8.0, models[evse_id]), "app")
-        await made.fleet.handle(
+        await service.fleet.handle(
             TransactionStarted(evse_id, transaction, f"card-{transaction}", NOON - timedelta(hours=1), 5000.0))
-        await made.fleet.handle(MeterSample(evse_id, transaction, NOON, 3.0, 6000.0, 0.0))
-    try:
-        yield made
-    finally:
-        made.ticker_close.close()
-        await made.store.close()
+        await service.fleet.handle(MeterSample(evse_id, transaction, NOON, 3.0, 6000.0, 0.0))
+    return service
 
 
 def planned(service: Service) -> tuple[Situation, PlanRequest, GateOutcome]:

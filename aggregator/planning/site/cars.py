@@ -15,12 +15,17 @@ from aggregator.planning.site.situation import SiteModel, Situation
 from twin.assets import TimeGrid, Visit
 
 
-def demand(model: SiteModel, session: LiveSession, situation: Situation, grid: TimeGrid) -> EvDemand:
-    """What is planned for the car: what it wants and can do, until when, and what is known of its driver's leaving."""
+def demand(
+    model: SiteModel, session: LiveSession, situation: Situation, grid: TimeGrid, until: datetime
+) -> EvDemand:
+    """What is planned for the car: what it wants and can do, and what is known of its driver's leaving.
+
+    until: it is counted on; see `stays_until`.
+    """
     before = situation.dispatched
     evse, listed = model.evses[session.evse_id], model.vehicles[session.vehicle_model]
     vehicle = listed.vehicle
-    due, depart = (last_step(grid, when) for when in (session.departure, stays_until(model, session, situation)))
+    due, depart = (last_step(grid, when) for when in (session.departure, until))
     charge_kw = min(evse.max_charge_kw, vehicle.max_charge_kw)
     if (taken_kw := situation.draw_limits_kw.get(session.evse_id)) is not None:
         charge_kw = min(charge_kw, max(taken_kw, evse.min_charge_kw))
@@ -44,9 +49,8 @@ def demand(model: SiteModel, session: LiveSession, situation: Situation, grid: T
     )
 
 
-def visit(model: SiteModel, session: LiveSession, situation: Situation, grid: TimeGrid) -> Visit:
-    """The car as the twin plugs it in."""
-    now, until = situation.now, stays_until(model, session, situation)
+def visit(model: SiteModel, session: LiveSession, now: datetime, grid: TimeGrid, until: datetime) -> Visit:
+    """The car as the twin plugs it in, counted on until `until`."""
     vehicle, capacity_kwh = model.vehicles[session.vehicle_model].vehicle, session.capacity_kwh
     if capacity_kwh != vehicle.battery.capacity_kwh:  # the car says another size than its model has: it knows better
         vehicle = replace(vehicle, battery=replace(vehicle.battery, capacity_kwh=capacity_kwh))

@@ -26,7 +26,9 @@ def build_request(model: SiteModel, situation: Situation) -> PlanRequest:
     export_caps = np.full(grid.steps, model.site.export_cap_kw)
     if situation.export_cap_kw is not None:
         export_caps = np.minimum(export_caps, situation.export_cap_kw)
-    demands = tuple(demand(model, session, situation, grid) for session in situation.sessions)
+    until = [stays_until(model, session, situation) for session in situation.sessions]
+    demands = tuple(
+        demand(model, session, situation, grid, end) for session, end in zip(situation.sessions, until, strict=True))
     problem = Problem(
         grid=grid, evs=demands, base_kw=base_kw,
         import_cap_kw=np.maximum(caps - model.reserve_kw, 0.0),
@@ -43,7 +45,8 @@ def build_request(model: SiteModel, situation: Situation) -> PlanRequest:
     expected = model.arrivals.virtual_evs(grid, now) if isinstance(model.arrivals, LearntArrivals) else ()
     world = World(
         site=model.site, evses=tuple(model.evses[evse_id] for evse_id in sorted(model.evses)),
-        visits=tuple(visit(model, session, situation, grid) for session in situation.sessions),
+        visits=tuple(visit(model, session, now, grid, end)
+                     for session, end in zip(situation.sessions, until, strict=True)),
         grid=grid, base_load_kw=base_kw, import_cap_kw=caps,
         export_cap_kw=export_caps, begin=now,
         feeder=None if model.street is None else model.street.scene(grid, base_kw + at_once(problem, expected)),
